@@ -21,9 +21,10 @@ import (
 )
 
 // Create makes everything that a pod needs, without running any of it: record, volumes, network (unplugged) and containers.
-// What exists already is kept, so an interrupted Create is finished by calling it again.
-func (r *Runtime) Create(ctx context.Context, rec *Record) error {
-	if err := r.Save(rec); err != nil {
+// What exists already is kept, so an interrupted Create is finished by calling it again. specs, by container, are those of a
+// pod that was made on another host; nil makes new ones.
+func (r *Runtime) Create(ctx context.Context, rec *Record, specs map[string][]byte) error {
+	if err := errors.Join(r.makeEmpty(), r.Save(rec)); err != nil {
 		return err
 	}
 	pod := rec.Spec
@@ -45,8 +46,12 @@ func (r *Runtime) Create(ctx context.Context, rec *Record) error {
 	if _, err := r.net.Create(ctx, cfg); err != nil {
 		return fmt.Errorf("network of pod %s: %w", pod.Name, err)
 	}
-	for i := range pod.Containers {
-		if err := r.createContainer(ctx, pod, i); err != nil {
+	for i, c := range pod.Containers {
+		given, err := decodeSpec(specs[c.Name])
+		if err != nil {
+			return fmt.Errorf("container %s of pod %s: %w", c.Name, pod.Name, err)
+		}
+		if err := r.createContainer(ctx, rec, i, given); err != nil {
 			return err
 		}
 	}

@@ -71,6 +71,7 @@ func (r *Runtime) context(ctx context.Context) context.Context {
 func (r *Runtime) podDir(pod string) string          { return filepath.Join(r.cfg.DataDir, "pods", pod) }
 func (r *Runtime) volumeDir(pod, name string) string { return filepath.Join(r.volumesDir(pod), name) }
 func (r *Runtime) volumesDir(pod string) string      { return filepath.Join(r.cfg.DataDir, "volumes", pod) }
+func (r *Runtime) netns(pod string) string           { return filepath.Join(r.cfg.RunDir, "netns", pod) }
 func (r *Runtime) podCgroup(pod string) string       { return filepath.Join(r.cfg.CgroupParent, "pods", pod) }
 func (r *Runtime) containerCgroup(pod, container string) string {
 	return filepath.Join(r.podCgroup(pod), container)
