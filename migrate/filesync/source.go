@@ -289,7 +289,7 @@ func (p *pass) settle(ctx context.Context, n *node) error {
 		err = p.examine(ctx, n, path, fd, st)
 		unix.Close(fd)
 	case isGone(err) && !p.o.Final:
-		n.obj.unsure, err = true, nil
+		n.obj.unsure, n.obj.meta, err = true, nil, nil // what was done in a directory has changed its mtime
 	}
 	if err != nil {
 		return fmt.Errorf("read %q: %w", path, err)
