@@ -51,6 +51,7 @@ func newTarget(t testing.TB) *Target {
 }
 
 func TestAStreamCutAnywhereIsReportedAsCut(t *testing.T) {
+	t.Parallel()
 	wire, target := recorded(t), newTarget(t)
 	for n := range len(wire) {
 		_, err := target.Apply(context.Background(), bytes.NewReader(wire[:n]))
@@ -67,6 +68,7 @@ func TestAStreamCutAnywhereIsReportedAsCut(t *testing.T) {
 }
 
 func TestAFlippedBitAnywhereIsReported(t *testing.T) {
+	t.Parallel()
 	wire, target := recorded(t), newTarget(t)
 	for n := range len(wire) {
 		bad := bytes.Clone(wire)
@@ -242,6 +244,45 @@ func FuzzDecode(f *testing.F) {
 					t.Fatalf("metadata that was read cannot be parsed: %v", err)
 				}
 			}
+		}
+	})
+}
+
+// FuzzApply carries out records with right sums that make no sense, and looks whether anything beside the root changes.
+func FuzzApply(f *testing.F) {
+	f.Add([]byte{7, 4, 8, 4, 6, 16})
+	f.Add([]byte{6, 0, 3, 4, 1, 0, 5, 2, 0, 8, 0, 1, 11, 1, 0})
+	paths := []string{"a", "b", "d", "d/a", "d/d", "l", "l/a", "..", "../outside", "d/../../outside/victim", "/tmp", "d/d/a"}
+	f.Fuzz(func(t *testing.T, script []byte) {
+		top := dir{t, t.TempDir()}
+		top.mkdir("outside")
+		top.mkdir("root")
+		top.write("outside/victim", "safe")
+		before := describe(t, top.path("outside"))
+		var records []record
+		for ; len(script) >= 3; script = script[3:] {
+			r := record{op: op(script[0]%15 + 1), path: paths[int(script[1])%len(paths)], other: paths[int(script[2])%len(paths)], number: uint64(script[2] % 4)}
+			r.size, r.mode = int64(script[2]), unix.S_IFIFO
+			r.meta = metadata{mode: []uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK}[script[2]%3] | 0o777, uid: uint32(os.Getuid()), gid: uint32(os.Getgid())}.append(nil)
+			if r.op == opSymlink {
+				r.other = top.path("outside")
+			}
+			if r.op == opData {
+				r.segments, r.data = []segment{{0, 4}}, []byte("evil")
+			}
+			if r.op != opEnd {
+				records = append(records, r)
+			}
+		}
+		target, err := NewTarget(top.path("root"))
+		top.must(err)
+		defer target.Close()
+		target.Apply(context.Background(), forged(t, records...))
+		if after := describe(t, top.path("outside")); len(after) != 2 || after["victim"] != before["victim"] || after["."] != before["."] {
+			t.Errorf("outside was %v and is %v", before, after)
+		}
+		if names, _ := os.ReadDir(top.root); len(names) != 2 {
+			t.Errorf("beside the root there are %v", names)
 		}
 	})
 }
