@@ -123,9 +123,9 @@ func (f *flow) drop(frame []byte) {
 	f.counts.DroppedBytes += int64(len(frame) - vnetHeader)
 }
 
-// awaitQuiet waits until nothing more passes through the flows, at most for linger.
-func awaitQuiet(ctx context.Context, flows ...*flow) {
-	deadline := time.Now().Add(linger)
+// awaitQuiet waits until nothing passes through the flows for as long as pause, but no longer than limit.
+func awaitQuiet(ctx context.Context, pause, limit time.Duration, flows ...*flow) {
+	deadline := time.Now().Add(limit)
 	for before := int64(-1); time.Now().Before(deadline); {
 		var now int64
 		for _, f := range flows {
@@ -138,7 +138,7 @@ func awaitQuiet(ctx context.Context, flows ...*flow) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(quiet):
+		case <-time.After(pause):
 		}
 	}
 }

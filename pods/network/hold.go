@@ -16,10 +16,14 @@ import (
 // HoldLimit is how many bytes of frames a hold keeps in each direction. What comes when it is full is dropped and counted.
 const HoldLimit = 64 << 20
 
-// quiet is how long nothing must have come to the holding port before it is taken away, and linger the longest wait for that.
+// What was delivered may still wait in a queue of the processor that delivered it, and be overtaken by what another one
+// sends the short way: before the handover nothing must have passed for settle, unless the traffic never pauses that long.
+// Before the holding port is taken away nothing must have come to it for quiet. The limits bound these waits.
 const (
-	quiet  = 10 * time.Millisecond
-	linger = 250 * time.Millisecond
+	settle      = time.Millisecond
+	settleLimit = 10 * time.Millisecond
+	quiet       = 10 * time.Millisecond
+	quietLimit  = 250 * time.Millisecond
 )
 
 // ErrDropped says that a hold was released after it had been dropped.
@@ -99,6 +103,7 @@ func (h *Hold) Release(ctx context.Context) (Stats, error) {
 	n := h.network
 	h.out.pass()
 	h.in.pass()
+	awaitQuiet(ctx, settle, settleLimit, &h.in, &h.out)
 	// From now on the bridge must not take a frame that passes through us for a sign that the pod is behind the holding port.
 	if err := n.host.nl.LinkSetLearning(h.port, false); err != nil {
 		return h.Stats(), fmt.Errorf("release packets of pod %s: stop learning: %w", n.cfg.Pod, err)
@@ -110,7 +115,7 @@ func (h *Hold) Release(ctx context.Context) (Stats, error) {
 	if err := n.announceFromInside(ctx); err != nil {
 		return h.Stats(), fmt.Errorf("release packets of pod %s: %w", n.cfg.Pod, err)
 	}
-	awaitQuiet(ctx, &h.in, &h.out)
+	awaitQuiet(ctx, quiet, quietLimit, &h.in, &h.out)
 	return h.Stats(), h.finish(nil)
 }
 

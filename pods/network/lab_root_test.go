@@ -11,11 +11,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -136,24 +138,31 @@ func inPod(t *testing.T, n *Network, f func() error) {
 }
 
 // listenUDP is a socket in the pod that a big burst fits into.
-func listenUDP(t *testing.T, n *Network, addr string) *net.UDPConn {
+func listenUDP(t *testing.T, n *Network, addr string) net.Conn {
 	t.Helper()
-	var conn *net.UDPConn
-	inPod(t, n, func() error {
-		c, err := net.ListenPacket("udp", addr)
-		if err == nil {
-			conn = c.(*net.UDPConn)
-			raw, _ := conn.SyscallConn()
-			err = raw.Control(func(fd uintptr) {
-				must(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20))
-			})
-		}
-		return err
-	})
-	t.Cleanup(func() { conn.Close() })
-	return conn
+	ns, err := netns.GetFromPath(n.Path())
+	must(t, err)
+	defer ns.Close()
+	return listenUDPIn(t, ns, addr)
 }
 
+func listenUDPIn(t *testing.T, ns netns.NsHandle, addr string) net.Conn {
+	t.Helper()
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) {
+			must(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20))
+		})
+	}}
+	var conn net.PacketConn
+	must(t, within(ns, func() (err error) {
+		conn, err = config.ListenPacket(context.Background(), "udp", addr)
+		return err
+	}))
+	t.Cleanup(func() { conn.Close() })
+	return conn.(net.Conn)
+}
+
+// dial connects from the client.
 func (w *wire) dial(t *testing.T, network, addr string) net.Conn {
 	t.Helper()
 	var conn net.Conn
@@ -238,12 +247,12 @@ func echo(t *testing.T, n *Network) net.Listener {
 
 func numbered(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
-// readNumbers reads numbers from the pod's socket until the given one has come, or nothing comes any more.
-func readNumbers(t *testing.T, conn net.Conn, last uint32) []uint32 {
+// readNumbers reads numbers until as many as wanted have come, or nothing comes any more.
+func readNumbers(t *testing.T, conn net.Conn, want int) []uint32 {
 	t.Helper()
 	var got []uint32
 	buffer := make([]byte, 64)
-	for len(got) == 0 || got[len(got)-1] != last {
+	for len(got) < want {
 		must(t, conn.SetReadDeadline(time.Now().Add(3*time.Second)))
 		n, err := conn.Read(buffer)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -255,6 +264,39 @@ func readNumbers(t *testing.T, conn net.Conn, last uint32) []uint32 {
 		}
 	}
 	return got
+}
+
+// checkNumbers wants each number below total exactly once, and those below held in order.
+func checkNumbers(t *testing.T, got []uint32, held, total uint32) {
+	t.Helper()
+	var first, want []uint32
+	for i := range total {
+		want = append(want, i)
+	}
+	for _, n := range got {
+		if n < held {
+			first = append(first, n)
+		}
+	}
+	if diff := cmp.Diff(want[:held], first); diff != "" {
+		t.Errorf("datagrams sent during the hold (-want +got):\n%s", diff)
+	}
+	sorted := slices.Sorted(slices.Values(got))
+	if diff := cmp.Diff(want, sorted); diff != "" {
+		t.Errorf("datagrams lost or doubled (-want +got):\n%s", diff)
+	}
+	if late := inversions(got); late > 0 {
+		t.Logf("%d of %d datagrams were overtaken at the handover", late, total)
+	}
+}
+
+func inversions(got []uint32) (late int) {
+	for i := 1; i < len(got); i++ {
+		if got[i] < got[i-1] {
+			late++
+		}
+	}
+	return late
 }
 
 func netDialBroadcast(addr string) (net.Conn, error) {

@@ -67,7 +67,7 @@ func (l *LoopbackHold) Release(ctx context.Context) (Counts, error) {
 	if err := nft(ctx, l.ns, "delete table netdev "+loopbackTable); err != nil {
 		return l.kept.snapshot(), fmt.Errorf("release loopback of pod %s: %w", l.network.cfg.Pod, err)
 	}
-	awaitQuiet(ctx, &l.kept)
+	awaitQuiet(ctx, quiet, quietLimit, &l.kept)
 	err := l.finish(nil)
 	return l.kept.snapshot(), err
 }
