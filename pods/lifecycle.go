@@ -232,6 +232,9 @@ func (r *Runtime) Unplug(ctx context.Context, pod string) error {
 	return net.Unplug(ctx)
 }
 
+// SweepNetwork removes what a holding of packets left that ended with its process.
+func (r *Runtime) SweepNetwork(ctx context.Context, pod string) error { return r.net.Sweep(ctx, pod) }
+
 // Network is the pod's network on this host.
 func (r *Runtime) Network(ctx context.Context, pod string) (*network.Network, error) {
 	return r.net.Open(ctx, pod)

@@ -85,6 +85,11 @@ func (r *Runtime) Kill(ctx context.Context, pod string) error {
 	return group.Wait()
 }
 
+// KillTasks ends every process of the pod, as Kill does, but leaves containerd's tasks to whoever waits for them.
+func (r *Runtime) KillTasks(ctx context.Context, pod string) error {
+	return r.eachCgroup(pod, func(c cgroup) error { return c.kill(ctx) })
+}
+
 func (r *Runtime) killContainer(ctx context.Context, pod, container string) error {
 	if err := cgroupAt(r.containerCgroup(pod, container)).kill(ctx); err != nil {
 		return err

@@ -982,15 +982,17 @@ func (*AbortMigrationResponse) Descriptor() ([]byte, []int) {
 
 // PodNeeds is what a pod asks of a host that is to run it.
 type PodNeeds struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spec          *PodSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	DiskBytes     int64                  `protobuf:"varint,3,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
-	Kernel        string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
-	CriuVersion   string                 `protobuf:"bytes,5,opt,name=criu_version,json=criuVersion,proto3" json:"criu_version,omitempty"`
-	Arch          string                 `protobuf:"bytes,6,opt,name=arch,proto3" json:"arch,omitempty"`
-	CpuFeatures   []string               `protobuf:"bytes,7,rep,name=cpu_features,json=cpuFeatures,proto3" json:"cpu_features,omitempty"`
-	SharedPaths   []string               `protobuf:"bytes,8,rep,name=shared_paths,json=sharedPaths,proto3" json:"shared_paths,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Spec        *PodSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	MemoryBytes int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	DiskBytes   int64                  `protobuf:"varint,3,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
+	Kernel      string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	CriuVersion string                 `protobuf:"bytes,5,opt,name=criu_version,json=criuVersion,proto3" json:"criu_version,omitempty"`
+	Arch        string                 `protobuf:"bytes,6,opt,name=arch,proto3" json:"arch,omitempty"`
+	CpuFeatures []string               `protobuf:"bytes,7,rep,name=cpu_features,json=cpuFeatures,proto3" json:"cpu_features,omitempty"`
+	SharedPaths []string               `protobuf:"bytes,8,rep,name=shared_paths,json=sharedPaths,proto3" json:"shared_paths,omitempty"`
+	// Restarts of each container so far.
+	Restarts      map[string]int32 `protobuf:"bytes,9,rep,name=restarts,proto3" json:"restarts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1077,6 +1079,13 @@ func (x *PodNeeds) GetCpuFeatures() []string {
 func (x *PodNeeds) GetSharedPaths() []string {
 	if x != nil {
 		return x.SharedPaths
+	}
+	return nil
+}
+
+func (x *PodNeeds) GetRestarts() map[string]int32 {
+	if x != nil {
+		return x.Restarts
 	}
 	return nil
 }
@@ -1885,7 +1894,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x04spec\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\x04spec\"'\n" +
 	"\x15AbortMigrationRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x18\n" +
-	"\x16AbortMigrationResponse\"\x8a\x02\n" +
+	"\x16AbortMigrationResponse\"\x87\x03\n" +
 	"\bPodNeeds\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1d\n" +
@@ -1895,7 +1904,11 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\fcriu_version\x18\x05 \x01(\tR\vcriuVersion\x12\x12\n" +
 	"\x04arch\x18\x06 \x01(\tR\x04arch\x12!\n" +
 	"\fcpu_features\x18\a \x03(\tR\vcpuFeatures\x12!\n" +
-	"\fshared_paths\x18\b \x03(\tR\vsharedPaths\"z\n" +
+	"\fshared_paths\x18\b \x03(\tR\vsharedPaths\x12>\n" +
+	"\brestarts\x18\t \x03(\v2\".drydock.v1.PodNeeds.RestartsEntryR\brestarts\x1a;\n" +
+	"\rRestartsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"z\n" +
 	"\x13ReceiveCheckRequest\x127\n" +
 	"\tmigration\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\tmigration\x12*\n" +
 	"\x05needs\x18\x02 \x01(\v2\x14.drydock.v1.PodNeedsR\x05needs\"\xab\x01\n" +
@@ -1990,7 +2003,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2027,104 +2040,106 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReceiveDiscardResponse)(nil),  // 32: drydock.v1.ReceiveDiscardResponse
 	(*ReceiveStateRequest)(nil),     // 33: drydock.v1.ReceiveStateRequest
 	(*ReceiveStateResponse)(nil),    // 34: drydock.v1.ReceiveStateResponse
-	nil,                             // 35: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 36: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	(*HostInfo)(nil),                // 37: drydock.v1.HostInfo
-	(*Peer)(nil),                    // 38: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 39: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 40: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 41: google.protobuf.Duration
-	(*Image)(nil),                   // 42: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 43: drydock.v1.MigrationSpec
-	(*Refusal)(nil),                 // 44: drydock.v1.Refusal
-	(MigrationMode)(0),              // 45: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 46: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 47: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 48: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 49: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 50: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 51: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 52: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 53: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 54: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 55: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 56: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 57: drydock.v1.MigratePodResponse
+	nil,                             // 35: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 36: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 37: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	(*HostInfo)(nil),                // 38: drydock.v1.HostInfo
+	(*Peer)(nil),                    // 39: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 40: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 41: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 42: google.protobuf.Duration
+	(*Image)(nil),                   // 43: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 44: drydock.v1.MigrationSpec
+	(*Refusal)(nil),                 // 45: drydock.v1.Refusal
+	(MigrationMode)(0),              // 46: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 47: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 48: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 49: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 50: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 51: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 52: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 53: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 54: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 55: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 56: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 57: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 58: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	37, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	38, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	39, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	38, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	40, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	41, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	40, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	38, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	42, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	42, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	43, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	39, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	43, // 12: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
-	21, // 13: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	44, // 14: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	37, // 15: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	43, // 16: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
-	21, // 17: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	38, // 18: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	35, // 19: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	45, // 20: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	36, // 21: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	30, // 22: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	46, // 23: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 24: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	47, // 25: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 26: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	4,  // 27: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	6,  // 28: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	8,  // 29: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	10, // 30: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	48, // 31: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	49, // 32: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	50, // 33: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	51, // 34: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	12, // 35: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	14, // 36: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	16, // 37: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	18, // 38: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	19, // 39: drydock.v1.AgentService.AbortMigration:input_type -> drydock.v1.AbortMigrationRequest
-	22, // 40: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	24, // 41: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	26, // 42: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	28, // 43: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	31, // 44: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	33, // 45: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	1,  // 46: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	52, // 47: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 48: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	5,  // 49: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	7,  // 50: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	9,  // 51: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	11, // 52: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	53, // 53: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	54, // 54: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	55, // 55: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	56, // 56: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	13, // 57: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	15, // 58: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	17, // 59: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	57, // 60: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	20, // 61: drydock.v1.AgentService.AbortMigration:output_type -> drydock.v1.AbortMigrationResponse
-	23, // 62: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	25, // 63: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	27, // 64: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	29, // 65: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	32, // 66: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	34, // 67: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	46, // [46:68] is the sub-list for method output_type
-	24, // [24:46] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	38, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	39, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	40, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	39, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	41, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	42, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	41, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	39, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	43, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	43, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	44, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	40, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	35, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	44, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	21, // 14: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
+	45, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	38, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	44, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	21, // 18: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
+	39, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	36, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	46, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	37, // 22: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	30, // 23: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	47, // 24: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	0,  // 25: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	48, // 26: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 27: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	4,  // 28: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	6,  // 29: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	8,  // 30: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	10, // 31: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	49, // 32: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	50, // 33: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	51, // 34: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	52, // 35: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	12, // 36: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	14, // 37: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	16, // 38: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	18, // 39: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	19, // 40: drydock.v1.AgentService.AbortMigration:input_type -> drydock.v1.AbortMigrationRequest
+	22, // 41: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	24, // 42: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	26, // 43: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	28, // 44: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	31, // 45: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	33, // 46: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	1,  // 47: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	53, // 48: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 49: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	5,  // 50: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	7,  // 51: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	9,  // 52: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	11, // 53: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	54, // 54: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	55, // 55: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	56, // 56: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	57, // 57: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	13, // 58: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	15, // 59: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	17, // 60: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	58, // 61: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	20, // 62: drydock.v1.AgentService.AbortMigration:output_type -> drydock.v1.AbortMigrationResponse
+	23, // 63: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	25, // 64: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	27, // 65: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	29, // 66: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	32, // 67: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	34, // 68: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	47, // [47:69] is the sub-list for method output_type
+	25, // [25:47] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2142,7 +2157,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
