@@ -163,7 +163,7 @@ func (h *Host) sweepLoopback(pod string) error {
 	if err != nil || !pinned {
 		return err
 	}
-	return clearLoopback(path)
+	return clearLoopback(path, nil)
 }
 
 func findLink(handle *netlink.Handle, name string) (netlink.Link, error) {

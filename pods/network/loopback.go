@@ -1,10 +1,12 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -22,6 +24,8 @@ const (
 	loopbackMTU   = 65535
 )
 
+const loopbackConf = "/proc/sys/net/ipv4/conf/lo/"
+
 // loopbackSettings let lo receive frames that come from a packet socket: without a cached route the kernel takes a local
 // source address for a forged one. They hold only while the loopback is held.
 var loopbackSettings = []string{"route_localnet", "accept_local"}
@@ -35,6 +39,8 @@ type LoopbackHold struct {
 	kept    flow
 	reader  sync.WaitGroup
 
+	settings map[string]string // of lo, as they were
+
 	mu   sync.Mutex
 	over bool
 	end  error
@@ -42,7 +48,7 @@ type LoopbackHold struct {
 
 // HoldLoopback begins to keep the frames of the pod's loopback. Nothing may be using it yet.
 func (n *Network) HoldLoopback(ctx context.Context) (*LoopbackHold, error) {
-	if err := clearLoopback(n.Path()); err != nil {
+	if err := clearLoopback(n.Path(), nil); err != nil {
 		return nil, err
 	}
 	ns, err := netns.GetFromPath(n.Path())
@@ -92,7 +98,7 @@ func (l *LoopbackHold) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := within(l.ns, func() error { return setLoopback("1") }); err != nil {
+	if err := within(l.ns, func() (err error) { l.settings, err = openLoopback(); return err }); err != nil {
 		return err
 	}
 	lo, err := handle.LinkByName("lo")
@@ -139,7 +145,7 @@ func loopbackPair(ns netns.NsHandle, handle *netlink.Handle) (in, out netlink.Li
 // finish lets the loopback go, whatever state it is in.
 func (l *LoopbackHold) finish(end error) error {
 	l.kept.end()
-	if err := clearLoopback(l.network.Path()); err != nil {
+	if err := clearLoopback(l.network.Path(), l.settings); err != nil {
 		return err
 	}
 	if l.tap != nil {
@@ -156,8 +162,9 @@ func (l *LoopbackHold) finish(end error) error {
 	return nil
 }
 
-// clearLoopback removes what HoldLoopback made in the namespace at path, if it is there.
-func clearLoopback(path string) error {
+// clearLoopback removes what HoldLoopback made in the namespace at path, if it is there, and gives lo its settings back:
+// where they are not known, after a crash, the kernel's own.
+func clearLoopback(path string, settings map[string]string) error {
 	ns, handle, done, err := open(path)
 	if err != nil {
 		return err
@@ -178,7 +185,7 @@ func clearLoopback(path string) error {
 			}
 		}
 	}
-	if err := within(ns, func() error { return setLoopback("0") }); err != nil {
+	if err := within(ns, func() error { return closeLoopback(settings) }); err != nil {
 		return err
 	}
 	if err := handle.LinkDel(link); err != nil && !isGone(err) {
@@ -187,10 +194,26 @@ func clearLoopback(path string) error {
 	return nil
 }
 
-func setLoopback(value string) error {
+func openLoopback() (map[string]string, error) {
+	before := map[string]string{}
 	for _, name := range loopbackSettings {
-		if err := os.WriteFile("/proc/sys/net/ipv4/conf/lo/"+name, []byte(value), 0o644); err != nil {
-			return fmt.Errorf("let lo take kept frames: %w", err)
+		value, err := os.ReadFile(loopbackConf + name)
+		if err != nil {
+			return nil, fmt.Errorf("let lo take kept frames: %w", err)
+		}
+		before[name] = strings.TrimSpace(string(value))
+		if err := os.WriteFile(loopbackConf+name, []byte("1"), 0o644); err != nil {
+			return nil, fmt.Errorf("let lo take kept frames: %w", err)
+		}
+	}
+	return before, nil
+}
+
+func closeLoopback(settings map[string]string) error {
+	for _, name := range loopbackSettings {
+		value := cmp.Or(settings[name], "0")
+		if err := os.WriteFile(loopbackConf+name, []byte(value), 0o644); err != nil {
+			return fmt.Errorf("give lo its settings back: %w", err)
 		}
 	}
 	return nil
