@@ -118,7 +118,13 @@ func (a *agent) facts(t *thread, j Journal) Facts {
 	got, ok := call(t, peer.agent.proc, callPatience, func(h *thread) state {
 		return state{peer.bootID(), peer.onDisk.journal, peer.kernel.tasks}
 	})
+	confirmed := false
+	if !ok {
+		confirmed, _ = through(t, func(*thread) bool { return peer.claimed })
+	}
 	switch same := got.journal.Migration == j.Migration && got.journal.Side != j.Side; {
+	case confirmed:
+		f.Peer = PeerGone
 	case !ok && a.w.now-a.heard > patience:
 		f.Peer = PeerSilent
 	case !ok:

@@ -42,23 +42,10 @@ func (c careless) Takeover(ctx ctx, pod string, epoch uint64, p Proof) (Record, 
 	return c.update(ctx, "take over", pod, func(r *Record) error { return lose(r, "take over", epoch, r.Owner.Host, "carelessly") })
 }
 
-// blunt hands back whatever it is asked to.
-type blunt struct {
-	Registry
-}
-
-func (b blunt) HandBack(ctx ctx, pod, migration string, at Place) (Record, error) {
-	return b.update(ctx, "hand back", pod, func(r *Record) error {
-		r.Owner, r.Outcome, r.State = r.Source, HandedBack, Running
-		r.Epoch++
-		return nil
-	})
-}
-
 func TestSimulationCatchesABrokenRule(t *testing.T) {
 	for name, tt := range map[string]struct {
 		bend   func(*world)
-		caught string // some of these words
+		caught string // one of these
 	}{
 		"a source thaws when it cannot read": {
 			bentNext(func(j Journal, f Facts, v View, right Step) Action {
@@ -87,7 +74,7 @@ func TestSimulationCatchesABrokenRule(t *testing.T) {
 					return KillAndClean
 				}
 				return ""
-			}), "called lost"},
+			}), "kills the only whole copy"},
 		"a destination runs before it is committed": {
 			bentNext(func(j Journal, f Facts, v View, right Step) Action {
 				if right.Action == AskCommit {
@@ -121,13 +108,6 @@ func TestSimulationCatchesABrokenRule(t *testing.T) {
 					return Next(j, f, v)
 				}
 			}, "knows|forgotten"},
-		"a destination commits what is not restored": {
-			bentNext(func(j Journal, f Facts, v View, right Step) Action {
-				if j.Side == Destination && right.Action == Wait && v.Record.State == Moving && j.Stage == Prepared {
-					return AskCommit
-				}
-				return ""
-			}), "called lost|does not run again"},
 		"an agent that boots starts what it ran": {
 			bentNext(func(j Journal, f Facts, v View, right Step) Action {
 				if j.Side == Resident && f.Tasks == NoTasks && j.BootID != f.Here.BootID {
@@ -169,22 +149,13 @@ func TestSimulationCatchesABrokenRule(t *testing.T) {
 					return Next(j, f, v)
 				}
 			}, "two copies run|knows|forgotten|runs a copy"},
-		"the store hands back without looking": {
-			func(w *world) { w.rules.registry = func(g Registry) operations { return blunt{g} } },
-			"two copies run|knows|forgotten|called lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seed, failure, _ := sweep(3000, tt.bend)
+			seed, failure, _ := sweep(10000, tt.bend, strings.Split(tt.caught, "|")...)
 			if seed == 0 {
 				t.Fatal("not caught")
 			}
-			for words := range strings.SplitSeq(tt.caught, "|") {
-				if strings.Contains(failure, words) {
-					t.Logf("seed %d: %s", seed, failure)
-					return
-				}
-			}
-			t.Errorf("seed %d: %s; want one of %s", seed, failure, tt.caught)
+			t.Logf("seed %d: %s", seed, failure)
 		})
 	}
 }

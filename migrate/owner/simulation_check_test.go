@@ -1,6 +1,9 @@
 package owner
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // truth is what really happened, as only the checker can know.
 type truth struct {
@@ -74,12 +77,22 @@ func (w *world) written(before, r Record) {
 		return h.up && h.kernel.tasks == TasksFrozen && h.kernel.memory.incarnation == r.Incarnation && h.kernel.memory.wrote == w.truth.wrote
 	}
 	// An owner that was declared dead can prove nothing; one that lives, or will, can hand back what never ran.
-	declared := o.claimed == before.Owner.BootID || o.dead || r.Reason == o.name+" is gone: "+string(Fenced)
+	declared := strings.HasSuffix(r.Reason, string(Fenced)) || strings.HasSuffix(r.Reason, string(ConfirmedDead))
 	if before.Outcome == Commit && !before.Settled && !w.truth.marked[before.Migration] && !declared && slices.ContainsFunc(w.hosts, frozen) {
 		w.fail("called lost (%s) while the source is whole and nothing ran at the destination", r.Reason)
 	}
 	if o.up && o.bootID() == before.Owner.BootID && frozen(o) {
 		w.fail("called lost (%s) while its owner %s has it frozen and whole", r.Reason, o.name)
+	}
+}
+
+// killing checks that a frozen copy is not killed while it may be the one that has to run again.
+func (w *world) killing(h *host) {
+	r, k := w.owner(), h.kernel
+	whole := k.tasks == TasksFrozen && k.memory.incarnation == w.truth.incarnation && k.memory.wrote == w.truth.wrote
+	open := r.Incarnation == w.truth.incarnation && (r.State == Running && !r.Settled || r.State == Moving)
+	if whole && open && !w.truth.marked[r.Migration] {
+		w.fail("%s kills the only whole copy: %s", h.name, r.Reason)
 	}
 }
 

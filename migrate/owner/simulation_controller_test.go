@@ -79,14 +79,14 @@ func (c *controller) manage(t *thread, g Registry) {
 func (c *controller) view(t *thread, h *host) HostView {
 	w := c.w
 	v := HostView{}
-	if h.claimed != "" {
-		v.Dead, v.DeadBoot = ConfirmedDead, h.claimed
+	if h.claimed {
+		v.Dead = ConfirmedDead
 	}
 	boot, ok := call(t, h.agent.proc, callPatience, func(*thread) string { return h.bootID() })
 	if ok {
 		v.BootID = boot
 	} else if v.Dead == "" && w.chance(0.02) {
-		v.Dead, v.DeadBoot = Fenced, h.bootID()
+		v.Dead = Fenced
 		h.powerOff("fenced by " + c.name)
 		w.after(w.between(100, 3000), h.powerOn)
 	}

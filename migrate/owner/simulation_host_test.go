@@ -29,7 +29,7 @@ type host struct {
 	agent   *agent
 	onDisk  disk
 	kernel  kernel
-	claimed string // the boot that the operator has confirmed to be over
+	claimed bool // dead, by the operator's word
 }
 
 type disk struct {
@@ -68,7 +68,7 @@ func (h *host) powerOn() {
 	if h.up || h.dead {
 		return
 	}
-	h.up = true
+	h.up, h.claimed = true, false
 	h.boot++
 	h.w.logf("%s boots: %s", h.name, h.bootID())
 	h.agent.start()
@@ -174,6 +174,7 @@ func (h *host) pages() {
 
 // kill ends every task, and CRIU with them.
 func (h *host) kill() {
+	h.w.killing(h)
 	h.kernel.work++
 	h.kernel.busy, h.kernel.lazy, h.kernel.lost, h.kernel.image = false, false, false, nil
 	h.set(NoTasks)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,7 @@ func newWorld(seed uint64) *world {
 		lose: pick(0, 0.02, 0.1, 0.25), duplicate: pick(0, 0.05, 0.2), late: pick(0, 0.02, 0.1),
 		crash: pick(0, 0.001, 0.005, 0.01), criu: pick(0, 0.05, 0.3),
 		agentDown: mean(0, 600, 2000), boot: mean(0, 0, 1500, 4000), store: mean(0, 1000, 3000),
-		pause: mean(0, 1000), cut: mean(0, 800, 2500), die: w.chance(0.15),
+		pause: mean(0, 1000), cut: mean(0, 800, 2500), end: mean(0, 0, 3000), die: w.chance(0.15),
 	}
 	w.moves = 3 + w.rng.IntN(8)
 	for i := range 2 + w.rng.IntN(2) {
@@ -98,12 +99,23 @@ func (w *world) misfortune() {
 	w.befall(w.faults.store, func() { w.store.away = w.now + w.between(50, 1500) })
 	w.befall(w.faults.pause, func() { any().paused = w.now + w.between(50, 2000) })
 	w.befall(w.faults.cut, func() { any().cut[any()] = w.now + w.between(100, 2000) })
+	w.befall(w.faults.end, func() {
+		h := w.hosts[w.rng.IntN(len(w.hosts))]
+		if h.kernel.tasks == TasksRunning || w.chance(0.3) && h.kernel.tasks == TasksFrozen {
+			w.logf("%s: the tasks end by themselves", h.name)
+			h.set(NoTasks)
+		}
+	})
 	if w.faults.die {
 		h := w.hosts[w.rng.IntN(len(w.hosts))]
 		w.after(w.between(500, trouble), func() {
-			h.powerOff("for ever")
+			h.powerOff("until it is confirmed dead, or for ever")
 			h.dead = true
-			w.after(w.between(1000, 6000), func() { h.claimed = h.bootID() })
+			back := w.chance(0.5)
+			w.after(w.between(500, 6000), func() {
+				h.claimed, h.dead = true, !back
+				w.after(w.between(1, 3000), h.powerOn)
+			})
 		})
 	}
 }
@@ -161,7 +173,8 @@ func (w *world) heartbeat(h *host) {
 }
 
 // sweep simulates seeds 1..n and returns the first failing seed, or 0, with the actions that were taken in all.
-func sweep(n uint64, bend func(*world)) (failing uint64, failure string, actions map[Action]int) {
+// Only failures that contain one of the words count.
+func sweep(n uint64, bend func(*world), words ...string) (failing uint64, failure string, actions map[Action]int) {
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -176,7 +189,7 @@ func sweep(n uint64, bend func(*world)) (failing uint64, failure string, actions
 				for a, k := range w.actions {
 					actions[a] += k
 				}
-				if f != "" && (failing == 0 || seed < failing) {
+				if f != "" && has(f, words) && (failing == 0 || seed < failing) {
 					failing, failure = seed, f
 					next.Store(n)
 				}
@@ -186,6 +199,10 @@ func sweep(n uint64, bend func(*world)) (failing uint64, failure string, actions
 	}
 	wg.Wait()
 	return failing, failure, actions
+}
+
+func has(failure string, words []string) bool {
+	return len(words) == 0 || slices.ContainsFunc(words, func(s string) bool { return strings.Contains(failure, s) })
 }
 
 func asItIs(*world) {}

@@ -58,8 +58,8 @@ type faults struct {
 	crash                  float64 // at each step of a process
 	criu                   float64 // a dump or restore fails
 	agentDown, boot, store int64
-	pause, cut             int64
-	die                    bool // one host never comes back
+	pause, cut, end        int64
+	die                    bool // one host stays down until its death is confirmed, or for ever
 }
 
 type event struct {
