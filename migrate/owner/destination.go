@@ -61,8 +61,8 @@ func (s situation) destinationBooted() Step {
 func (s situation) destinationCommitted() Step {
 	ran := s.j.Ran || s.f.Tasks == TasksRunning || s.j.Stage == PluggedIn
 	switch {
-	case s.f.Tasks != NoTasks && s.j.PostCopy && !s.f.Complete && s.f.Peer == PeerGone:
-		return Step{KillAndClean, fmt.Sprintf("%s is gone, and with it pages that had not arrived", s.r.Source)}
+	case s.f.Tasks != NoTasks && s.j.PostCopy && !s.f.Complete && (s.f.Peer == PeerGone || s.f.Peer == PeerFailed):
+		return Step{KillAndClean, fmt.Sprintf("pages that had not arrived are gone from %s", s.r.Source)}
 	case s.f.Tasks != NoTasks && ran && (s.f.PagesLost || s.j.Stage == HandingBack):
 		return Step{KillAndClean, "its memory cannot be made whole"}
 	case s.f.Tasks == TasksHeld && s.f.PagesLost:
