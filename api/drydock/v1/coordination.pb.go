@@ -9,6 +9,7 @@ package drydockv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -413,8 +414,10 @@ type ReportResponse struct {
 	// The sender's term: agents refuse lower ones.
 	LeadershipRevision int64   `protobuf:"varint,2,opt,name=leadership_revision,json=leadershipRevision,proto3" json:"leadership_revision,omitempty"`
 	Peers              []*Peer `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// How long to wait until the next report.
+	Interval      *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportResponse) Reset() {
@@ -468,13 +471,25 @@ func (x *ReportResponse) GetPeers() []*Peer {
 	return nil
 }
 
+func (x *ReportResponse) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
 // OwnerRecord is the store's `owner` key of one pod; see migrate/owner.
 type OwnerRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Pod   string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
 	// The record as migrate/owner encodes it.
-	Record        []byte `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
-	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Record   []byte `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
+	Revision int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Whether the pod is to run; a stopped pod keeps its owner.
+	Run bool `protobuf:"varint,4,opt,name=run,proto3" json:"run,omitempty"`
+	// The pod was removed, and what is left of it here must go. A pod that the store does not know and that is not
+	// marked so must not be started, and not be removed either.
+	Removed       bool `protobuf:"varint,5,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -528,6 +543,20 @@ func (x *OwnerRecord) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *OwnerRecord) GetRun() bool {
+	if x != nil {
+		return x.Run
+	}
+	return false
+}
+
+func (x *OwnerRecord) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
 }
 
 type GetOwnerRequest struct {
@@ -618,6 +647,120 @@ func (x *GetOwnerResponse) GetOwner() *OwnerRecord {
 	return nil
 }
 
+type BeginMoveRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Pod       string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	Migration string                 `protobuf:"bytes,2,opt,name=migration,proto3" json:"migration,omitempty"`
+	// The host that the pod moves to.
+	Destination string `protobuf:"bytes,3,opt,name=destination,proto3" json:"destination,omitempty"`
+	// The boot of the destination that prepared for it; void for any other.
+	DestinationBootId string `protobuf:"bytes,4,opt,name=destination_boot_id,json=destinationBootId,proto3" json:"destination_boot_id,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *BeginMoveRequest) Reset() {
+	*x = BeginMoveRequest{}
+	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginMoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginMoveRequest) ProtoMessage() {}
+
+func (x *BeginMoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginMoveRequest.ProtoReflect.Descriptor instead.
+func (*BeginMoveRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BeginMoveRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *BeginMoveRequest) GetMigration() string {
+	if x != nil {
+		return x.Migration
+	}
+	return ""
+}
+
+func (x *BeginMoveRequest) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *BeginMoveRequest) GetDestinationBootId() string {
+	if x != nil {
+		return x.DestinationBootId
+	}
+	return ""
+}
+
+type BeginMoveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         *OwnerRecord           `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginMoveResponse) Reset() {
+	*x = BeginMoveResponse{}
+	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginMoveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginMoveResponse) ProtoMessage() {}
+
+func (x *BeginMoveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginMoveResponse.ProtoReflect.Descriptor instead.
+func (*BeginMoveResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *BeginMoveResponse) GetOwner() *OwnerRecord {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 type DecideRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Pod       string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
@@ -630,7 +773,7 @@ type DecideRequest struct {
 
 func (x *DecideRequest) Reset() {
 	*x = DecideRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +785,7 @@ func (x *DecideRequest) String() string {
 func (*DecideRequest) ProtoMessage() {}
 
 func (x *DecideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +798,7 @@ func (x *DecideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideRequest.ProtoReflect.Descriptor instead.
 func (*DecideRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DecideRequest) GetPod() string {
@@ -690,7 +833,7 @@ type DecideResponse struct {
 
 func (x *DecideResponse) Reset() {
 	*x = DecideResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +845,7 @@ func (x *DecideResponse) String() string {
 func (*DecideResponse) ProtoMessage() {}
 
 func (x *DecideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +858,7 @@ func (x *DecideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideResponse.ProtoReflect.Descriptor instead.
 func (*DecideResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DecideResponse) GetCommitted() bool {
@@ -743,7 +886,7 @@ type HandBackRequest struct {
 
 func (x *HandBackRequest) Reset() {
 	*x = HandBackRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +898,7 @@ func (x *HandBackRequest) String() string {
 func (*HandBackRequest) ProtoMessage() {}
 
 func (x *HandBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +911,7 @@ func (x *HandBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandBackRequest.ProtoReflect.Descriptor instead.
 func (*HandBackRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HandBackRequest) GetPod() string {
@@ -801,7 +944,7 @@ type HandBackResponse struct {
 
 func (x *HandBackResponse) Reset() {
 	*x = HandBackResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +956,7 @@ func (x *HandBackResponse) String() string {
 func (*HandBackResponse) ProtoMessage() {}
 
 func (x *HandBackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +969,7 @@ func (x *HandBackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandBackResponse.ProtoReflect.Descriptor instead.
 func (*HandBackResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HandBackResponse) GetOwner() *OwnerRecord {
@@ -845,7 +988,7 @@ type FinishMigrationRequest struct {
 
 func (x *FinishMigrationRequest) Reset() {
 	*x = FinishMigrationRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1000,7 @@ func (x *FinishMigrationRequest) String() string {
 func (*FinishMigrationRequest) ProtoMessage() {}
 
 func (x *FinishMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1013,7 @@ func (x *FinishMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishMigrationRequest.ProtoReflect.Descriptor instead.
 func (*FinishMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FinishMigrationRequest) GetReport() *MigrationReport {
@@ -888,7 +1031,7 @@ type FinishMigrationResponse struct {
 
 func (x *FinishMigrationResponse) Reset() {
 	*x = FinishMigrationResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1043,7 @@ func (x *FinishMigrationResponse) String() string {
 func (*FinishMigrationResponse) ProtoMessage() {}
 
 func (x *FinishMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1056,7 @@ func (x *FinishMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishMigrationResponse.ProtoReflect.Descriptor instead.
 func (*FinishMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{17}
 }
 
 var File_drydock_v1_coordination_proto protoreflect.FileDescriptor
@@ -921,7 +1064,7 @@ var File_drydock_v1_coordination_proto protoreflect.FileDescriptor
 const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\n" +
 	"\x1ddrydock/v1/coordination.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\"\xad\x01\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\"\xad\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
@@ -950,18 +1093,28 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x06images\x18\x05 \x03(\v2\x11.drydock.v1.ImageR\x06images\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x06 \x03(\tR\n" +
-	"migrations\"\x9a\x01\n" +
+	"migrations\"\xd1\x01\n" +
 	"\x0eReportResponse\x12/\n" +
 	"\x06owners\x18\x01 \x03(\v2\x17.drydock.v1.OwnerRecordR\x06owners\x12/\n" +
 	"\x13leadership_revision\x18\x02 \x01(\x03R\x12leadershipRevision\x12&\n" +
-	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\"S\n" +
+	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\x125\n" +
+	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\binterval\"\x7f\n" +
 	"\vOwnerRecord\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"#\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x10\n" +
+	"\x03run\x18\x04 \x01(\bR\x03run\x12\x18\n" +
+	"\aremoved\x18\x05 \x01(\bR\aremoved\"#\n" +
 	"\x0fGetOwnerRequest\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\"A\n" +
 	"\x10GetOwnerResponse\x12-\n" +
+	"\x05owner\x18\x01 \x01(\v2\x17.drydock.v1.OwnerRecordR\x05owner\"\x94\x01\n" +
+	"\x10BeginMoveRequest\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x1c\n" +
+	"\tmigration\x18\x02 \x01(\tR\tmigration\x12 \n" +
+	"\vdestination\x18\x03 \x01(\tR\vdestination\x12.\n" +
+	"\x13destination_boot_id\x18\x04 \x01(\tR\x11destinationBootId\"B\n" +
+	"\x11BeginMoveResponse\x12-\n" +
 	"\x05owner\x18\x01 \x01(\v2\x17.drydock.v1.OwnerRecordR\x05owner\"W\n" +
 	"\rDecideRequest\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x1c\n" +
@@ -981,10 +1134,11 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x17FinishMigrationResponse2\x86\x01\n" +
 	"\vJoinService\x129\n" +
 	"\x04Join\x12\x17.drydock.v1.JoinRequest\x1a\x18.drydock.v1.JoinResponse\x12<\n" +
-	"\x05Renew\x12\x18.drydock.v1.RenewRequest\x1a\x19.drydock.v1.RenewResponse2\x81\x03\n" +
+	"\x05Renew\x12\x18.drydock.v1.RenewRequest\x1a\x19.drydock.v1.RenewResponse2\xcb\x03\n" +
 	"\x13CoordinationService\x12?\n" +
 	"\x06Report\x12\x19.drydock.v1.ReportRequest\x1a\x1a.drydock.v1.ReportResponse\x12E\n" +
-	"\bGetOwner\x12\x1b.drydock.v1.GetOwnerRequest\x1a\x1c.drydock.v1.GetOwnerResponse\x12?\n" +
+	"\bGetOwner\x12\x1b.drydock.v1.GetOwnerRequest\x1a\x1c.drydock.v1.GetOwnerResponse\x12H\n" +
+	"\tBeginMove\x12\x1c.drydock.v1.BeginMoveRequest\x1a\x1d.drydock.v1.BeginMoveResponse\x12?\n" +
 	"\x06Decide\x12\x19.drydock.v1.DecideRequest\x1a\x1a.drydock.v1.DecideResponse\x12E\n" +
 	"\bHandBack\x12\x1b.drydock.v1.HandBackRequest\x1a\x1c.drydock.v1.HandBackResponse\x12Z\n" +
 	"\x0fFinishMigration\x12\".drydock.v1.FinishMigrationRequest\x1a#.drydock.v1.FinishMigrationResponseB\"Z drydock/api/drydock/v1;drydockv1b\x06proto3"
@@ -1001,7 +1155,7 @@ func file_drydock_v1_coordination_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_coordination_proto_rawDescData
 }
 
-var file_drydock_v1_coordination_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_drydock_v1_coordination_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_drydock_v1_coordination_proto_goTypes = []any{
 	(*JoinRequest)(nil),             // 0: drydock.v1.JoinRequest
 	(*JoinResponse)(nil),            // 1: drydock.v1.JoinResponse
@@ -1013,47 +1167,54 @@ var file_drydock_v1_coordination_proto_goTypes = []any{
 	(*OwnerRecord)(nil),             // 7: drydock.v1.OwnerRecord
 	(*GetOwnerRequest)(nil),         // 8: drydock.v1.GetOwnerRequest
 	(*GetOwnerResponse)(nil),        // 9: drydock.v1.GetOwnerResponse
-	(*DecideRequest)(nil),           // 10: drydock.v1.DecideRequest
-	(*DecideResponse)(nil),          // 11: drydock.v1.DecideResponse
-	(*HandBackRequest)(nil),         // 12: drydock.v1.HandBackRequest
-	(*HandBackResponse)(nil),        // 13: drydock.v1.HandBackResponse
-	(*FinishMigrationRequest)(nil),  // 14: drydock.v1.FinishMigrationRequest
-	(*FinishMigrationResponse)(nil), // 15: drydock.v1.FinishMigrationResponse
-	(*HostInfo)(nil),                // 16: drydock.v1.HostInfo
-	(*Pod)(nil),                     // 17: drydock.v1.Pod
-	(*Image)(nil),                   // 18: drydock.v1.Image
-	(*MigrationReport)(nil),         // 19: drydock.v1.MigrationReport
+	(*BeginMoveRequest)(nil),        // 10: drydock.v1.BeginMoveRequest
+	(*BeginMoveResponse)(nil),       // 11: drydock.v1.BeginMoveResponse
+	(*DecideRequest)(nil),           // 12: drydock.v1.DecideRequest
+	(*DecideResponse)(nil),          // 13: drydock.v1.DecideResponse
+	(*HandBackRequest)(nil),         // 14: drydock.v1.HandBackRequest
+	(*HandBackResponse)(nil),        // 15: drydock.v1.HandBackResponse
+	(*FinishMigrationRequest)(nil),  // 16: drydock.v1.FinishMigrationRequest
+	(*FinishMigrationResponse)(nil), // 17: drydock.v1.FinishMigrationResponse
+	(*HostInfo)(nil),                // 18: drydock.v1.HostInfo
+	(*Pod)(nil),                     // 19: drydock.v1.Pod
+	(*Image)(nil),                   // 20: drydock.v1.Image
+	(*durationpb.Duration)(nil),     // 21: google.protobuf.Duration
+	(*MigrationReport)(nil),         // 22: drydock.v1.MigrationReport
 }
 var file_drydock_v1_coordination_proto_depIdxs = []int32{
 	2,  // 0: drydock.v1.JoinResponse.peers:type_name -> drydock.v1.Peer
-	16, // 1: drydock.v1.ReportRequest.info:type_name -> drydock.v1.HostInfo
-	17, // 2: drydock.v1.ReportRequest.pods:type_name -> drydock.v1.Pod
-	18, // 3: drydock.v1.ReportRequest.images:type_name -> drydock.v1.Image
+	18, // 1: drydock.v1.ReportRequest.info:type_name -> drydock.v1.HostInfo
+	19, // 2: drydock.v1.ReportRequest.pods:type_name -> drydock.v1.Pod
+	20, // 3: drydock.v1.ReportRequest.images:type_name -> drydock.v1.Image
 	7,  // 4: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
 	2,  // 5: drydock.v1.ReportResponse.peers:type_name -> drydock.v1.Peer
-	7,  // 6: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
-	7,  // 7: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
-	7,  // 8: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
-	19, // 9: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
-	0,  // 10: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
-	3,  // 11: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
-	5,  // 12: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
-	8,  // 13: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
-	10, // 14: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
-	12, // 15: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
-	14, // 16: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
-	1,  // 17: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
-	4,  // 18: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
-	6,  // 19: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
-	9,  // 20: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
-	11, // 21: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
-	13, // 22: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
-	15, // 23: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
-	17, // [17:24] is the sub-list for method output_type
-	10, // [10:17] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	21, // 6: drydock.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
+	7,  // 7: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	7,  // 8: drydock.v1.BeginMoveResponse.owner:type_name -> drydock.v1.OwnerRecord
+	7,  // 9: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
+	7,  // 10: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
+	22, // 11: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
+	0,  // 12: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
+	3,  // 13: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
+	5,  // 14: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
+	8,  // 15: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
+	10, // 16: drydock.v1.CoordinationService.BeginMove:input_type -> drydock.v1.BeginMoveRequest
+	12, // 17: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
+	14, // 18: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
+	16, // 19: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
+	1,  // 20: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
+	4,  // 21: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
+	6,  // 22: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
+	9,  // 23: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
+	11, // 24: drydock.v1.CoordinationService.BeginMove:output_type -> drydock.v1.BeginMoveResponse
+	13, // 25: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
+	15, // 26: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
+	17, // 27: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_coordination_proto_init() }
@@ -1070,7 +1231,7 @@ func file_drydock_v1_coordination_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_coordination_proto_rawDesc), len(file_drydock_v1_coordination_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

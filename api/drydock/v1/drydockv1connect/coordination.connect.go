@@ -45,6 +45,9 @@ const (
 	// CoordinationServiceGetOwnerProcedure is the fully-qualified name of the CoordinationService's
 	// GetOwner RPC.
 	CoordinationServiceGetOwnerProcedure = "/drydock.v1.CoordinationService/GetOwner"
+	// CoordinationServiceBeginMoveProcedure is the fully-qualified name of the CoordinationService's
+	// BeginMove RPC.
+	CoordinationServiceBeginMoveProcedure = "/drydock.v1.CoordinationService/BeginMove"
 	// CoordinationServiceDecideProcedure is the fully-qualified name of the CoordinationService's
 	// Decide RPC.
 	CoordinationServiceDecideProcedure = "/drydock.v1.CoordinationService/Decide"
@@ -162,6 +165,9 @@ type CoordinationServiceClient interface {
 	Report(context.Context, *connect.Request[v1.ReportRequest]) (*connect.Response[v1.ReportResponse], error)
 	// GetOwner is a linearizable read.
 	GetOwner(context.Context, *connect.Request[v1.GetOwnerRequest]) (*connect.Response[v1.GetOwnerResponse], error)
+	// BeginMove turns the owner of a pod from running to moving, by compare-and-swap; the source asks for it right before
+	// the freeze, so it also proves that the store can be reached. Asked again for the same migration it answers the same.
+	BeginMove(context.Context, *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error)
 	// Decide carries out the one decision of a migration, or answers with the one that was made.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
 	// HandBack returns a committed pod of which no task ran at the destination.
@@ -193,6 +199,12 @@ func NewCoordinationServiceClient(httpClient connect.HTTPClient, baseURL string,
 			connect.WithSchema(coordinationServiceMethods.ByName("GetOwner")),
 			connect.WithClientOptions(opts...),
 		),
+		beginMove: connect.NewClient[v1.BeginMoveRequest, v1.BeginMoveResponse](
+			httpClient,
+			baseURL+CoordinationServiceBeginMoveProcedure,
+			connect.WithSchema(coordinationServiceMethods.ByName("BeginMove")),
+			connect.WithClientOptions(opts...),
+		),
 		decide: connect.NewClient[v1.DecideRequest, v1.DecideResponse](
 			httpClient,
 			baseURL+CoordinationServiceDecideProcedure,
@@ -218,6 +230,7 @@ func NewCoordinationServiceClient(httpClient connect.HTTPClient, baseURL string,
 type coordinationServiceClient struct {
 	report          *connect.Client[v1.ReportRequest, v1.ReportResponse]
 	getOwner        *connect.Client[v1.GetOwnerRequest, v1.GetOwnerResponse]
+	beginMove       *connect.Client[v1.BeginMoveRequest, v1.BeginMoveResponse]
 	decide          *connect.Client[v1.DecideRequest, v1.DecideResponse]
 	handBack        *connect.Client[v1.HandBackRequest, v1.HandBackResponse]
 	finishMigration *connect.Client[v1.FinishMigrationRequest, v1.FinishMigrationResponse]
@@ -231,6 +244,11 @@ func (c *coordinationServiceClient) Report(ctx context.Context, req *connect.Req
 // GetOwner calls drydock.v1.CoordinationService.GetOwner.
 func (c *coordinationServiceClient) GetOwner(ctx context.Context, req *connect.Request[v1.GetOwnerRequest]) (*connect.Response[v1.GetOwnerResponse], error) {
 	return c.getOwner.CallUnary(ctx, req)
+}
+
+// BeginMove calls drydock.v1.CoordinationService.BeginMove.
+func (c *coordinationServiceClient) BeginMove(ctx context.Context, req *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error) {
+	return c.beginMove.CallUnary(ctx, req)
 }
 
 // Decide calls drydock.v1.CoordinationService.Decide.
@@ -254,6 +272,9 @@ type CoordinationServiceHandler interface {
 	Report(context.Context, *connect.Request[v1.ReportRequest]) (*connect.Response[v1.ReportResponse], error)
 	// GetOwner is a linearizable read.
 	GetOwner(context.Context, *connect.Request[v1.GetOwnerRequest]) (*connect.Response[v1.GetOwnerResponse], error)
+	// BeginMove turns the owner of a pod from running to moving, by compare-and-swap; the source asks for it right before
+	// the freeze, so it also proves that the store can be reached. Asked again for the same migration it answers the same.
+	BeginMove(context.Context, *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error)
 	// Decide carries out the one decision of a migration, or answers with the one that was made.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
 	// HandBack returns a committed pod of which no task ran at the destination.
@@ -281,6 +302,12 @@ func NewCoordinationServiceHandler(svc CoordinationServiceHandler, opts ...conne
 		connect.WithSchema(coordinationServiceMethods.ByName("GetOwner")),
 		connect.WithHandlerOptions(opts...),
 	)
+	coordinationServiceBeginMoveHandler := connect.NewUnaryHandler(
+		CoordinationServiceBeginMoveProcedure,
+		svc.BeginMove,
+		connect.WithSchema(coordinationServiceMethods.ByName("BeginMove")),
+		connect.WithHandlerOptions(opts...),
+	)
 	coordinationServiceDecideHandler := connect.NewUnaryHandler(
 		CoordinationServiceDecideProcedure,
 		svc.Decide,
@@ -305,6 +332,8 @@ func NewCoordinationServiceHandler(svc CoordinationServiceHandler, opts ...conne
 			coordinationServiceReportHandler.ServeHTTP(w, r)
 		case CoordinationServiceGetOwnerProcedure:
 			coordinationServiceGetOwnerHandler.ServeHTTP(w, r)
+		case CoordinationServiceBeginMoveProcedure:
+			coordinationServiceBeginMoveHandler.ServeHTTP(w, r)
 		case CoordinationServiceDecideProcedure:
 			coordinationServiceDecideHandler.ServeHTTP(w, r)
 		case CoordinationServiceHandBackProcedure:
@@ -326,6 +355,10 @@ func (UnimplementedCoordinationServiceHandler) Report(context.Context, *connect.
 
 func (UnimplementedCoordinationServiceHandler) GetOwner(context.Context, *connect.Request[v1.GetOwnerRequest]) (*connect.Response[v1.GetOwnerResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.CoordinationService.GetOwner is not implemented"))
+}
+
+func (UnimplementedCoordinationServiceHandler) BeginMove(context.Context, *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.CoordinationService.BeginMove is not implemented"))
 }
 
 func (UnimplementedCoordinationServiceHandler) Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error) {
