@@ -375,9 +375,7 @@ type PodRecord struct {
 	// The migration that is under way; at most one at a time.
 	Migration string `protobuf:"bytes,6,opt,name=migration,proto3" json:"migration,omitempty"`
 	// What keeps it from being as desired, for an operator.
-	Message string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
-	// Its only copy is gone, and it waits for an operator.
-	Lost          bool `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
+	Message       string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -459,13 +457,6 @@ func (x *PodRecord) GetMessage() string {
 		return x.Message
 	}
 	return ""
-}
-
-func (x *PodRecord) GetLost() bool {
-	if x != nil {
-		return x.Lost
-	}
-	return false
 }
 
 // ImageRecord is what a reference stands for.
@@ -693,7 +684,7 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\x06images\x18\x05 \x03(\v2\x11.drydock.v1.ImageR\x06images\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x06 \x03(\tR\n" +
-	"migrations\"\xb8\x02\n" +
+	"migrations\"\xa4\x02\n" +
 	"\tPodRecord\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x122\n" +
 	"\adesired\x18\x02 \x01(\x0e2\x18.drydock.v1.DesiredStateR\adesired\x12\x12\n" +
@@ -702,8 +693,7 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"stop_grace\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tstopGrace\x12\x1c\n" +
 	"\tmigration\x18\x06 \x01(\tR\tmigration\x12\x18\n" +
-	"\amessage\x18\a \x01(\tR\amessage\x12\x12\n" +
-	"\x04lost\x18\b \x01(\bR\x04lost\"x\n" +
+	"\amessage\x18\a \x01(\tR\amessage\"x\n" +
 	"\vImageRecord\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1d\n" +

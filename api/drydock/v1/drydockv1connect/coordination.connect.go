@@ -51,6 +51,9 @@ const (
 	// CoordinationServiceDecideProcedure is the fully-qualified name of the CoordinationService's
 	// Decide RPC.
 	CoordinationServiceDecideProcedure = "/drydock.v1.CoordinationService/Decide"
+	// CoordinationServiceReportOwnerProcedure is the fully-qualified name of the CoordinationService's
+	// ReportOwner RPC.
+	CoordinationServiceReportOwnerProcedure = "/drydock.v1.CoordinationService/ReportOwner"
 	// CoordinationServiceHandBackProcedure is the fully-qualified name of the CoordinationService's
 	// HandBack RPC.
 	CoordinationServiceHandBackProcedure = "/drydock.v1.CoordinationService/HandBack"
@@ -170,6 +173,8 @@ type CoordinationServiceClient interface {
 	BeginMove(context.Context, *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error)
 	// Decide carries out the one decision of a migration, or answers with the one that was made.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
+	// ReportOwner tells what became of the pod at its owner: see migrate/owner's Settle, ReportStopped and ReportLost.
+	ReportOwner(context.Context, *connect.Request[v1.ReportOwnerRequest]) (*connect.Response[v1.ReportOwnerResponse], error)
 	// HandBack returns a committed pod of which no task ran at the destination.
 	HandBack(context.Context, *connect.Request[v1.HandBackRequest]) (*connect.Response[v1.HandBackResponse], error)
 	// FinishMigration stores the report of a migration that ended, and its record's last state.
@@ -211,6 +216,12 @@ func NewCoordinationServiceClient(httpClient connect.HTTPClient, baseURL string,
 			connect.WithSchema(coordinationServiceMethods.ByName("Decide")),
 			connect.WithClientOptions(opts...),
 		),
+		reportOwner: connect.NewClient[v1.ReportOwnerRequest, v1.ReportOwnerResponse](
+			httpClient,
+			baseURL+CoordinationServiceReportOwnerProcedure,
+			connect.WithSchema(coordinationServiceMethods.ByName("ReportOwner")),
+			connect.WithClientOptions(opts...),
+		),
 		handBack: connect.NewClient[v1.HandBackRequest, v1.HandBackResponse](
 			httpClient,
 			baseURL+CoordinationServiceHandBackProcedure,
@@ -232,6 +243,7 @@ type coordinationServiceClient struct {
 	getOwner        *connect.Client[v1.GetOwnerRequest, v1.GetOwnerResponse]
 	beginMove       *connect.Client[v1.BeginMoveRequest, v1.BeginMoveResponse]
 	decide          *connect.Client[v1.DecideRequest, v1.DecideResponse]
+	reportOwner     *connect.Client[v1.ReportOwnerRequest, v1.ReportOwnerResponse]
 	handBack        *connect.Client[v1.HandBackRequest, v1.HandBackResponse]
 	finishMigration *connect.Client[v1.FinishMigrationRequest, v1.FinishMigrationResponse]
 }
@@ -256,6 +268,11 @@ func (c *coordinationServiceClient) Decide(ctx context.Context, req *connect.Req
 	return c.decide.CallUnary(ctx, req)
 }
 
+// ReportOwner calls drydock.v1.CoordinationService.ReportOwner.
+func (c *coordinationServiceClient) ReportOwner(ctx context.Context, req *connect.Request[v1.ReportOwnerRequest]) (*connect.Response[v1.ReportOwnerResponse], error) {
+	return c.reportOwner.CallUnary(ctx, req)
+}
+
 // HandBack calls drydock.v1.CoordinationService.HandBack.
 func (c *coordinationServiceClient) HandBack(ctx context.Context, req *connect.Request[v1.HandBackRequest]) (*connect.Response[v1.HandBackResponse], error) {
 	return c.handBack.CallUnary(ctx, req)
@@ -277,6 +294,8 @@ type CoordinationServiceHandler interface {
 	BeginMove(context.Context, *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error)
 	// Decide carries out the one decision of a migration, or answers with the one that was made.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
+	// ReportOwner tells what became of the pod at its owner: see migrate/owner's Settle, ReportStopped and ReportLost.
+	ReportOwner(context.Context, *connect.Request[v1.ReportOwnerRequest]) (*connect.Response[v1.ReportOwnerResponse], error)
 	// HandBack returns a committed pod of which no task ran at the destination.
 	HandBack(context.Context, *connect.Request[v1.HandBackRequest]) (*connect.Response[v1.HandBackResponse], error)
 	// FinishMigration stores the report of a migration that ended, and its record's last state.
@@ -314,6 +333,12 @@ func NewCoordinationServiceHandler(svc CoordinationServiceHandler, opts ...conne
 		connect.WithSchema(coordinationServiceMethods.ByName("Decide")),
 		connect.WithHandlerOptions(opts...),
 	)
+	coordinationServiceReportOwnerHandler := connect.NewUnaryHandler(
+		CoordinationServiceReportOwnerProcedure,
+		svc.ReportOwner,
+		connect.WithSchema(coordinationServiceMethods.ByName("ReportOwner")),
+		connect.WithHandlerOptions(opts...),
+	)
 	coordinationServiceHandBackHandler := connect.NewUnaryHandler(
 		CoordinationServiceHandBackProcedure,
 		svc.HandBack,
@@ -336,6 +361,8 @@ func NewCoordinationServiceHandler(svc CoordinationServiceHandler, opts ...conne
 			coordinationServiceBeginMoveHandler.ServeHTTP(w, r)
 		case CoordinationServiceDecideProcedure:
 			coordinationServiceDecideHandler.ServeHTTP(w, r)
+		case CoordinationServiceReportOwnerProcedure:
+			coordinationServiceReportOwnerHandler.ServeHTTP(w, r)
 		case CoordinationServiceHandBackProcedure:
 			coordinationServiceHandBackHandler.ServeHTTP(w, r)
 		case CoordinationServiceFinishMigrationProcedure:
@@ -363,6 +390,10 @@ func (UnimplementedCoordinationServiceHandler) BeginMove(context.Context, *conne
 
 func (UnimplementedCoordinationServiceHandler) Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.CoordinationService.Decide is not implemented"))
+}
+
+func (UnimplementedCoordinationServiceHandler) ReportOwner(context.Context, *connect.Request[v1.ReportOwnerRequest]) (*connect.Response[v1.ReportOwnerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.CoordinationService.ReportOwner is not implemented"))
 }
 
 func (UnimplementedCoordinationServiceHandler) HandBack(context.Context, *connect.Request[v1.HandBackRequest]) (*connect.Response[v1.HandBackResponse], error) {
