@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,7 +100,7 @@ func (k *keeper) boot(ctx context.Context) (again bool, err error) {
 	go func() { ended <- child.cmd.Wait() }()
 	k.awaitDeath(ctx, child)
 	<-ended
-	status, ok := child.cmd.ProcessState.Sys().(unix.WaitStatus)
+	status, ok := child.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return err == nil && ok && status.Signaled() && status.Signal() == unix.SIGHUP, err
 }
 

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"drydock/lab"
 )
@@ -42,7 +42,7 @@ func passOn(err error) error {
 	if !errors.As(err, &ended) {
 		return err
 	}
-	if ws, ok := ended.Sys().(unix.WaitStatus); ok && ws.Signaled() {
+	if ws, ok := ended.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return exitStatus(128 + int(ws.Signal()))
 	}
 	if ended.ExitCode() < 0 {
