@@ -57,7 +57,7 @@ func (l *Lab) tearDown(ctx context.Context) error {
 			return fmt.Errorf("lab %s: %w", l.name, err)
 		}
 	}
-	return restoreSysctls(ctx)
+	return leaveMachine(ctx)
 }
 
 // endProcesses kills all processes of the lab and removes its cgroups. The recorded ones come first, as one that was
@@ -80,10 +80,7 @@ func (l *Lab) endProcesses(ctx context.Context) error {
 	if err := killGroup(ctx, l.group()); err != nil {
 		return err
 	}
-	if err := removeGroup(ctx, l.group()); err != nil {
-		return err
-	}
-	return removeEmptyGroup(groupTop)
+	return removeGroup(ctx, l.group())
 }
 
 // removeContext takes the lab's context out of the file that Up wrote it to.

@@ -139,6 +139,7 @@ func (l *Lab) ServicePID(host, service string) (int, error) {
 const joinScript = `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit 125; shift; done; shift; exec "$@"`
 
 // Exec is a command that runs in all of a host's namespaces, or in the network namespace of ClientNode or the switch.
+// A host's command gets the environment of the host's programs; the client's gets this process's, and the machine's files.
 // It is a part of the lab: it ends with the lab, with the host, and with ctx. Starting it fails if the host is down.
 func (l *Lab) Exec(ctx context.Context, node string, argv ...string) *exec.Cmd {
 	enter, group, err := l.entrance(node)
@@ -149,6 +150,9 @@ func (l *Lab) Exec(ctx context.Context, node string, argv ...string) *exec.Cmd {
 	}
 	full = append(append(append(full, "--"), enter...), argv...)
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", joinScript, "sh"}, full...)...)
+	if node != ClientNode && node != switchNode {
+		cmd.Env = append(hostEnv(l.name), "TERM="+os.Getenv("TERM"))
+	}
 	if len(argv) == 0 {
 		err = errors.Join(err, errors.New("no command given"))
 	}

@@ -58,7 +58,7 @@ type Options struct {
 	ControllerServices []Service
 
 	// Join asks the controller for the one-time token that host joins with. It is called for every host after the
-	// controller's first start and before the host's. Nil: hosts get no token.
+	// controller's first start and before the host's, for several hosts at once. Nil: hosts get no token.
 	Join func(ctx context.Context, l *Lab, host string) (token string, err error)
 
 	// WaitReady returns when the controller sees all hosts as ready. Nil: the sockets of Service.Ready are enough.

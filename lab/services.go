@@ -38,14 +38,18 @@ type supervisor struct {
 }
 
 func newSupervisor(s spec) *supervisor {
-	env := []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DRYDOCK_LAB=" + s.Lab,
-	}
-	sup := &supervisor{services: s.Services, env: env}
+	sup := &supervisor{services: s.Services, env: hostEnv(s.Lab)}
 	for _, svc := range s.Services {
 		sup.states = append(sup.states, serviceState{Name: svc.Name})
 	}
 	return sup
+}
+
+// hostEnv is the environment of a host's programs. DRYDOCK_LAB tells an agent that its host's reboots are simulated.
+func hostEnv(labName string) []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DRYDOCK_LAB=" + labName,
+	}
 }
 
 func (s *supervisor) startAll() {

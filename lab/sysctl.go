@@ -45,8 +45,8 @@ func raiseSysctls(ctx context.Context) error {
 	return writeSysctls(pipeSettings())
 }
 
-// restoreSysctls puts the machine's settings back when no lab is left, and removes the directories that labs share.
-func restoreSysctls(ctx context.Context) error {
+// leaveMachine puts the machine's settings back when no lab is left, and removes what labs share.
+func leaveMachine(ctx context.Context) error {
 	unlock, err := lock(ctx, "machine")
 	if err != nil {
 		return err
@@ -63,6 +63,9 @@ func restoreSysctls(ctx context.Context) error {
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("put the machine's settings back: %w", err)
+	}
+	if err := removeEmptyGroup(groupTop); err != nil {
+		return err
 	}
 	for _, dir := range []string{runTop, filepath.Dir(runTop), stateTop} {
 		_ = os.Remove(dir) // stays where somebody else uses it

@@ -98,17 +98,15 @@ func (u *up) findRoot(ctx context.Context) error {
 }
 
 // layOut writes every file of the lab, the record of it first.
-func (u *up) layOut(context.Context) error {
+func (u *up) layOut(ctx context.Context) error {
 	rec, err := u.opts.record()
 	if err != nil {
 		return err
 	}
 	rec.Created = time.Now()
 	u.lab.rec = rec
-	for _, dir := range []string{u.lab.SharedDir(), filepath.Dir(u.lab.binary()), u.lab.NetNS("")} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
+	if err := u.makeDirs(ctx); err != nil {
+		return err
 	}
 	if err := u.lab.save(); err != nil {
 		return err
@@ -122,6 +120,28 @@ func (u *up) layOut(context.Context) error {
 			services = u.opts.ControllerServices
 		}
 		if err := u.lab.writeNode(node, u.root, services); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDirs makes the lab's directories while no other lab's end can remove those above them. What the controller keeps
+// secret lies below the first one.
+func (u *up) makeDirs(ctx context.Context) error {
+	unlock, err := lock(ctx, "machine")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := os.MkdirAll(stateTop, 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(u.lab.stateDir(), 0o700); err != nil {
+		return err
+	}
+	for _, dir := range []string{u.lab.SharedDir(), filepath.Dir(u.lab.binary()), u.lab.NetNS("")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
