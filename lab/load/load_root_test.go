@@ -5,57 +5,17 @@ package load
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/netip"
-	"os"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
 
 	"drydock/lab/images"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+	"drydock/lab/internal/testnet"
 )
 
 // cacheDir is the cache that the lab uses as well, so that a test does not make what is there.
 const cacheDir = "/var/cache/drydock/images"
-
-// newNetns makes a network namespace with nothing but a loopback. It ends with the test and has no name.
-func newNetns(t *testing.T) Dialer {
-	t.Helper()
-	made := make(chan *os.File)
-	failed := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		defer close(made)
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			failed <- err
-			return
-		}
-		lo, err := netlink.LinkByName("lo")
-		if err == nil {
-			err = netlink.LinkSetUp(lo)
-		}
-		if err != nil {
-			failed <- err
-			return
-		}
-		file, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-		if err != nil {
-			failed <- err
-			return
-		}
-		made <- file
-	}()
-	file := <-made
-	if file == nil {
-		t.Fatalf("make a network namespace: %v", <-failed)
-	}
-	t.Cleanup(func() { _ = file.Close() })
-	return Dialer{Netns: fmt.Sprintf("/proc/self/fd/%d", file.Fd())}
-}
 
 // service is a service of an image, run bare in a namespace.
 type service struct {
@@ -70,7 +30,7 @@ func startService(t *testing.T, image string, args ...string) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &service{Dialer: newNetns(t), set: set}
+	s := &service{Dialer: Dialer{Netns: testnet.New(t)}, set: set}
 	cmd, err := set.Bare(context.Background(), image, t.TempDir(), args...)
 	if err != nil {
 		t.Fatal(err)
