@@ -1,0 +1,100 @@
+package owner
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Side is the part that a host plays for a pod.
+type Side string
+
+const (
+	// Resident: no migration concerns this host; it runs the pod, or is about to.
+	Resident Side = "resident"
+	// Source of a migration.
+	Source Side = "source"
+	// Destination of a migration.
+	Destination Side = "destination"
+)
+
+// Stage is how far a host has gone. It is journalled before the first action that it names.
+type Stage string
+
+const (
+	// Starting (resident): tasks may be being made from nothing.
+	Starting Stage = "starting"
+	// Up (resident): the pod was started, or taken over from a migration that is over.
+	Up Stage = "up"
+
+	// Prepared (source, destination): asked to take part; nothing has been frozen or received.
+	Prepared Stage = "prepared"
+	// Frozen (source): tasks may be frozen and unplugged.
+	Frozen Stage = "frozen"
+	// Dumped (source): CRIU has dumped, and everything was sent.
+	Dumped Stage = "dumped"
+	// Thawing (source): the decision was abort, or the pod was handed back; tasks may run again.
+	Thawing Stage = "thawing"
+
+	// Received (destination): everything that a restore needs is here.
+	Received Stage = "received"
+	// Restoring (destination): CRIU may be rebuilding tasks, or they wait in the post-restore hook.
+	Restoring Stage = "restoring"
+	// Committed (destination): commit is known, the hook may be released.
+	Committed Stage = "committed"
+	// HandingBack (destination): it gives the pod back and never restores or runs it again under this migration.
+	HandingBack Stage = "handing-back"
+	// PluggedIn (destination): the world may have heard from the pod.
+	PluggedIn Stage = "plugged-in"
+)
+
+// Journal is what a host remembers about a pod, on its disk. There is one per pod and host; the zero Journal means that
+// there is none. A host takes part in a migration only when its journal is empty or Resident.
+type Journal struct {
+	Version int    `json:"version"`
+	Pod     string `json:"pod"`
+	Side    Side   `json:"side"`
+	Stage   Stage  `json:"stage"`
+	// Incarnation of the pod that the tasks here belong to, from the record.
+	Incarnation uint64 `json:"incarnation"`
+	// BootID of this host when the tasks, or the copy, came to be here. With another boot they are gone.
+	BootID string `json:"boot_id"`
+
+	Migration string `json:"migration,omitempty"`
+	// Epoch of the record before the migration is decided.
+	Epoch    uint64 `json:"epoch,omitempty"`
+	Peer     Place  `json:"peer,omitzero"`
+	PostCopy bool   `json:"post_copy,omitempty"`
+	// Attempts counts the restores that were begun here.
+	Attempts int `json:"attempts,omitempty"`
+	// Ran (destination): a task may have run an instruction. It has to be durable before any can: CRIU's pre-resume hook
+	// does not return until it is, or it is written before the post-restore hook is released. Never unset.
+	Ran bool `json:"ran,omitempty"`
+}
+
+// journalVersion is the layout of Journal. A reader refuses a higher one.
+const journalVersion = 1
+
+// Save writes j to path durably: when it returns nil, j survives a power failure.
+func (j Journal) Save(path string) error {
+	j.Version = journalVersion
+	return writeFile(path, j)
+}
+
+// LoadJournal reads what Save wrote. Without a file it returns the zero Journal.
+func LoadJournal(path string) (Journal, error) {
+	var j Journal
+	if _, err := readFile(path, &j); err != nil {
+		return Journal{}, fmt.Errorf("load journal: %w", err)
+	}
+	if j.Version > journalVersion {
+		return Journal{}, fmt.Errorf("load journal %s: layout %d, this program knows up to %d: upgrade it", path, j.Version, journalVersion)
+	}
+	return j, nil
+}
+
+// RemoveJournal removes the journal at path durably. It comes last, when nothing of the pod is left on the host.
+func RemoveJournal(path string) error { return removeFile(path) }
+
+func (j Journal) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s", j.Side, j.Stage, j.Migration))
+}
