@@ -31,6 +31,9 @@ func (a *applier) apply(r *record) error {
 	if err := a.closeFile(); err != nil {
 		return err
 	}
+	if r.op == opBegin {
+		return corrupt("it begins twice")
+	}
 	if r.op == opMeta && r.path == "" {
 		return a.rootMeta(r)
 	}
@@ -88,7 +91,7 @@ func (a *applier) entry(r *record) error {
 	case opMeta:
 		return a.meta(dir, base, r)
 	}
-	return corrupt("operation %d comes out of place", r.op)
+	return corrupt("unknown operation %d", r.op)
 }
 
 func makeNode(dir int, base string, r *record) error {

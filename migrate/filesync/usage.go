@@ -1,7 +1,6 @@
 package filesync
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"

@@ -9,6 +9,7 @@ package drydockv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -20,6 +21,61 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type OwnerEvent int32
+
+const (
+	OwnerEvent_OWNER_EVENT_UNSPECIFIED OwnerEvent = 0
+	// It runs, plugged in and with all of its memory.
+	OwnerEvent_OWNER_EVENT_SETTLED OwnerEvent = 1
+	// No task is left of a pod that was to be stopped.
+	OwnerEvent_OWNER_EVENT_STOPPED OwnerEvent = 2
+	// No task is left, and none can be brought back.
+	OwnerEvent_OWNER_EVENT_LOST OwnerEvent = 3
+)
+
+// Enum value maps for OwnerEvent.
+var (
+	OwnerEvent_name = map[int32]string{
+		0: "OWNER_EVENT_UNSPECIFIED",
+		1: "OWNER_EVENT_SETTLED",
+		2: "OWNER_EVENT_STOPPED",
+		3: "OWNER_EVENT_LOST",
+	}
+	OwnerEvent_value = map[string]int32{
+		"OWNER_EVENT_UNSPECIFIED": 0,
+		"OWNER_EVENT_SETTLED":     1,
+		"OWNER_EVENT_STOPPED":     2,
+		"OWNER_EVENT_LOST":        3,
+	}
+)
+
+func (x OwnerEvent) Enum() *OwnerEvent {
+	p := new(OwnerEvent)
+	*p = x
+	return p
+}
+
+func (x OwnerEvent) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OwnerEvent) Descriptor() protoreflect.EnumDescriptor {
+	return file_drydock_v1_coordination_proto_enumTypes[0].Descriptor()
+}
+
+func (OwnerEvent) Type() protoreflect.EnumType {
+	return &file_drydock_v1_coordination_proto_enumTypes[0]
+}
+
+func (x OwnerEvent) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OwnerEvent.Descriptor instead.
+func (OwnerEvent) EnumDescriptor() ([]byte, []int) {
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{0}
+}
 
 type JoinRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -413,8 +469,10 @@ type ReportResponse struct {
 	// The sender's term: agents refuse lower ones.
 	LeadershipRevision int64   `protobuf:"varint,2,opt,name=leadership_revision,json=leadershipRevision,proto3" json:"leadership_revision,omitempty"`
 	Peers              []*Peer `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// How long to wait until the next report.
+	Interval      *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportResponse) Reset() {
@@ -468,11 +526,18 @@ func (x *ReportResponse) GetPeers() []*Peer {
 	return nil
 }
 
+func (x *ReportResponse) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
 // OwnerRecord is the store's `owner` key of one pod; see migrate/owner.
 type OwnerRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Pod   string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
-	// The record as migrate/owner encodes it.
+	// The record as migrate/owner encodes it; empty where the store does not know the pod.
 	Record        []byte `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
 	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -618,6 +683,258 @@ func (x *GetOwnerResponse) GetOwner() *OwnerRecord {
 	return nil
 }
 
+type BeginMoveRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Pod       string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	Migration string                 `protobuf:"bytes,2,opt,name=migration,proto3" json:"migration,omitempty"`
+	// The host that the pod moves to.
+	Destination string `protobuf:"bytes,3,opt,name=destination,proto3" json:"destination,omitempty"`
+	// The boot of the destination that prepared for it; void for any other.
+	DestinationBootId string `protobuf:"bytes,4,opt,name=destination_boot_id,json=destinationBootId,proto3" json:"destination_boot_id,omitempty"`
+	// Of the record that the migration was planned from.
+	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The commit comes before all memory is at the destination.
+	PostCopy      bool `protobuf:"varint,6,opt,name=post_copy,json=postCopy,proto3" json:"post_copy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginMoveRequest) Reset() {
+	*x = BeginMoveRequest{}
+	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginMoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginMoveRequest) ProtoMessage() {}
+
+func (x *BeginMoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginMoveRequest.ProtoReflect.Descriptor instead.
+func (*BeginMoveRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BeginMoveRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *BeginMoveRequest) GetMigration() string {
+	if x != nil {
+		return x.Migration
+	}
+	return ""
+}
+
+func (x *BeginMoveRequest) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *BeginMoveRequest) GetDestinationBootId() string {
+	if x != nil {
+		return x.DestinationBootId
+	}
+	return ""
+}
+
+func (x *BeginMoveRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *BeginMoveRequest) GetPostCopy() bool {
+	if x != nil {
+		return x.PostCopy
+	}
+	return false
+}
+
+type BeginMoveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         *OwnerRecord           `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginMoveResponse) Reset() {
+	*x = BeginMoveResponse{}
+	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginMoveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginMoveResponse) ProtoMessage() {}
+
+func (x *BeginMoveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginMoveResponse.ProtoReflect.Descriptor instead.
+func (*BeginMoveResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *BeginMoveResponse) GetOwner() *OwnerRecord {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+type ReportOwnerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pod           string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	BootId        string                 `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Event         OwnerEvent             `protobuf:"varint,4,opt,name=event,proto3,enum=drydock.v1.OwnerEvent" json:"event,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportOwnerRequest) Reset() {
+	*x = ReportOwnerRequest{}
+	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportOwnerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportOwnerRequest) ProtoMessage() {}
+
+func (x *ReportOwnerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportOwnerRequest.ProtoReflect.Descriptor instead.
+func (*ReportOwnerRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReportOwnerRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *ReportOwnerRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ReportOwnerRequest) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *ReportOwnerRequest) GetEvent() OwnerEvent {
+	if x != nil {
+		return x.Event
+	}
+	return OwnerEvent_OWNER_EVENT_UNSPECIFIED
+}
+
+func (x *ReportOwnerRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReportOwnerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         *OwnerRecord           `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportOwnerResponse) Reset() {
+	*x = ReportOwnerResponse{}
+	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportOwnerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportOwnerResponse) ProtoMessage() {}
+
+func (x *ReportOwnerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportOwnerResponse.ProtoReflect.Descriptor instead.
+func (*ReportOwnerResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReportOwnerResponse) GetOwner() *OwnerRecord {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 type DecideRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Pod       string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
@@ -630,7 +947,7 @@ type DecideRequest struct {
 
 func (x *DecideRequest) Reset() {
 	*x = DecideRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +959,7 @@ func (x *DecideRequest) String() string {
 func (*DecideRequest) ProtoMessage() {}
 
 func (x *DecideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +972,7 @@ func (x *DecideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideRequest.ProtoReflect.Descriptor instead.
 func (*DecideRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DecideRequest) GetPod() string {
@@ -690,7 +1007,7 @@ type DecideResponse struct {
 
 func (x *DecideResponse) Reset() {
 	*x = DecideResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +1019,7 @@ func (x *DecideResponse) String() string {
 func (*DecideResponse) ProtoMessage() {}
 
 func (x *DecideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +1032,7 @@ func (x *DecideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideResponse.ProtoReflect.Descriptor instead.
 func (*DecideResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DecideResponse) GetCommitted() bool {
@@ -743,7 +1060,7 @@ type HandBackRequest struct {
 
 func (x *HandBackRequest) Reset() {
 	*x = HandBackRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +1072,7 @@ func (x *HandBackRequest) String() string {
 func (*HandBackRequest) ProtoMessage() {}
 
 func (x *HandBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +1085,7 @@ func (x *HandBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandBackRequest.ProtoReflect.Descriptor instead.
 func (*HandBackRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HandBackRequest) GetPod() string {
@@ -801,7 +1118,7 @@ type HandBackResponse struct {
 
 func (x *HandBackResponse) Reset() {
 	*x = HandBackResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1130,7 @@ func (x *HandBackResponse) String() string {
 func (*HandBackResponse) ProtoMessage() {}
 
 func (x *HandBackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1143,7 @@ func (x *HandBackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandBackResponse.ProtoReflect.Descriptor instead.
 func (*HandBackResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HandBackResponse) GetOwner() *OwnerRecord {
@@ -845,7 +1162,7 @@ type FinishMigrationRequest struct {
 
 func (x *FinishMigrationRequest) Reset() {
 	*x = FinishMigrationRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1174,7 @@ func (x *FinishMigrationRequest) String() string {
 func (*FinishMigrationRequest) ProtoMessage() {}
 
 func (x *FinishMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1187,7 @@ func (x *FinishMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishMigrationRequest.ProtoReflect.Descriptor instead.
 func (*FinishMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FinishMigrationRequest) GetReport() *MigrationReport {
@@ -888,7 +1205,7 @@ type FinishMigrationResponse struct {
 
 func (x *FinishMigrationResponse) Reset() {
 	*x = FinishMigrationResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1217,7 @@ func (x *FinishMigrationResponse) String() string {
 func (*FinishMigrationResponse) ProtoMessage() {}
 
 func (x *FinishMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1230,7 @@ func (x *FinishMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishMigrationResponse.ProtoReflect.Descriptor instead.
 func (*FinishMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{19}
 }
 
 var File_drydock_v1_coordination_proto protoreflect.FileDescriptor
@@ -921,7 +1238,7 @@ var File_drydock_v1_coordination_proto protoreflect.FileDescriptor
 const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\n" +
 	"\x1ddrydock/v1/coordination.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\"\xad\x01\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\"\xad\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
@@ -950,11 +1267,12 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x06images\x18\x05 \x03(\v2\x11.drydock.v1.ImageR\x06images\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x06 \x03(\tR\n" +
-	"migrations\"\x9a\x01\n" +
+	"migrations\"\xd1\x01\n" +
 	"\x0eReportResponse\x12/\n" +
 	"\x06owners\x18\x01 \x03(\v2\x17.drydock.v1.OwnerRecordR\x06owners\x12/\n" +
 	"\x13leadership_revision\x18\x02 \x01(\x03R\x12leadershipRevision\x12&\n" +
-	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\"S\n" +
+	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\x125\n" +
+	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\binterval\"S\n" +
 	"\vOwnerRecord\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x12\x1a\n" +
@@ -962,6 +1280,23 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x0fGetOwnerRequest\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\"A\n" +
 	"\x10GetOwnerResponse\x12-\n" +
+	"\x05owner\x18\x01 \x01(\v2\x17.drydock.v1.OwnerRecordR\x05owner\"\xc7\x01\n" +
+	"\x10BeginMoveRequest\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x1c\n" +
+	"\tmigration\x18\x02 \x01(\tR\tmigration\x12 \n" +
+	"\vdestination\x18\x03 \x01(\tR\vdestination\x12.\n" +
+	"\x13destination_boot_id\x18\x04 \x01(\tR\x11destinationBootId\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x1b\n" +
+	"\tpost_copy\x18\x06 \x01(\bR\bpostCopy\"B\n" +
+	"\x11BeginMoveResponse\x12-\n" +
+	"\x05owner\x18\x01 \x01(\v2\x17.drydock.v1.OwnerRecordR\x05owner\"\x9b\x01\n" +
+	"\x12ReportOwnerRequest\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x17\n" +
+	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12,\n" +
+	"\x05event\x18\x04 \x01(\x0e2\x16.drydock.v1.OwnerEventR\x05event\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"D\n" +
+	"\x13ReportOwnerResponse\x12-\n" +
 	"\x05owner\x18\x01 \x01(\v2\x17.drydock.v1.OwnerRecordR\x05owner\"W\n" +
 	"\rDecideRequest\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x1c\n" +
@@ -978,14 +1313,22 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x05owner\x18\x01 \x01(\v2\x17.drydock.v1.OwnerRecordR\x05owner\"M\n" +
 	"\x16FinishMigrationRequest\x123\n" +
 	"\x06report\x18\x01 \x01(\v2\x1b.drydock.v1.MigrationReportR\x06report\"\x19\n" +
-	"\x17FinishMigrationResponse2\x86\x01\n" +
+	"\x17FinishMigrationResponse*q\n" +
+	"\n" +
+	"OwnerEvent\x12\x1b\n" +
+	"\x17OWNER_EVENT_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13OWNER_EVENT_SETTLED\x10\x01\x12\x17\n" +
+	"\x13OWNER_EVENT_STOPPED\x10\x02\x12\x14\n" +
+	"\x10OWNER_EVENT_LOST\x10\x032\x86\x01\n" +
 	"\vJoinService\x129\n" +
 	"\x04Join\x12\x17.drydock.v1.JoinRequest\x1a\x18.drydock.v1.JoinResponse\x12<\n" +
-	"\x05Renew\x12\x18.drydock.v1.RenewRequest\x1a\x19.drydock.v1.RenewResponse2\x81\x03\n" +
+	"\x05Renew\x12\x18.drydock.v1.RenewRequest\x1a\x19.drydock.v1.RenewResponse2\x9b\x04\n" +
 	"\x13CoordinationService\x12?\n" +
 	"\x06Report\x12\x19.drydock.v1.ReportRequest\x1a\x1a.drydock.v1.ReportResponse\x12E\n" +
-	"\bGetOwner\x12\x1b.drydock.v1.GetOwnerRequest\x1a\x1c.drydock.v1.GetOwnerResponse\x12?\n" +
-	"\x06Decide\x12\x19.drydock.v1.DecideRequest\x1a\x1a.drydock.v1.DecideResponse\x12E\n" +
+	"\bGetOwner\x12\x1b.drydock.v1.GetOwnerRequest\x1a\x1c.drydock.v1.GetOwnerResponse\x12H\n" +
+	"\tBeginMove\x12\x1c.drydock.v1.BeginMoveRequest\x1a\x1d.drydock.v1.BeginMoveResponse\x12?\n" +
+	"\x06Decide\x12\x19.drydock.v1.DecideRequest\x1a\x1a.drydock.v1.DecideResponse\x12N\n" +
+	"\vReportOwner\x12\x1e.drydock.v1.ReportOwnerRequest\x1a\x1f.drydock.v1.ReportOwnerResponse\x12E\n" +
 	"\bHandBack\x12\x1b.drydock.v1.HandBackRequest\x1a\x1c.drydock.v1.HandBackResponse\x12Z\n" +
 	"\x0fFinishMigration\x12\".drydock.v1.FinishMigrationRequest\x1a#.drydock.v1.FinishMigrationResponseB\"Z drydock/api/drydock/v1;drydockv1b\x06proto3"
 
@@ -1001,59 +1344,74 @@ func file_drydock_v1_coordination_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_coordination_proto_rawDescData
 }
 
-var file_drydock_v1_coordination_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_drydock_v1_coordination_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_drydock_v1_coordination_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_drydock_v1_coordination_proto_goTypes = []any{
-	(*JoinRequest)(nil),             // 0: drydock.v1.JoinRequest
-	(*JoinResponse)(nil),            // 1: drydock.v1.JoinResponse
-	(*Peer)(nil),                    // 2: drydock.v1.Peer
-	(*RenewRequest)(nil),            // 3: drydock.v1.RenewRequest
-	(*RenewResponse)(nil),           // 4: drydock.v1.RenewResponse
-	(*ReportRequest)(nil),           // 5: drydock.v1.ReportRequest
-	(*ReportResponse)(nil),          // 6: drydock.v1.ReportResponse
-	(*OwnerRecord)(nil),             // 7: drydock.v1.OwnerRecord
-	(*GetOwnerRequest)(nil),         // 8: drydock.v1.GetOwnerRequest
-	(*GetOwnerResponse)(nil),        // 9: drydock.v1.GetOwnerResponse
-	(*DecideRequest)(nil),           // 10: drydock.v1.DecideRequest
-	(*DecideResponse)(nil),          // 11: drydock.v1.DecideResponse
-	(*HandBackRequest)(nil),         // 12: drydock.v1.HandBackRequest
-	(*HandBackResponse)(nil),        // 13: drydock.v1.HandBackResponse
-	(*FinishMigrationRequest)(nil),  // 14: drydock.v1.FinishMigrationRequest
-	(*FinishMigrationResponse)(nil), // 15: drydock.v1.FinishMigrationResponse
-	(*HostInfo)(nil),                // 16: drydock.v1.HostInfo
-	(*Pod)(nil),                     // 17: drydock.v1.Pod
-	(*Image)(nil),                   // 18: drydock.v1.Image
-	(*MigrationReport)(nil),         // 19: drydock.v1.MigrationReport
+	(OwnerEvent)(0),                 // 0: drydock.v1.OwnerEvent
+	(*JoinRequest)(nil),             // 1: drydock.v1.JoinRequest
+	(*JoinResponse)(nil),            // 2: drydock.v1.JoinResponse
+	(*Peer)(nil),                    // 3: drydock.v1.Peer
+	(*RenewRequest)(nil),            // 4: drydock.v1.RenewRequest
+	(*RenewResponse)(nil),           // 5: drydock.v1.RenewResponse
+	(*ReportRequest)(nil),           // 6: drydock.v1.ReportRequest
+	(*ReportResponse)(nil),          // 7: drydock.v1.ReportResponse
+	(*OwnerRecord)(nil),             // 8: drydock.v1.OwnerRecord
+	(*GetOwnerRequest)(nil),         // 9: drydock.v1.GetOwnerRequest
+	(*GetOwnerResponse)(nil),        // 10: drydock.v1.GetOwnerResponse
+	(*BeginMoveRequest)(nil),        // 11: drydock.v1.BeginMoveRequest
+	(*BeginMoveResponse)(nil),       // 12: drydock.v1.BeginMoveResponse
+	(*ReportOwnerRequest)(nil),      // 13: drydock.v1.ReportOwnerRequest
+	(*ReportOwnerResponse)(nil),     // 14: drydock.v1.ReportOwnerResponse
+	(*DecideRequest)(nil),           // 15: drydock.v1.DecideRequest
+	(*DecideResponse)(nil),          // 16: drydock.v1.DecideResponse
+	(*HandBackRequest)(nil),         // 17: drydock.v1.HandBackRequest
+	(*HandBackResponse)(nil),        // 18: drydock.v1.HandBackResponse
+	(*FinishMigrationRequest)(nil),  // 19: drydock.v1.FinishMigrationRequest
+	(*FinishMigrationResponse)(nil), // 20: drydock.v1.FinishMigrationResponse
+	(*HostInfo)(nil),                // 21: drydock.v1.HostInfo
+	(*Pod)(nil),                     // 22: drydock.v1.Pod
+	(*Image)(nil),                   // 23: drydock.v1.Image
+	(*durationpb.Duration)(nil),     // 24: google.protobuf.Duration
+	(*MigrationReport)(nil),         // 25: drydock.v1.MigrationReport
 }
 var file_drydock_v1_coordination_proto_depIdxs = []int32{
-	2,  // 0: drydock.v1.JoinResponse.peers:type_name -> drydock.v1.Peer
-	16, // 1: drydock.v1.ReportRequest.info:type_name -> drydock.v1.HostInfo
-	17, // 2: drydock.v1.ReportRequest.pods:type_name -> drydock.v1.Pod
-	18, // 3: drydock.v1.ReportRequest.images:type_name -> drydock.v1.Image
-	7,  // 4: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
-	2,  // 5: drydock.v1.ReportResponse.peers:type_name -> drydock.v1.Peer
-	7,  // 6: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
-	7,  // 7: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
-	7,  // 8: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
-	19, // 9: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
-	0,  // 10: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
-	3,  // 11: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
-	5,  // 12: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
-	8,  // 13: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
-	10, // 14: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
-	12, // 15: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
-	14, // 16: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
-	1,  // 17: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
-	4,  // 18: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
-	6,  // 19: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
-	9,  // 20: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
-	11, // 21: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
-	13, // 22: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
-	15, // 23: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
-	17, // [17:24] is the sub-list for method output_type
-	10, // [10:17] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 0: drydock.v1.JoinResponse.peers:type_name -> drydock.v1.Peer
+	21, // 1: drydock.v1.ReportRequest.info:type_name -> drydock.v1.HostInfo
+	22, // 2: drydock.v1.ReportRequest.pods:type_name -> drydock.v1.Pod
+	23, // 3: drydock.v1.ReportRequest.images:type_name -> drydock.v1.Image
+	8,  // 4: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
+	3,  // 5: drydock.v1.ReportResponse.peers:type_name -> drydock.v1.Peer
+	24, // 6: drydock.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
+	8,  // 7: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	8,  // 8: drydock.v1.BeginMoveResponse.owner:type_name -> drydock.v1.OwnerRecord
+	0,  // 9: drydock.v1.ReportOwnerRequest.event:type_name -> drydock.v1.OwnerEvent
+	8,  // 10: drydock.v1.ReportOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	8,  // 11: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
+	8,  // 12: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
+	25, // 13: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
+	1,  // 14: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
+	4,  // 15: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
+	6,  // 16: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
+	9,  // 17: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
+	11, // 18: drydock.v1.CoordinationService.BeginMove:input_type -> drydock.v1.BeginMoveRequest
+	15, // 19: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
+	13, // 20: drydock.v1.CoordinationService.ReportOwner:input_type -> drydock.v1.ReportOwnerRequest
+	17, // 21: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
+	19, // 22: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
+	2,  // 23: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
+	5,  // 24: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
+	7,  // 25: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
+	10, // 26: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
+	12, // 27: drydock.v1.CoordinationService.BeginMove:output_type -> drydock.v1.BeginMoveResponse
+	16, // 28: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
+	14, // 29: drydock.v1.CoordinationService.ReportOwner:output_type -> drydock.v1.ReportOwnerResponse
+	18, // 30: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
+	20, // 31: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
+	23, // [23:32] is the sub-list for method output_type
+	14, // [14:23] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_coordination_proto_init() }
@@ -1069,13 +1427,14 @@ func file_drydock_v1_coordination_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_coordination_proto_rawDesc), len(file_drydock_v1_coordination_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   16,
+			NumEnums:      1,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
 		GoTypes:           file_drydock_v1_coordination_proto_goTypes,
 		DependencyIndexes: file_drydock_v1_coordination_proto_depIdxs,
+		EnumInfos:         file_drydock_v1_coordination_proto_enumTypes,
 		MessageInfos:      file_drydock_v1_coordination_proto_msgTypes,
 	}.Build()
 	File_drydock_v1_coordination_proto = out.File

@@ -45,9 +45,15 @@ const (
 	// CoordinationServiceGetOwnerProcedure is the fully-qualified name of the CoordinationService's
 	// GetOwner RPC.
 	CoordinationServiceGetOwnerProcedure = "/drydock.v1.CoordinationService/GetOwner"
+	// CoordinationServiceBeginMoveProcedure is the fully-qualified name of the CoordinationService's
+	// BeginMove RPC.
+	CoordinationServiceBeginMoveProcedure = "/drydock.v1.CoordinationService/BeginMove"
 	// CoordinationServiceDecideProcedure is the fully-qualified name of the CoordinationService's
 	// Decide RPC.
 	CoordinationServiceDecideProcedure = "/drydock.v1.CoordinationService/Decide"
+	// CoordinationServiceReportOwnerProcedure is the fully-qualified name of the CoordinationService's
+	// ReportOwner RPC.
+	CoordinationServiceReportOwnerProcedure = "/drydock.v1.CoordinationService/ReportOwner"
 	// CoordinationServiceHandBackProcedure is the fully-qualified name of the CoordinationService's
 	// HandBack RPC.
 	CoordinationServiceHandBackProcedure = "/drydock.v1.CoordinationService/HandBack"
@@ -162,8 +168,13 @@ type CoordinationServiceClient interface {
 	Report(context.Context, *connect.Request[v1.ReportRequest]) (*connect.Response[v1.ReportResponse], error)
 	// GetOwner is a linearizable read.
 	GetOwner(context.Context, *connect.Request[v1.GetOwnerRequest]) (*connect.Response[v1.GetOwnerResponse], error)
+	// BeginMove turns the owner of a pod from running to moving, by compare-and-swap; the source asks for it right before
+	// the freeze, so it also proves that the store can be reached. Asked again for the same migration it answers the same.
+	BeginMove(context.Context, *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error)
 	// Decide carries out the one decision of a migration, or answers with the one that was made.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
+	// ReportOwner tells what became of the pod at its owner: see migrate/owner's Settle, ReportStopped and ReportLost.
+	ReportOwner(context.Context, *connect.Request[v1.ReportOwnerRequest]) (*connect.Response[v1.ReportOwnerResponse], error)
 	// HandBack returns a committed pod of which no task ran at the destination.
 	HandBack(context.Context, *connect.Request[v1.HandBackRequest]) (*connect.Response[v1.HandBackResponse], error)
 	// FinishMigration stores the report of a migration that ended, and its record's last state.
@@ -193,10 +204,22 @@ func NewCoordinationServiceClient(httpClient connect.HTTPClient, baseURL string,
 			connect.WithSchema(coordinationServiceMethods.ByName("GetOwner")),
 			connect.WithClientOptions(opts...),
 		),
+		beginMove: connect.NewClient[v1.BeginMoveRequest, v1.BeginMoveResponse](
+			httpClient,
+			baseURL+CoordinationServiceBeginMoveProcedure,
+			connect.WithSchema(coordinationServiceMethods.ByName("BeginMove")),
+			connect.WithClientOptions(opts...),
+		),
 		decide: connect.NewClient[v1.DecideRequest, v1.DecideResponse](
 			httpClient,
 			baseURL+CoordinationServiceDecideProcedure,
 			connect.WithSchema(coordinationServiceMethods.ByName("Decide")),
+			connect.WithClientOptions(opts...),
+		),
+		reportOwner: connect.NewClient[v1.ReportOwnerRequest, v1.ReportOwnerResponse](
+			httpClient,
+			baseURL+CoordinationServiceReportOwnerProcedure,
+			connect.WithSchema(coordinationServiceMethods.ByName("ReportOwner")),
 			connect.WithClientOptions(opts...),
 		),
 		handBack: connect.NewClient[v1.HandBackRequest, v1.HandBackResponse](
@@ -218,7 +241,9 @@ func NewCoordinationServiceClient(httpClient connect.HTTPClient, baseURL string,
 type coordinationServiceClient struct {
 	report          *connect.Client[v1.ReportRequest, v1.ReportResponse]
 	getOwner        *connect.Client[v1.GetOwnerRequest, v1.GetOwnerResponse]
+	beginMove       *connect.Client[v1.BeginMoveRequest, v1.BeginMoveResponse]
 	decide          *connect.Client[v1.DecideRequest, v1.DecideResponse]
+	reportOwner     *connect.Client[v1.ReportOwnerRequest, v1.ReportOwnerResponse]
 	handBack        *connect.Client[v1.HandBackRequest, v1.HandBackResponse]
 	finishMigration *connect.Client[v1.FinishMigrationRequest, v1.FinishMigrationResponse]
 }
@@ -233,9 +258,19 @@ func (c *coordinationServiceClient) GetOwner(ctx context.Context, req *connect.R
 	return c.getOwner.CallUnary(ctx, req)
 }
 
+// BeginMove calls drydock.v1.CoordinationService.BeginMove.
+func (c *coordinationServiceClient) BeginMove(ctx context.Context, req *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error) {
+	return c.beginMove.CallUnary(ctx, req)
+}
+
 // Decide calls drydock.v1.CoordinationService.Decide.
 func (c *coordinationServiceClient) Decide(ctx context.Context, req *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error) {
 	return c.decide.CallUnary(ctx, req)
+}
+
+// ReportOwner calls drydock.v1.CoordinationService.ReportOwner.
+func (c *coordinationServiceClient) ReportOwner(ctx context.Context, req *connect.Request[v1.ReportOwnerRequest]) (*connect.Response[v1.ReportOwnerResponse], error) {
+	return c.reportOwner.CallUnary(ctx, req)
 }
 
 // HandBack calls drydock.v1.CoordinationService.HandBack.
@@ -254,8 +289,13 @@ type CoordinationServiceHandler interface {
 	Report(context.Context, *connect.Request[v1.ReportRequest]) (*connect.Response[v1.ReportResponse], error)
 	// GetOwner is a linearizable read.
 	GetOwner(context.Context, *connect.Request[v1.GetOwnerRequest]) (*connect.Response[v1.GetOwnerResponse], error)
+	// BeginMove turns the owner of a pod from running to moving, by compare-and-swap; the source asks for it right before
+	// the freeze, so it also proves that the store can be reached. Asked again for the same migration it answers the same.
+	BeginMove(context.Context, *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error)
 	// Decide carries out the one decision of a migration, or answers with the one that was made.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
+	// ReportOwner tells what became of the pod at its owner: see migrate/owner's Settle, ReportStopped and ReportLost.
+	ReportOwner(context.Context, *connect.Request[v1.ReportOwnerRequest]) (*connect.Response[v1.ReportOwnerResponse], error)
 	// HandBack returns a committed pod of which no task ran at the destination.
 	HandBack(context.Context, *connect.Request[v1.HandBackRequest]) (*connect.Response[v1.HandBackResponse], error)
 	// FinishMigration stores the report of a migration that ended, and its record's last state.
@@ -281,10 +321,22 @@ func NewCoordinationServiceHandler(svc CoordinationServiceHandler, opts ...conne
 		connect.WithSchema(coordinationServiceMethods.ByName("GetOwner")),
 		connect.WithHandlerOptions(opts...),
 	)
+	coordinationServiceBeginMoveHandler := connect.NewUnaryHandler(
+		CoordinationServiceBeginMoveProcedure,
+		svc.BeginMove,
+		connect.WithSchema(coordinationServiceMethods.ByName("BeginMove")),
+		connect.WithHandlerOptions(opts...),
+	)
 	coordinationServiceDecideHandler := connect.NewUnaryHandler(
 		CoordinationServiceDecideProcedure,
 		svc.Decide,
 		connect.WithSchema(coordinationServiceMethods.ByName("Decide")),
+		connect.WithHandlerOptions(opts...),
+	)
+	coordinationServiceReportOwnerHandler := connect.NewUnaryHandler(
+		CoordinationServiceReportOwnerProcedure,
+		svc.ReportOwner,
+		connect.WithSchema(coordinationServiceMethods.ByName("ReportOwner")),
 		connect.WithHandlerOptions(opts...),
 	)
 	coordinationServiceHandBackHandler := connect.NewUnaryHandler(
@@ -305,8 +357,12 @@ func NewCoordinationServiceHandler(svc CoordinationServiceHandler, opts ...conne
 			coordinationServiceReportHandler.ServeHTTP(w, r)
 		case CoordinationServiceGetOwnerProcedure:
 			coordinationServiceGetOwnerHandler.ServeHTTP(w, r)
+		case CoordinationServiceBeginMoveProcedure:
+			coordinationServiceBeginMoveHandler.ServeHTTP(w, r)
 		case CoordinationServiceDecideProcedure:
 			coordinationServiceDecideHandler.ServeHTTP(w, r)
+		case CoordinationServiceReportOwnerProcedure:
+			coordinationServiceReportOwnerHandler.ServeHTTP(w, r)
 		case CoordinationServiceHandBackProcedure:
 			coordinationServiceHandBackHandler.ServeHTTP(w, r)
 		case CoordinationServiceFinishMigrationProcedure:
@@ -328,8 +384,16 @@ func (UnimplementedCoordinationServiceHandler) GetOwner(context.Context, *connec
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.CoordinationService.GetOwner is not implemented"))
 }
 
+func (UnimplementedCoordinationServiceHandler) BeginMove(context.Context, *connect.Request[v1.BeginMoveRequest]) (*connect.Response[v1.BeginMoveResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.CoordinationService.BeginMove is not implemented"))
+}
+
 func (UnimplementedCoordinationServiceHandler) Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.CoordinationService.Decide is not implemented"))
+}
+
+func (UnimplementedCoordinationServiceHandler) ReportOwner(context.Context, *connect.Request[v1.ReportOwnerRequest]) (*connect.Response[v1.ReportOwnerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.CoordinationService.ReportOwner is not implemented"))
 }
 
 func (UnimplementedCoordinationServiceHandler) HandBack(context.Context, *connect.Request[v1.HandBackRequest]) (*connect.Response[v1.HandBackResponse], error) {
