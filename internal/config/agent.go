@@ -1,0 +1,99 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Agent is an agent's configuration.
+type Agent struct {
+	// Name is the host's, as its join token says.
+	Name string `mapstructure:"name"`
+	// Listen is where controllers and other agents reach it, host:port, over TLS. The host part is what it is known by, so it
+	// must be set.
+	Listen string `mapstructure:"listen"`
+	// Controllers are their URLs, tried in this order.
+	Controllers []string `mapstructure:"controller"`
+	// DataDir survives a boot, RunDir does not.
+	DataDir    string     `mapstructure:"data-dir"`
+	RunDir     string     `mapstructure:"run-dir"`
+	Containerd Containerd `mapstructure:"containerd"`
+	// CgroupParent is the cgroup that pods' cgroups are made in.
+	CgroupParent string  `mapstructure:"cgroup-parent"`
+	Network      Network `mapstructure:"network"`
+	Join         Join    `mapstructure:"join"`
+	Log          Log     `mapstructure:"log"`
+}
+
+// Containerd is where the host's containerd is.
+type Containerd struct {
+	Socket string `mapstructure:"socket"`
+}
+
+// Network is how pods reach the outside.
+type Network struct {
+	// Bridge is what pods' interfaces are plugged into.
+	Bridge string `mapstructure:"bridge"`
+}
+
+// Join is how a host that has no certificate gets one.
+type Join struct {
+	// TokenFile holds the token; it is not read once the host has joined.
+	TokenFile string `mapstructure:"token-file"`
+}
+
+// LoadAgent reads an agent's configuration and checks it.
+func LoadAgent(file string, flags *pflag.FlagSet) (Agent, error) {
+	a, err := load(file, flags, agentDefaults())
+	if err != nil {
+		return Agent{}, err
+	}
+	if err := a.Validate(); err != nil {
+		return Agent{}, fmt.Errorf("configuration %s: %w", orDefaults(file), err)
+	}
+	return a, nil
+}
+
+func agentDefaults() Agent {
+	return Agent{
+		DataDir:      "/var/lib/drydock/agent",
+		RunDir:       "/run/drydock/agent",
+		Containerd:   Containerd{Socket: "/run/containerd/containerd.sock"},
+		CgroupParent: "/drydock",
+		Network:      Network{Bridge: "drydock0"},
+		Join:         Join{TokenFile: "/etc/drydock/join-token"},
+		Log:          logDefaults(),
+	}
+}
+
+// Validate says all that is wrong, each with a remedy.
+func (a Agent) Validate() error {
+	err := errors.Join(
+		validName("name", a.Name),
+		validListen("listen", a.Listen),
+		validPath("data-dir", a.DataDir),
+		validPath("run-dir", a.RunDir),
+		validPath("containerd.socket", a.Containerd.Socket),
+		validPath("cgroup-parent", a.CgroupParent),
+		a.Log.validate(),
+	)
+	if host, _, split := net.SplitHostPort(a.Listen); split == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
+		err = errors.Join(err, fmt.Errorf("`listen` %q names no host: write the address that other hosts reach this one at", a.Listen))
+	}
+	if a.Network.Bridge == "" || len(a.Network.Bridge) > 15 || strings.ContainsAny(a.Network.Bridge, "/ ") {
+		err = errors.Join(err, fmt.Errorf("`network.bridge` %q is no interface's name: up to 15 characters", a.Network.Bridge))
+	}
+	if len(a.Controllers) == 0 {
+		err = errors.Join(err, errors.New("`controller` is empty: list the controllers' URLs, for example [https://10.77.0.1:7440]"))
+	}
+	for _, controller := range a.Controllers {
+		if !strings.HasPrefix(controller, "https://") {
+			err = errors.Join(err, fmt.Errorf("`controller` %q must begin with https://", controller))
+		}
+	}
+	return err
+}

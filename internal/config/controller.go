@@ -1,0 +1,156 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Controller is a controller's configuration.
+type Controller struct {
+	// Name is unique among the controllers of one store.
+	Name string `mapstructure:"name"`
+	// Listen is where agents, operators and other controllers reach it, host:port, over TLS.
+	Listen string `mapstructure:"listen"`
+	// Advertise is what other controllers reach it at; Listen where it is empty.
+	Advertise string `mapstructure:"advertise"`
+	// Socket is a unix socket for operators on the same machine, for its owner only.
+	Socket string `mapstructure:"socket"`
+	// DataDir holds the store, the certificates and the admin's credentials.
+	DataDir string `mapstructure:"data-dir"`
+	// PodCIDR is what pods get their addresses from.
+	PodCIDR string `mapstructure:"pod-cidr"`
+	// PodPrefixLength is the prefix length that pods are given; 0: that of PodCIDR. Larger where pods and hosts share a network.
+	PodPrefixLength int `mapstructure:"pod-prefix-length"`
+	// Gateway is the pods' default route; none where it is empty.
+	Gateway string  `mapstructure:"gateway"`
+	Etcd    Etcd    `mapstructure:"etcd"`
+	Log     Log     `mapstructure:"log"`
+	Timings Timings `mapstructure:"timings"`
+}
+
+// Etcd is an external store; without endpoints the controller runs one of its own.
+type Etcd struct {
+	Endpoints []string `mapstructure:"endpoints"`
+	CA        string   `mapstructure:"ca"`
+	Cert      string   `mapstructure:"cert"`
+	Key       string   `mapstructure:"key"`
+}
+
+// Timings are how often and how long.
+type Timings struct {
+	// ReportInterval is how often hosts report.
+	ReportInterval time.Duration `mapstructure:"report-interval"`
+	// UnreachableAfter is how long a host may be silent before it counts as unreachable.
+	UnreachableAfter time.Duration `mapstructure:"unreachable-after"`
+	// ReconcileInterval is how often the leader looks whether every pod is as it should be.
+	ReconcileInterval time.Duration `mapstructure:"reconcile-interval"`
+	// CallTimeout is how long a host may take to answer a short question.
+	CallTimeout time.Duration `mapstructure:"call-timeout"`
+	// CreateTimeout is how long a host may take to start or stop a pod, images included.
+	CreateTimeout time.Duration `mapstructure:"create-timeout"`
+}
+
+// LoadController reads a controller's configuration and checks it.
+func LoadController(file string, flags *pflag.FlagSet) (Controller, error) {
+	c, err := load(file, flags, controllerDefaults())
+	if err != nil {
+		return Controller{}, err
+	}
+	if err := c.Validate(); err != nil {
+		return Controller{}, fmt.Errorf("configuration %s: %w", orDefaults(file), err)
+	}
+	return c, nil
+}
+
+func controllerDefaults() Controller {
+	return Controller{
+		Name:    "controller",
+		Listen:  ":7440",
+		Socket:  "/run/drydock/controller.sock",
+		DataDir: "/var/lib/drydock/controller",
+		PodCIDR: "10.77.128.0/17",
+		Log:     logDefaults(),
+		Timings: Timings{
+			ReportInterval:    2 * time.Second,
+			UnreachableAfter:  8 * time.Second,
+			ReconcileInterval: 2 * time.Second,
+			CallTimeout:       5 * time.Second,
+			CreateTimeout:     2 * time.Minute,
+		},
+	}
+}
+
+// Validate says all that is wrong, each with a remedy.
+func (c Controller) Validate() error {
+	err := errors.Join(
+		validName("name", c.Name),
+		validListen("listen", c.Listen),
+		validPath("data-dir", c.DataDir),
+		validPath("socket", c.Socket),
+		c.validNetwork(),
+		c.Log.validate(),
+		c.Timings.validate(),
+	)
+	if (c.Etcd.Cert == "") != (c.Etcd.Key == "") {
+		err = errors.Join(err, errors.New("`etcd.cert` and `etcd.key` belong together: set both or neither"))
+	}
+	if c.Advertise != "" {
+		err = errors.Join(err, validListen("advertise", c.Advertise))
+	}
+	return err
+}
+
+func (c Controller) validNetwork() error {
+	pods, err := netip.ParsePrefix(c.PodCIDR)
+	if err != nil || pods != pods.Masked() || !pods.Addr().Is4() {
+		return fmt.Errorf("`pod-cidr` %q is no IPv4 network: write for example 10.77.128.0/17", c.PodCIDR)
+	}
+	if c.PodPrefixLength != 0 && (c.PodPrefixLength > pods.Bits() || c.PodPrefixLength < 8) {
+		err = fmt.Errorf("`pod-prefix-length` %d does not hold all of `pod-cidr` %s: choose 8 to %d", c.PodPrefixLength, pods, pods.Bits())
+	}
+	if c.Gateway == "" {
+		return err
+	}
+	gateway, parse := netip.ParseAddr(c.Gateway)
+	if parse != nil || !c.PodNetwork().Contains(gateway) {
+		err = errors.Join(err, fmt.Errorf("`gateway` %q is no address in the pods' network %s", c.Gateway, c.PodNetwork()))
+	}
+	return err
+}
+
+// PodNetwork is the network that pods see themselves in.
+func (c Controller) PodNetwork() netip.Prefix {
+	pods, err := netip.ParsePrefix(c.PodCIDR)
+	if err != nil || c.PodPrefixLength == 0 {
+		return pods
+	}
+	return netip.PrefixFrom(pods.Addr(), c.PodPrefixLength).Masked()
+}
+
+func (t Timings) validate() error {
+	var err error
+	for name, value := range map[string]time.Duration{
+		"report-interval": t.ReportInterval, "reconcile-interval": t.ReconcileInterval,
+		"call-timeout": t.CallTimeout, "create-timeout": t.CreateTimeout,
+	} {
+		if value < 10*time.Millisecond {
+			err = errors.Join(err, fmt.Errorf("`timings.%s` %s is too short: at least 10ms", name, value))
+		}
+	}
+	if t.UnreachableAfter < 2*t.ReportInterval {
+		err = errors.Join(err, fmt.Errorf("`timings.unreachable-after` %s must be at least twice `timings.report-interval` %s", t.UnreachableAfter, t.ReportInterval))
+	}
+	return err
+}
+
+func validPath(key, path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("`%s` %q is no absolute path", key, path)
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+// Package config reads the configuration of controllers and agents: a YAML file, DRYDOCK_* variables and flags, the later
+// before the earlier. What it does not know is an error that names the nearest thing that it does know.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+)
+
+const envPrefix = "DRYDOCK_"
+
+// load reads file (none where empty), the environment and the flags that were set into a copy of defaults. A flag belongs to
+// the key of its name, with dashes for dots.
+func load[T any](file string, flags *pflag.FlagSet, defaults T) (T, error) {
+	result := defaults
+	keys := keysOf(reflect.TypeFor[T](), "")
+	values := viper.New()
+	if file != "" {
+		values.SetConfigFile(file)
+		values.SetConfigType("yaml")
+		if err := values.ReadInConfig(); err != nil {
+			return result, fmt.Errorf("read configuration %s: %w", file, err)
+		}
+		if err := knownKeys(file, values.AllKeys(), keys); err != nil {
+			return result, err
+		}
+	}
+	if err := environment(values, keys); err != nil {
+		return result, err
+	}
+	setFlags(values, flags, keys)
+	decode := viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
+		mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(","), refuseNumbers))
+	if err := values.UnmarshalExact(&result, decode); err != nil {
+		return result, fmt.Errorf("configuration %s: %w", orDefaults(file), err)
+	}
+	return result, nil
+}
+
+// refuseNumbers keeps `report-interval: 2` from being two nanoseconds.
+func refuseNumbers(from, to reflect.Type, data any) (any, error) {
+	if to == durationType && from.Kind() != reflect.String && from != durationType {
+		return nil, fmt.Errorf("%v has no unit: write for example %vs", data, data)
+	}
+	return data, nil
+}
+
+func orDefaults(file string) string {
+	if file == "" {
+		return "from environment and flags"
+	}
+	return file
+}
+
+// keysOf lists the leaves of a configuration struct, in dotted form.
+func keysOf(t reflect.Type, prefix string) []string {
+	var keys []string
+	for field := range t.Fields() {
+		key := prefix + field.Tag.Get("mapstructure")
+		if field.Type.Kind() == reflect.Struct {
+			keys = append(keys, keysOf(field.Type, key+".")...)
+		} else {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func knownKeys(file string, found, keys []string) error {
+	var unknown error
+	slices.Sort(found)
+	for _, key := range found {
+		if !slices.Contains(keys, key) {
+			unknown = errors.Join(unknown, fmt.Errorf("configuration %s: unknown key %q: the nearest that is known is %q", file, key, nearest(key, keys)))
+		}
+	}
+	return unknown
+}
+
+// environment takes the variables of known keys. A variable of an unknown key belongs to somebody else, unless it looks like a
+// known one with a slip in it.
+func environment(values *viper.Viper, keys []string) error {
+	variables := make([]string, 0, len(keys))
+	for _, key := range keys {
+		name := variable(key)
+		variables = append(variables, name)
+		if value, ok := os.LookupEnv(name); ok {
+			values.Set(key, value)
+		}
+	}
+	var unknown error
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(variables, name) {
+			continue
+		}
+		if near := nearest(name, variables); distance(name, near) <= 2 {
+			unknown = errors.Join(unknown, fmt.Errorf("environment variable %s is not known: did you mean %s?", name, near))
+		}
+	}
+	return unknown
+}
+
+func variable(key string) string {
+	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(key))
+}
+
+func setFlags(values *viper.Viper, flags *pflag.FlagSet, keys []string) {
+	if flags == nil {
+		return
+	}
+	for _, key := range keys {
+		flag := flags.Lookup(strings.ReplaceAll(key, ".", "-"))
+		if flag == nil || !flag.Changed {
+			continue
+		}
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			values.Set(key, list.GetSlice())
+		} else {
+			values.Set(key, flag.Value.String())
+		}
+	}
+}
+
+// nearest is the candidate that the fewest changes turn word into.
+func nearest(word string, candidates []string) string {
+	return slices.MinFunc(candidates, func(a, b string) int { return distance(word, a) - distance(word, b) })
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

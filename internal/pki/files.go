@@ -1,0 +1,119 @@
+package pki
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// encodeBundle puts a certificate and its key into one PEM file, so that the two are replaced at once.
+func encodeBundle(der []byte, key *ecdsa.PrivateKey) ([]byte, error) {
+	private, err := encodeKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return append(encodeCertificate(der), private...), nil
+}
+
+func encodeCertificate(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode a key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+func parseBundle(bundle []byte) ([]*x509.Certificate, *ecdsa.PrivateKey, error) {
+	var certs []*x509.Certificate
+	var key *ecdsa.PrivateKey
+	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
+		switch block.Type {
+		case "CERTIFICATE":
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, nil, fmt.Errorf("parse a certificate: %w", err)
+			}
+			certs = append(certs, cert)
+		case "PRIVATE KEY":
+			parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+			if err != nil {
+				return nil, nil, fmt.Errorf("parse a key: %w", err)
+			}
+			ec, ok := parsed.(*ecdsa.PrivateKey)
+			if !ok {
+				return nil, nil, fmt.Errorf("key is %T, not ECDSA", parsed)
+			}
+			key = ec
+		}
+	}
+	if len(certs) == 0 || key == nil {
+		return nil, nil, errors.New("needs a certificate and its key as PEM")
+	}
+	if !key.PublicKey.Equal(certs[0].PublicKey) {
+		return nil, nil, fmt.Errorf("certificate %q does not belong to the key beside it", certs[0].Subject.CommonName)
+	}
+	return certs, key, nil
+}
+
+// newRequest makes a key and a certificate request for it, both PEM.
+func newRequest(id Identity) (request, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a key for %s: %w", id, err)
+	}
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: id.Name}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, private)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a certificate request for %s: %w", id, err)
+	}
+	key, err = encodeKey(private)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), key, nil
+}
+
+// WriteFile replaces a file as a whole: after a crash it holds the old content or the new. Missing directories are made
+// for their owner only.
+func WriteFile(path string, data []byte, mode os.FileMode) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory of %s: %w", path, err)
+	}
+	file, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	err = errors.Join(file.Chmod(mode), write(file, data), file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(file.Name()))
+	}
+	return syncDir(dir)
+}
+
+func write(file *os.File, data []byte) error {
+	_, err := file.Write(data)
+	return err
+}
+
+func syncDir(dir string) error {
+	handle, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("open %s to sync it: %w", dir, err)
+	}
+	return errors.Join(handle.Sync(), handle.Close())
+}

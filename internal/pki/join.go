@@ -1,0 +1,122 @@
+package pki
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/api/drydock/v1/drydockv1connect"
+)
+
+// JoinRequest is what a host needs to become one of a controller's.
+type JoinRequest struct {
+	// Controllers are tried in this order.
+	Controllers []string
+	Token       string
+	// Name is the host's, as the token says.
+	Name string
+	// Address is where its agent listens, host:port.
+	Address string
+	BootID  string
+	API     uint32
+	// Dir is where the certificate is kept.
+	Dir string
+}
+
+// Join makes a key, has it certified by the first controller that answers, and keeps the certificate in the request's
+// directory. The controller is recognised by the CA that the token pins; the token is sent only after that.
+func Join(ctx context.Context, request JoinRequest, clock Clock) (*Keeper, *drydockv1.JoinResponse, error) {
+	token, err := ParseToken(request.Token)
+	if err != nil {
+		return nil, nil, err
+	}
+	csr, key, err := newRequest(Identity{Kind: Host, Name: request.Name})
+	if err != nil {
+		return nil, nil, err
+	}
+	message := &drydockv1.JoinRequest{
+		Token: request.Token, Host: request.Name, Address: request.Address,
+		CertificateRequest: csr, BootId: request.BootID, Api: request.API,
+	}
+	response, err := joinAny(ctx, request.Controllers, token, message, clock)
+	if err != nil {
+		return nil, nil, fmt.Errorf("join host %s: %w", request.Name, err)
+	}
+	block, _ := pem.Decode(response.GetCa())
+	if block == nil || sha256.Sum256(block.Bytes) != token.Pin {
+		return nil, nil, fmt.Errorf("join host %s: controller answered with another CA than the token's", request.Name)
+	}
+	keeper, err := NewKeeper(request.Dir, append(response.GetCertificate(), key...), response.GetCa(), clock)
+	if err != nil {
+		return nil, nil, fmt.Errorf("join host %s: %w", request.Name, err)
+	}
+	return keeper, response, nil
+}
+
+func joinAny(ctx context.Context, controllers []string, token Token, message *drydockv1.JoinRequest, clock Clock) (
+	*drydockv1.JoinResponse, error,
+) {
+	if len(controllers) == 0 {
+		return nil, errors.New("no controller is configured: set `controller` to its URL")
+	}
+	var failed error
+	for _, controller := range controllers {
+		client, base, err := pinnedClient(controller, token, clock)
+		if err != nil {
+			return nil, err
+		}
+		response, err := drydockv1connect.NewJoinServiceClient(client, base).Join(ctx, connect.NewRequest(message))
+		client.CloseIdleConnections()
+		if err == nil {
+			return response.Msg, nil
+		}
+		failed = errors.Join(failed, fmt.Errorf("controller %s: %w", controller, err))
+		if connect.CodeOf(err) != connect.CodeUnavailable {
+			break
+		}
+	}
+	return nil, failed
+}
+
+// pinnedClient trusts controllers whose chain ends in the CA that the token pins.
+func pinnedClient(controller string, token Token, clock Clock) (httpClient, string, error) {
+	expect := ExpectKind(Controller)
+	config := &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		NextProtos:         []string{"h2"},
+		InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			roots := x509.NewCertPool()
+			for _, cert := range state.PeerCertificates {
+				if sha256.Sum256(cert.Raw) == token.Pin {
+					roots.AddCert(cert)
+				}
+			}
+			id, err := verifyServer(state.PeerCertificates, roots, clock.Now())
+			if err != nil {
+				return fmt.Errorf("controller is not the one that the token is for: %w", err)
+			}
+			return expect(id)
+		},
+	}
+	client, base, err := Client(controller, &Keeper{}, expect)
+	if err != nil {
+		return nil, "", err
+	}
+	if base == "http://localhost" {
+		return client, base, nil
+	}
+	return tlsClient(config), base, nil
+}
+
+type httpClient interface {
+	connect.HTTPClient
+	CloseIdleConnections()
+}

@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+)
+
+// leaseSeconds is how long a leader that cannot reach the store stays one.
+const leaseSeconds = 10
+
+// Term is one time of leadership. Its revision is higher than that of every term before it.
+type Term struct {
+	session  *concurrency.Session
+	election *concurrency.Election
+}
+
+// Campaign waits until this controller leads, or ctx ends. value is what others see of the leader. What a dead process of
+// the same value has left is removed first: a data directory's lock and the CA's certificates make values unique.
+func (s *Store) Campaign(ctx context.Context, prefix, value string) (*Term, error) {
+	if err := s.resignDead(ctx, prefix, value); err != nil {
+		return nil, err
+	}
+	session, err := concurrency.NewSession(s.client, concurrency.WithTTL(leaseSeconds))
+	if err != nil {
+		return nil, fmt.Errorf("begin a session with the store: %w", err)
+	}
+	election := concurrency.NewElection(session, prefix)
+	if err := election.Campaign(ctx, value); err != nil {
+		return nil, errors.Join(fmt.Errorf("campaign for leadership: %w", err), session.Close())
+	}
+	return &Term{session: session, election: election}, nil
+}
+
+func (s *Store) resignDead(ctx context.Context, prefix, value string) error {
+	response, err := s.client.Get(ctx, prefix+"/", clientv3.WithPrefix())
+	if err != nil {
+		return fmt.Errorf("look for an earlier leadership of %s: %w", value, err)
+	}
+	for _, kv := range response.Kvs {
+		if string(kv.Value) != value {
+			continue
+		}
+		if _, err := s.client.Delete(ctx, string(kv.Key)); err != nil {
+			return fmt.Errorf("end an earlier leadership of %s: %w", value, err)
+		}
+	}
+	return nil
+}
+
+// Leader is the value of the controller that leads, or ErrNotFound.
+func (s *Store) Leader(ctx context.Context, prefix string) (string, error) {
+	response, err := s.client.Get(ctx, prefix+"/", clientv3.WithFirstCreate()...)
+	if err != nil {
+		return "", fmt.Errorf("look for the leader: %w", err)
+	}
+	if len(response.Kvs) == 0 {
+		return "", fmt.Errorf("leader: %w", ErrNotFound)
+	}
+	return string(response.Kvs[0].Value), nil
+}
+
+// Key and Revision identify the term: writes that only the leader may do depend on Key having been created at Revision.
+func (t *Term) Key() string { return t.election.Key() }
+
+// Revision is the term's number, higher than that of every term before.
+func (t *Term) Revision() int64 { return t.election.Rev() }
+
+// Lost is closed when the term is over, or may be.
+func (t *Term) Lost() <-chan struct{} { return t.session.Done() }
+
+// Resign ends the term, so that another may lead at once.
+func (t *Term) Resign() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	return errors.Join(t.election.Resign(ctx), t.session.Close())
+}
