@@ -1,47 +1,35 @@
-// Command drydock is the controller, the agent on every host, and the operator's command line.
+// Drydock is the operator's command line, and what runs on controllers and hosts. Every command turns its flags into one
+// request and the answer into a table, JSON or YAML; what things mean is decided by the packages behind it.
 package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"io"
 	"os"
 	"os/signal"
-
-	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
-
-	"drydock/lab"
+	"syscall"
+	"time"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
-	err := newRootCommand().ExecuteContext(ctx)
-	if err == nil {
-		return
-	}
-	var exit exitStatus
-	if !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, "drydock:", err)
-		exit = 1
-	}
-	stop()
-	os.Exit(int(exit))
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// exitStatus ends the program with a status of its own, and without a word: what is to be said was said.
-type exitStatus int
+// run carries out one command line and returns its exit status. SIGINT and SIGTERM cancel it; a second one ends the
+// process at once.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return runContext(ctx, &app{stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now}, args)
+}
 
-func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
-
-func newRootCommand() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "drydock",
-		Short:         "Move running pods between hosts, so that hosts can be patched",
-		SilenceUsage:  true,
-		SilenceErrors: true,
+// runContext carries out one command line until ctx ends.
+func runContext(ctx context.Context, a *app, args []string) int {
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		return a.report(err)
 	}
-	root.AddCommand(newLabCommand(lab.Options{}))
-	return root
+	return statusDone
 }
