@@ -41,6 +41,7 @@ const (
 	ctTCP           = 1
 	ctTCPFlagsOrig  = 4
 	ctTCPFlagsReply = 5
+	ctTCPKept       = 0x07 // window scaling, selective acknowledgement, closing begun
 	ctTCPBeLiberal  = 0x08
 
 	nfHeader = 4 // struct nfgenmsg
@@ -168,12 +169,12 @@ func turn(tuple []byte) {
 	}
 }
 
-// trust makes the kernel take over the flags of a TCP connection, and not judge its sequence numbers: it does not list the
-// windows that it has seen.
+// trust makes the kernel take over the flags of a TCP connection, except those about sequence numbers, and not judge such
+// numbers: it does not list those that it has seen.
 func trust(info []byte) {
 	for _, kind := range []uint16{ctTCPFlagsOrig, ctTCPFlagsReply} {
 		if flags := nested(parseAttributes(info), ctTCP, kind); len(flags) == 2 {
-			flags[0], flags[1] = flags[0]|ctTCPBeLiberal, 0xff
+			flags[0], flags[1] = flags[0]&ctTCPKept|ctTCPBeLiberal, 0xff
 		}
 	}
 }
