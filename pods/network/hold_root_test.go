@@ -3,10 +3,13 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -100,30 +103,38 @@ func TestLargeSegmentsSurviveAHold(t *testing.T) {
 	w := newWire(t)
 	_, to, hold := moved(t, w)
 	echo(t, to)
-	ctx := t.Context()
-	payload := make([]byte, 8<<20)
+	// A restored connection is one that exists while packets are held. Here it is opened through the hold and held then.
+	hold.out.pass()
+	hold.in.pass()
+	conn := w.dial(t, "tcp", podAddr+":7000")
+	payload := make([]byte, 4<<20)
 	for i := range payload {
 		payload[i] = byte(i * 7 >> 3)
 	}
-	go func() {
-		time.Sleep(50 * time.Millisecond) // the handshake is held meanwhile
-		_, _ = hold.Release(ctx)
-	}()
-	conn := w.dial(t, "tcp", podAddr+":7000").(*net.TCPConn)
-	go func() {
-		_, _ = conn.Write(payload)
-	}()
-	got := make([]byte, 0, len(payload))
-	buffer := make([]byte, 1<<20)
-	for len(got) < len(payload) {
+	exchange := func(released func()) {
+		go func() { _, _ = conn.Write(payload) }()
+		released()
+		got := make([]byte, len(payload))
 		must(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
-		n, err := conn.Read(buffer)
+		_, err := io.ReadFull(conn, got)
 		must(t, err)
-		got = append(got, buffer[:n]...)
+		if !bytes.Equal(got, payload) {
+			t.Error("the echo differs from what was sent")
+		}
 	}
-	if string(got) != string(payload) {
-		t.Error("the echo differs from what was sent")
-	}
+	exchange(func() {}) // opens the congestion window
+	hold.in.mu.Lock()
+	hold.in.mode = keeping
+	hold.in.mu.Unlock()
+	exchange(func() {
+		eventually(t, "a segment larger than the MTU is kept", func() bool {
+			hold.in.mu.Lock()
+			defer hold.in.mu.Unlock()
+			return slices.ContainsFunc(hold.in.kept, func(frame []byte) bool { return len(frame) > 2*defaultMTU })
+		})
+		_, err := hold.Release(t.Context())
+		must(t, err)
+	})
 }
 
 func TestAddressQuestionsAreAnsweredDuringAHold(t *testing.T) {

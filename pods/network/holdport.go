@@ -129,11 +129,7 @@ func (h *Hold) finish(end error) error {
 	for _, socket := range h.outer {
 		h.out.miss(lost(socket))
 	}
-	for _, socket := range append(h.outer, h.tap, h.toPod, h.toNet) {
-		if socket != nil {
-			socket.Close()
-		}
-	}
+	closeAll(append(h.outer, h.tap, h.toPod, h.toNet)...)
 	h.readers.Wait()
 	h.over, h.end = true, end
 	return nil

@@ -151,11 +151,7 @@ func (l *LoopbackHold) finish(end error) error {
 	if l.tap != nil {
 		l.kept.miss(lost(l.tap))
 	}
-	for _, socket := range []*os.File{l.tap, l.to} {
-		if socket != nil {
-			socket.Close()
-		}
-	}
+	closeAll(l.tap, l.to)
 	l.reader.Wait()
 	l.ns.Close()
 	l.over, l.end = true, end

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -82,6 +83,17 @@ func readFrames(from *os.File, counted *flow, accept func(frame []byte)) {
 			accept(buffer[:length])
 		}
 	}
+}
+
+// closeAll closes the sockets that were opened, side by side: for each the kernel waits some 10 ms until no processor uses it.
+func closeAll(sockets ...*os.File) {
+	var closing sync.WaitGroup
+	for _, socket := range sockets {
+		if socket != nil {
+			closing.Go(func() { socket.Close() })
+		}
+	}
+	closing.Wait()
 }
 
 func setMark(socket *os.File, mark int) error {
