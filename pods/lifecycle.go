@@ -272,3 +272,8 @@ func removeTree(dir string) error {
 	}
 	return os.RemoveAll(dir)
 }
+
+// ProbeForeignMAC finds out whether pods of this host could talk to peer; see package network.
+func (r *Runtime) ProbeForeignMAC(ctx context.Context, address netip.Prefix, mac net.HardwareAddr, peer netip.AddrPort) error {
+	return r.net.ProbeForeignMAC(ctx, r.cfg.Bridge, address, mac, peer)
+}
