@@ -27,7 +27,10 @@ func Down(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	return l.tearDown(ctx)
+	if err := errors.Join(l.tearDown(ctx), removePartialRoots()); err != nil {
+		return err
+	}
+	return removeIfThere(lockFile(l.lockName()))
 }
 
 // tearDownLimit is for a machine that is very busy; what does not end in it does not end.

@@ -86,12 +86,16 @@ func (l *Lab) RebootHost(ctx context.Context, host string) error {
 	return errors.Join(err, ended)
 }
 
-// InitPID is the PID, on the machine, of a host's init. The error wraps ErrDown if the host does not run.
+// InitPID is the PID, on the machine, of a host's init. The error wraps ErrDown if the host does not run, or is still
+// booting: its namespaces are not its own yet then.
 func (l *Lab) InitPID(host string) (int, error) {
 	if err := l.check(host); err != nil {
 		return 0, err
 	}
 	now, err := l.running(host)
+	if err == nil && !now.Ready {
+		err = fmt.Errorf("host %s of lab %s is booting and %w until then", host, l.name, ErrDown)
+	}
 	return now.Init.PID, err
 }
 

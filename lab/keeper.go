@@ -91,7 +91,7 @@ func (k *keeper) boot(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	ended := make(chan error, 1)
-	err = k.bringUp(child, &now)
+	err = k.bringUp(ctx, child, &now)
 	if err != nil {
 		_ = child.cmd.Process.Kill()
 	} else {
@@ -105,7 +105,7 @@ func (k *keeper) boot(ctx context.Context) (again bool, err error) {
 }
 
 // bringUp plugs the new host in, lets its init go on, and waits until it is ready.
-func (k *keeper) bringUp(child *held, now *running) error {
+func (k *keeper) bringUp(ctx context.Context, child *held, now *running) error {
 	pid := child.cmd.Process.Pid
 	var err error
 	if now.Init, err = identify(pid); err != nil {
@@ -118,7 +118,7 @@ func (k *keeper) bringUp(child *held, now *running) error {
 	if err := errors.Join(removeIfThere(link), os.Symlink(fmt.Sprintf("/proc/%d/ns/net", pid), link)); err != nil {
 		return err
 	}
-	if err := k.lab.plugHost(k.node, pid); err != nil {
+	if err := k.lab.plugHost(ctx, k.node, pid); err != nil {
 		return err
 	}
 	if err := child.goOn(); err != nil {

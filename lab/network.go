@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -52,7 +53,7 @@ func (l *Lab) makeSwitch() error {
 }
 
 // makeClient makes the client's namespace and plugs it in.
-func (l *Lab) makeClient() error {
+func (l *Lab) makeClient(ctx context.Context) error {
 	if err := makeGroup(filepath.Join(l.group(), ClientNode)); err != nil {
 		return err
 	}
@@ -67,17 +68,22 @@ func (l *Lab) makeClient() error {
 	if err := l.plug(ClientNode, netlink.NsFd(ns)); err != nil {
 		return err
 	}
-	return withHandle(l.NetNS(ClientNode), func(h *netlink.Handle) error {
+	err = withHandle(l.NetNS(ClientNode), func(h *netlink.Handle) error {
 		return l.address(h, uplink, ClientNode)
 	})
+	if err != nil {
+		return err
+	}
+	return l.awaitLink(ctx, ClientNode, l.NetNS(ClientNode), uplink)
 }
 
 // plugHost gives the host whose init has the given PID its link to the switch, its bridge and its address.
-func (l *Lab) plugHost(node string, pid int) error {
+func (l *Lab) plugHost(ctx context.Context, node string, pid int) error {
 	if err := l.plug(node, netlink.NsPid(pid)); err != nil {
 		return err
 	}
-	return withHandle(fmt.Sprintf("/proc/%d/ns/net", pid), func(h *netlink.Handle) error {
+	path := fmt.Sprintf("/proc/%d/ns/net", pid)
+	err := withHandle(path, func(h *netlink.Handle) error {
 		attrs := netlink.LinkAttrs{Name: hostBridge, HardwareAddr: l.mac(node, hostBridge)}
 		br := &netlink.Bridge{LinkAttrs: attrs}
 		if err := h.LinkAdd(br); err != nil {
@@ -92,6 +98,10 @@ func (l *Lab) plugHost(node string, pid int) error {
 		}
 		return l.address(h, hostBridge, node)
 	})
+	if err != nil {
+		return err
+	}
+	return l.awaitLink(ctx, node, path, uplink, hostBridge)
 }
 
 // plug makes the link between the switch and the namespace peer. One of the same name that a dead host left goes.
@@ -115,6 +125,24 @@ func (l *Lab) plug(node string, peer any) error {
 		}
 		return h.LinkSetUp(veth)
 	})
+}
+
+// awaitLink waits until frames pass between a node, whose namespace is at path, and the switch: a bridge lets a port
+// take part only once the kernel has noticed its carrier, for which it takes up to a second.
+func (l *Lab) awaitLink(ctx context.Context, node, path string, links ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	up := func(path string, links ...string) error {
+		return withHandle(path, func(h *netlink.Handle) error {
+			return waitFor(ctx, "the link of "+node, func() bool {
+				return !slices.ContainsFunc(links, func(name string) bool {
+					link, err := h.LinkByName(name)
+					return err != nil || link.Attrs().OperState != netlink.OperUp
+				})
+			})
+		})
+	}
+	return errors.Join(up(l.NetNS(switchNode), port(node)), up(path, links...))
 }
 
 // unplug removes a node's link; both ends go at once.

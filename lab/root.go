@@ -85,8 +85,8 @@ func (r recipe) ensure(ctx context.Context, progress io.Writer) (string, error) 
 		return "", err
 	}
 	defer unlock()
-	tmp := r.path() + ".part"
-	if err := removeTree(tmp); err != nil {
+	tmp := r.path() + partial
+	if err := removePartial(tmp); err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(r.path()); err == nil {
@@ -102,7 +102,7 @@ func (r recipe) ensure(ctx context.Context, progress io.Writer) (string, error) 
 	}
 	fmt.Fprintf(progress, "making the hosts' root file system from %s, once (about a minute)\n", r.mirror.archive)
 	if err := r.build(ctx, tmp); err != nil {
-		return "", errors.Join(err, removeTree(tmp))
+		return "", errors.Join(err, removePartial(tmp))
 	}
 	if err := os.Rename(tmp, r.path()); err != nil {
 		return "", fmt.Errorf("root file system: %w", err)
@@ -113,7 +113,7 @@ func (r recipe) ensure(ctx context.Context, progress io.Writer) (string, error) 
 // build makes the root in dir. mmdebstrap works in a PID and a mount namespace that end with this process, so that
 // nothing of it goes on when this process is killed.
 func (r recipe) build(ctx context.Context, dir string) error {
-	work := dir + ".work"
+	work := dir + workDir
 	if err := errors.Join(removeTree(work), os.Mkdir(work, 0o755)); err != nil {
 		return fmt.Errorf("make the root file system: %w", err)
 	}
@@ -130,6 +130,29 @@ func (r recipe) build(ctx context.Context, dir string) error {
 		return fmt.Errorf("make the root file system: %w", err)
 	}
 	return nil
+}
+
+// What a root is called until it is whole, and what is added for the directory that mmdebstrap works in.
+const (
+	partial = ".part"
+	workDir = ".work"
+)
+
+func removePartial(dir string) error { return errors.Join(removeTree(dir), removeTree(dir+workDir)) }
+
+// removePartialRoots removes what the making of a root left when it was killed, unless it is being made now.
+func removePartialRoots() error {
+	found, err := filepath.Glob(filepath.Join(cacheTop, "root-*"+partial))
+	for _, dir := range found {
+		f, lerr := tryLock(strings.TrimSuffix(dir, partial) + ".lock")
+		if f == nil {
+			err = errors.Join(err, lerr)
+			continue
+		}
+		err = errors.Join(err, removePartial(dir))
+		f.Close()
+	}
+	return err
 }
 
 // runQuietly runs the command and returns the end of what it wrote with its error. The command's parent-death signal

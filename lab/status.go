@@ -76,7 +76,7 @@ func (l *Lab) hostStatus(node string) (HostStatus, error) {
 	if err != nil && !errors.Is(err, ErrDown) {
 		return h, err
 	}
-	h.Up, h.PID, h.BootID = err == nil, now.Init.PID, now.Boot
+	h.Up, h.PID, h.BootID = err == nil && now.Ready, now.Init.PID, now.Boot
 	states, err := l.services(node)
 	for _, st := range states {
 		h.Services = append(h.Services, ServiceStatus{Name: st.Name, Up: h.Up && st.PID > 0, Restarts: st.Restarts})

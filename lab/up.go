@@ -148,11 +148,11 @@ func (u *up) makeDirs(ctx context.Context) error {
 	return nil
 }
 
-func (u *up) makeNetwork(context.Context) error {
+func (u *up) makeNetwork(ctx context.Context) error {
 	if err := u.lab.makeSwitch(); err != nil {
 		return err
 	}
-	return u.lab.makeClient()
+	return u.lab.makeClient(ctx)
 }
 
 // startController starts the controller's host, and waits until a controller that runs there can be talked to.
