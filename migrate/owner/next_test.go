@@ -72,13 +72,15 @@ func TestNextFollowsTheStateTable(t *testing.T) {
 		"destination: restarted while receiving":          {to(Prepared, 0, false), Facts{Here: dst, Tasks: NoTasks, Interrupted: true}, moving, AskAbort},
 		"destination: restore failed, source whole":       {to(Restoring, 1, false), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerWhole}, moving, AskAbort},
 		"destination: restore failed, source gone":        {to(Restoring, 1, false), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerGone}, moving, Restore},
+		"destination: one container failed, source whole": {to(Restoring, 1, false), Facts{Here: dst, Tasks: TasksHeld, Broken: true, Complete: true, Peer: PeerWhole}, moving, AskAbort},
+		"destination: one container failed late":          {to(Committed, 1, true), Facts{Here: dst, Tasks: TasksRunning, Broken: true, Complete: true, Peer: PeerWhole}, committed, KillAndClean},
 		"destination: booted, undecided":                  {to(Restoring, 1, false), Facts{Here: dstNew, Tasks: NoTasks}, moving, AskAbort},
 		"destination: aborted":                            {to(Restoring, 1, false), Facts{Here: dst, Tasks: TasksHeld, Complete: true}, aborted, DropCopy},
 		"destination: committed":                          {to(Restoring, 1, false), Facts{Here: dst, Tasks: TasksHeld, Complete: true}, committed, Run},
 		"destination: committed, runs":                    {to(Committed, 1, true), Facts{Here: dst, Tasks: TasksRunning, Complete: true}, committed, PlugIn},
 		"destination: plugged in":                         {to(PluggedIn, 1, true), Facts{Here: dst, Tasks: TasksRunning, Plugged: true, Complete: true}, committed, Settle},
 		"destination: pages are to come":                  {lazy(to(PluggedIn, 1, true)), Facts{Here: dst, Tasks: TasksRunning, Plugged: true}, committed, Nothing},
-		"destination: pages are lost":                     {lazy(to(PluggedIn, 1, true)), Facts{Here: dst, Tasks: TasksRunning, Plugged: true, PagesLost: true}, committed, KillAndClean},
+		"destination: pages are lost":                     {lazy(to(PluggedIn, 1, true)), Facts{Here: dst, Tasks: TasksRunning, Plugged: true, Broken: true}, committed, KillAndClean},
 		"destination: CRIU failed late, source whole":     {to(Committed, 1, false), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerWhole}, committed, HandBack},
 		"destination: CRIU failed late, source unknown":   {to(Committed, 1, false), Facts{Here: dst, Tasks: NoTasks, Complete: true}, committed, Restore},
 		"destination: CRIU failed late, source gone":      {to(Committed, 3, false), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerGone}, committed, ReportLost},
@@ -106,7 +108,7 @@ func situationAt(rng *rand.Rand) (Journal, Facts, View) {
 		Stage:     pick(rng, Starting, Up, Prepared, Frozen, Dumped, Thawing, Received, Restoring, Committed, HandingBack, PluggedIn),
 		Migration: pick(rng, "m1", "m1", "m0"), Attempts: rng.IntN(4), Ran: coin(), PostCopy: coin()}
 	f := Facts{Here: pick(rng, src, srcNew, dst, dstNew), Tasks: pick(rng, NoTasks, TasksFrozen, TasksHeld, TasksRunning), Plugged: coin(),
-		Busy: coin(), Interrupted: coin(), Complete: coin(), PagesLost: coin(), PeerSettled: coin(),
+		Busy: coin(), Interrupted: coin(), Complete: coin(), Broken: coin(), PeerSettled: coin(),
 		Peer: pick(rng, PeerUnknown, PeerWhole, PeerFailed, PeerSilent, PeerGone)}
 	j.BootID = pick(rng, f.Here.BootID, "other")
 	if j.Side == Resident || j.Side == "" {
@@ -133,10 +135,10 @@ func TestNextNeverBreaksTheLawsInAnySituation(t *testing.T) {
 		},
 		"only a commit to this boot runs": func(j Journal, f Facts, v View, a Action) bool {
 			r := v.Record
-			return a != Run || r.State == Running && r.Owner == f.Here && r.Outcome == Commit && r.Migration == j.Migration && f.Tasks == TasksHeld
+			return a != Run || r.State == Running && r.Owner == f.Here && r.Outcome == Commit && r.Migration == j.Migration && f.Tasks == TasksHeld && !f.Broken
 		},
 		"only what is rebuilt asks for commit": func(j Journal, f Facts, v View, a Action) bool {
-			return a != AskCommit || f.Tasks == TasksHeld && j.Side == Destination && v.Record.Destination == f.Here
+			return a != AskCommit || f.Tasks == TasksHeld && !f.Broken && j.Side == Destination && v.Record.Destination == f.Here
 		},
 		"what may have run is neither handed back nor restored": func(j Journal, f Facts, v View, a Action) bool {
 			return a != HandBack && (a != Restore || v.Record.State == Moving) || !j.Ran && f.Tasks != TasksRunning
