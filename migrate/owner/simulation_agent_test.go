@@ -99,7 +99,7 @@ func (a *agent) recall() Journal {
 
 func (a *agent) kernel(f Facts, j Journal) Facts {
 	k := a.h.kernel
-	f.Tasks, f.Plugged, f.Busy, f.PagesLost = k.tasks, k.plugged, k.busy, k.lost
+	f.Tasks, f.Plugged, f.Busy, f.Broken = k.tasks, k.plugged, k.busy, k.lost
 	f.Complete = j.Side == Destination && k.image != nil && k.image.migration == j.Migration && k.image.pages
 	return f
 }

@@ -46,7 +46,7 @@ type kernel struct {
 	image   *image
 	busy    bool
 	lazy    bool // pages are still to come
-	lost    bool // and never will
+	lost    bool // they never will, or one container was not restored
 	work    int  // counts CRIU's runs, so that one that was killed does nothing any more
 }
 
@@ -108,6 +108,7 @@ func (h *host) restore() {
 		}
 		h.kernel.memory = h.kernel.image.memory
 		h.kernel.lazy = !h.kernel.image.pages
+		h.kernel.lost = h.w.chance(h.w.faults.criu / 2) // of one container
 		h.set(TasksHeld)
 		h.hook()
 	})

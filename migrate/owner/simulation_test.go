@@ -222,6 +222,12 @@ func TestSimulationKeepsThePromiseWhateverFails(t *testing.T) {
 		t.Errorf("seed %d: %s\nreplay with: go test ./migrate/owner -run TestSimulationKeeps -v -seed %d", seed, failure, seed)
 	}
 	t.Log(actions)
+	for _, a := range []Action{Nothing, Wait, StayFrozen, StartFresh, Freeze, Thaw, AskAbort, AskCommit, Restore, Run, PlugIn, Settle, Adopt,
+		DropCopy, KillAndClean, HandBack, ReportLost, ReportStopped, TakeOver, Restart} {
+		if *seeds >= 1000 && actions[a] < 10 {
+			t.Errorf("%q was taken %d times: the simulation does not reach it", a, actions[a])
+		}
+	}
 }
 
 func TestSimulationIsDeterministic(t *testing.T) {
