@@ -57,7 +57,7 @@ func (e *Engine) destinationFacts(pod string, j owner.Journal, f *owner.Facts) {
 	_, err := os.Stat(filepath.Join(dir, completeMark))
 	f.Complete = err == nil
 	_, err = os.Stat(filepath.Join(dir, pagesLostMark))
-	f.PagesLost = err == nil
+	f.Broken = err == nil
 	if e.place(pod).coming == nil && !f.Complete && !j.PostCopy {
 		f.Interrupted = true
 	}

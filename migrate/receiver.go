@@ -418,7 +418,7 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 		if err != nil {
 			return err
 		}
-		p.coming.frames = stats.In.Delivered + stats.Out.Delivered
+		p.coming.frames = stats.In.Frames + stats.Out.Frames
 	}
 	j.Stage = owner.PluggedIn
 	if err := e.journals.save(j); err != nil {
