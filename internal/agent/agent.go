@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/config"
 	"drydock/internal/pki"
 	"drydock/internal/version"
