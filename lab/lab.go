@@ -126,16 +126,10 @@ func (l *Lab) LogDir(host string) string { return l.nodeDir(host, "log") }
 // SharedDir is where on the machine the hosts' common /srv/shared lies.
 func (l *Lab) SharedDir() string { return filepath.Join(l.stateDir(), "shared") }
 
-// Context is how the command line reaches the lab's controller. The credentials exist once the controller has started.
+// Context is how the command line reaches the lab's controller: over a socket that only root may use, so without
+// credentials.
 func (l *Lab) Context() clictx.Context {
-	admin := filepath.Join(l.DataDir(ControllerNode), "controller", "admin")
-	return clictx.Context{
-		Name:   l.contextName(),
-		Server: "unix://" + l.Socket(),
-		CA:     filepath.Join(admin, "ca.crt"),
-		Cert:   filepath.Join(admin, "admin.crt"),
-		Key:    filepath.Join(admin, "admin.key"),
-	}
+	return clictx.Context{Name: l.contextName(), Server: "unix://" + l.Socket()}
 }
 
 // Env is what to set so that commands talk to this lab, as KEY=VALUE.

@@ -28,6 +28,9 @@ func newRootCommand(a *app) *cobra.Command {
 		newStoreCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
+		newLabCommand(labOptions()),
+		newControllerCommand(),
+		newAgentCommand(),
 	)
 	return cmd
 }
