@@ -74,16 +74,15 @@ func workingDir(c *drydockv1.Container, image v1.ImageConfig) string {
 
 // environment: the default path, the image's variables, HOSTNAME, the container's. The last of a name holds.
 func environment(p *drydockv1.PodSpec, c *drydockv1.Container, image v1.ImageConfig) []oci.SpecOpts {
-	var own []string
+	all := slices.Concat([]string{defaultPath}, image.Env, []string{"HOSTNAME=" + hostname(p)})
 	for _, e := range c.GetEnv() {
-		own = append(own, e.GetName()+"="+e.GetValue())
+		all = append(all, e.GetName()+"="+e.GetValue())
 	}
-	return []oci.SpecOpts{
-		oci.WithEnv([]string{defaultPath}),
-		oci.WithEnv(image.Env),
-		oci.WithEnv([]string{"HOSTNAME=" + hostname(p)}),
-		oci.WithEnv(own),
+	var opts []oci.SpecOpts
+	for _, variable := range all { // one at a time, since WithEnv keeps both of two in one list
+		opts = append(opts, oci.WithEnv([]string{variable}))
 	}
+	return opts
 }
 
 // user is the container's own setting, or else the image's. As in Kubernetes, a user given without a group has the
