@@ -1,6 +1,9 @@
 package owner
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 const (
 	callPatience = 150    // for an answer
@@ -156,14 +159,17 @@ func (a *agent) view(t *thread) View {
 	return v
 }
 
-func (a *agent) ask(t *thread, do func(Registry, operations)) {
+// ask says whether an answer came.
+func (a *agent) ask(t *thread, do func(Registry, operations) error) bool {
 	rules := a.w.rules
-	through(t, func(h *thread) bool {
+	err, ok := through(t, func(h *thread) error {
 		g := Registry{Store: client{h}}
-		do(g, rules.registry(g))
-		return true
+		return do(g, rules.registry(g))
 	})
+	return ok && !errors.Is(err, ErrUnknown)
 }
+
+func second(_ Record, err error) error { return err }
 
 // take carries a step out as the comments of Action say.
 func (a *agent) take(t *thread, j Journal, r Record, step Step) {
@@ -199,7 +205,9 @@ func (a *agent) take(t *thread, j Journal, r Record, step Step) {
 		if step.Action == AskCommit {
 			want = Commit
 		}
-		a.ask(t, func(_ Registry, o operations) { o.Decide(bg, pod, r.Migration, want) })
+		if !a.ask(t, func(_ Registry, o operations) error { return second(o.Decide(bg, pod, r.Migration, want)) }) {
+			a.w.unanswered[h.name+r.Migration] = want
+		}
 	case Restore:
 		j.Stage = Restoring
 		j.Attempts++
@@ -216,7 +224,7 @@ func (a *agent) take(t *thread, j Journal, r Record, step Step) {
 		}
 		h.kernel.plugged = h.kernel.tasks == TasksRunning
 	case Settle:
-		a.ask(t, func(g Registry, _ operations) { g.Settle(bg, pod, r.Epoch, here) })
+		a.ask(t, func(g Registry, _ operations) error { return second(g.Settle(bg, pod, r.Epoch, here)) })
 		a.tell(t, j)
 	case Adopt:
 		a.journal(t, Journal{Pod: pod, Side: Resident, Stage: Up, Incarnation: j.Incarnation, BootID: here.BootID})
@@ -234,11 +242,11 @@ func (a *agent) take(t *thread, j Journal, r Record, step Step) {
 		if a.recall().Ran {
 			return
 		}
-		a.ask(t, func(_ Registry, o operations) { o.HandBack(bg, pod, j.Migration, here) })
+		a.ask(t, func(_ Registry, o operations) error { return second(o.HandBack(bg, pod, j.Migration, here)) })
 	case ReportLost:
-		a.ask(t, func(g Registry, _ operations) { g.ReportLost(bg, pod, r.Epoch, here, step.Reason) })
+		a.ask(t, func(g Registry, _ operations) error { return second(g.ReportLost(bg, pod, r.Epoch, here, step.Reason)) })
 	case ReportStopped:
-		a.ask(t, func(g Registry, _ operations) { g.ReportStopped(bg, pod, r.Epoch, here) })
+		a.ask(t, func(g Registry, _ operations) error { return second(g.ReportStopped(bg, pod, r.Epoch, here)) })
 	}
 }
 

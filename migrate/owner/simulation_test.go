@@ -24,7 +24,7 @@ const (
 
 // newWorld makes hosts, controllers and faults from a seed.
 func newWorld(seed uint64) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), actions: map[Action]int{}}
+	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), actions: map[Action]int{}, unanswered: map[string]Outcome{}}
 	w.truth.marked = map[string]bool{}
 	w.rules = rules{
 		next:     Next,

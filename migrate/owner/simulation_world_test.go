@@ -30,12 +30,8 @@ type world struct {
 	log     []string
 	tracing bool
 	actions map[Action]int
-	guessed []guess // by a broken rule
-}
-
-type guess struct {
-	migration string
-	outcome   Outcome
+	// unanswered requests for a decision, by host and migration, for a broken rule.
+	unanswered map[string]Outcome
 }
 
 // rules are what the simulated nodes decide by. A test replaces one to show that the checker catches it.
