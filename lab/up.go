@@ -163,15 +163,7 @@ func (u *up) startController(ctx context.Context) error {
 	if !u.opts.hasController() {
 		return nil
 	}
-	c := u.lab.Context()
-	return u.lab.waitService(ctx, ControllerNode, Controller().Name, func() bool {
-		for _, path := range []string{c.CA, c.Cert, c.Key} {
-			if _, err := os.Stat(path); err != nil {
-				return false
-			}
-		}
-		return accepts(u.lab.Socket())
-	})
+	return u.lab.waitService(ctx, ControllerNode, Controller().Name, func() bool { return accepts(u.lab.Socket()) })
 }
 
 // startHosts gives every host its token, and starts all at once.
