@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -32,7 +33,10 @@ func (h *Hold) open() error {
 	for _, socket := range h.outer {
 		h.readers.Go(func() { readFrames(socket, &h.out, h.out.accept) })
 	}
-	return n.host.enslave(h.port, n.cfg.Bridge)
+	if err := n.host.enslave(h.port, n.cfg.Bridge); err != nil {
+		return err
+	}
+	return errors.Join(awaitUp(n.host.nl, h.port.Attrs().Name), awaitUp(n.host.nl, tap.Attrs().Name))
 }
 
 // makePort makes a veth pair and returns the end that is read; the other is to be the bridge's port.
