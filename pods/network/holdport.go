@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -124,6 +125,9 @@ func (h *Hold) finish(end error) error {
 	h.in.end()
 	h.out.end()
 	n := h.network
+	if err := endDetour(context.Background(), n.host.ns, n.cfg.Pod); err != nil {
+		return err
+	}
 	if err := n.host.deleteLink(n.cfg.Pod, holdName(n.cfg.Pod)); err != nil {
 		return err
 	}
