@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -29,6 +30,23 @@ func quieten(ns netns.NsHandle, handle *netlink.Handle, link netlink.Link) error
 		}
 		return nil
 	})
+}
+
+// awaitUp waits until a link that was set up also carries frames. The end of a pair that comes up first drops what it is
+// given, until the kernel has noticed in a worker of its own that the other end is there.
+func awaitUp(handle *netlink.Handle, name string) error {
+	const attempts = 2000 // of 1 ms
+	for range attempts {
+		link, err := handle.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("look up %s: %w", name, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("link %s does not come up: its other end is down or missing", name)
 }
 
 // enslave makes link an up port of the named bridge.

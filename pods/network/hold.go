@@ -90,10 +90,10 @@ func (h *Hold) Announce(ctx context.Context) error {
 }
 
 // Release plugs the pod in and delivers what was kept, in order. At no moment has a frame nowhere to go:
-// first both directions pass through this process, the kept frames ahead of all others; then the outer end joins the bridge,
-// which takes what the pod sends from that instant on, exactly where our sockets stop receiving it; then the bridge is told
-// to send the pod's frames there; and when nothing comes to the holding port any more, it is removed. Release may be called
-// again: after a failure it goes on, after success it returns the same figures, after Drop an error that is ErrDropped.
+// first both directions pass through this process, the kept frames ahead of all others; then what the pod sends takes a
+// detour inside the kernel while its outer end joins the bridge; then the bridge is told to send the pod's frames there;
+// and when nothing comes to the holding port any more, it is removed. Release may be called again: after a failure it goes
+// on, after success it returns the same figures, after Drop an error that is ErrDropped.
 func (h *Hold) Release(ctx context.Context) (Stats, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +108,7 @@ func (h *Hold) Release(ctx context.Context) (Stats, error) {
 	if err := n.host.nl.LinkSetLearning(h.port, false); err != nil {
 		return h.Stats(), fmt.Errorf("release packets of pod %s: stop learning: %w", n.cfg.Pod, err)
 	}
-	if err := n.join(ctx); err != nil {
+	if err := h.joinWithDetour(ctx); err != nil {
 		return h.Stats(), fmt.Errorf("release packets of pod %s: %w", n.cfg.Pod, err)
 	}
 	h.joined.Store(true)

@@ -1,6 +1,8 @@
 package network
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -32,7 +34,10 @@ func (h *Hold) open() error {
 	for _, socket := range h.outer {
 		h.readers.Go(func() { readFrames(socket, &h.out, h.out.accept) })
 	}
-	return n.host.enslave(h.port, n.cfg.Bridge)
+	if err := n.host.enslave(h.port, n.cfg.Bridge); err != nil {
+		return err
+	}
+	return errors.Join(awaitUp(n.host.nl, h.port.Attrs().Name), awaitUp(n.host.nl, tap.Attrs().Name))
 }
 
 // makePort makes a veth pair and returns the end that is read; the other is to be the bridge's port.
@@ -120,6 +125,9 @@ func (h *Hold) finish(end error) error {
 	h.in.end()
 	h.out.end()
 	n := h.network
+	if err := endDetour(context.Background(), n.host.ns, n.cfg.Pod); err != nil {
+		return err
+	}
 	if err := n.host.deleteLink(n.cfg.Pod, holdName(n.cfg.Pod)); err != nil {
 		return err
 	}

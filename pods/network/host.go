@@ -137,7 +137,7 @@ func (h *Host) Sweep(ctx context.Context, pod string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return errors.Join(h.deleteLink(pod, holdName(pod)), h.deleteLink(pod, tapName(pod)), h.sweepLoopback(pod))
+	return errors.Join(endDetour(ctx, h.ns, pod), h.deleteLink(pod, holdName(pod)), h.deleteLink(pod, tapName(pod)), h.sweepLoopback(pod))
 }
 
 // deleteLink deletes the named link if it is the pod's: labelled so, or not labelled yet because a crash came between.

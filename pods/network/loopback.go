@@ -139,7 +139,7 @@ func loopbackPair(ns netns.NsHandle, handle *netlink.Handle) (in, out netlink.Li
 			return nil, nil, fmt.Errorf("set %s up: %w", name, err)
 		}
 	}
-	return links[0], links[1], nil
+	return links[0], links[1], errors.Join(awaitUp(handle, loopbackIn), awaitUp(handle, loopbackOut))
 }
 
 // finish lets the loopback go, whatever state it is in.

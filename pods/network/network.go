@@ -123,7 +123,10 @@ func (n *Network) wire() error {
 	if err := n.host.nl.LinkSetUp(outer); err != nil {
 		return fmt.Errorf("set %s up: %w", outer.Attrs().Name, err)
 	}
-	return n.configure(ns, handle, inner)
+	if err := n.configure(ns, handle, inner); err != nil {
+		return err
+	}
+	return errors.Join(awaitUp(n.host.nl, outer.Attrs().Name), awaitUp(handle, innerName))
 }
 
 // veth returns eth0, made if it is not there.

@@ -99,6 +99,12 @@ func TestRemoveLeavesNothingAfterACrashAtAnyPoint(t *testing.T) {
 		"whole":         func() { w.create(t, w.a) },
 		"plugged in":    func() { must(t, w.create(t, w.a).PlugIn(ctx)) },
 		"held":          func() { _, err := w.create(t, w.a).Hold(ctx); must(t, err) },
+		"on the detour": func() {
+			hold, err := w.create(t, w.a).Hold(ctx)
+			must(t, err)
+			must(t, nft(ctx, w.a.ns, "table netdev "+detourTable(podName)+" {\n}\n"))
+			closeAll(hold.outer...)
+		},
 		"loopback held": func() { _, err := w.create(t, w.a).HoldLoopback(ctx); must(t, err) },
 		"pinned twice":  func() { w.create(t, w.a); must(t, mountOver(path)) },
 	}
@@ -114,6 +120,9 @@ func TestRemoveLeavesNothingAfterACrashAtAnyPoint(t *testing.T) {
 			}
 			if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s is still there: %v", path, err)
+			}
+			if tables, err := tableNames(w.a.ns); err != nil || len(tables) != 0 {
+				t.Errorf("tables after remove: %v, %v", tables, err)
 			}
 			if pods, err := w.a.List(ctx); err != nil || len(pods) != 0 {
 				t.Errorf("list after remove: %v, %v", pods, err)
