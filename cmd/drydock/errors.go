@@ -42,7 +42,7 @@ func (a *app) report(err error) int {
 		return int(status)
 	}
 	f := a.explain(err)
-	fmt.Fprintf(a.stderr, "drydock: %s\n", f.message)
+	fmt.Fprintf(a.stderr, "drydock: %s\n", strings.ReplaceAll(f.message, "\n", "\n  "))
 	for _, r := range f.refusals {
 		fmt.Fprintf(a.stderr, "  - %s\n", r.Reason)
 		if r.Remedy != "" {
