@@ -101,7 +101,7 @@ func TestAContainerWithAUserAndNoCapabilitiesRunsAsThatUser(t *testing.T) {
 func probeCalls() map[string]string {
 	want := map[string]string{
 		"mknod fifo": "ok", "unshare files": "ok", "socket inet": "ok", "socket netlink": "ok", "write /dev/null": "ok",
-		"write /proc/sys/kernel/core_pattern": "EROFS",
+		"write /proc/sys/kernel/core_pattern":               "EROFS",
 		"write /sys/kernel/mm/transparent_hugepage/enabled": "EROFS", "write /etc/hosts": "EROFS",
 	}
 	for _, name := range []string{
