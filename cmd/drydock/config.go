@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/viper"
 
 	"drydock/internal/config"
+	"drydock/pods/manifest"
 )
 
 // configKind is one kind of file that drydock reads, and how it finds faults in one.
@@ -31,6 +32,7 @@ func configKinds() []configKind {
 			_, err := config.LoadAgent(path, nil)
 			return err
 		}},
+		{"pod", "a pod's manifest", checkManifest},
 	}
 }
 
@@ -91,9 +93,20 @@ func kindOf(path string) string {
 func configFault(err error) error {
 	var f *failure
 	if errors.As(err, &f) {
-		return &failure{status: statusFailed, message: f.message, remedies: f.remedies}
+		return &failure{status: statusFailed, message: f.message, refusals: f.refusals, remedies: f.remedies}
 	}
 	return err
+}
+
+func checkManifest(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if _, err := manifest.Decode(data); err != nil {
+		return podFault(err)
+	}
+	return nil
 }
 
 func checkClientConfig(path string) error {

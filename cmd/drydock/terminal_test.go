@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,5 +160,30 @@ func TestABackupReplacesAFileOnlyWhenItIsWhole(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestABackupIsRestoredIntoAnEmptyDirectoryOnly(t *testing.T) {
+	home := newHome(t)
+	backup := filepath.Join(home, "backup")
+	write(t, backup, "no snapshot")
+	r := runAt(t.Context(), nil, "store", "restore", backup, "--data-dir", filepath.Join(home, "data"))
+	wants(t, r, statusFailed, "drydock: store restore: ")
+	wants(t, runAt(t.Context(), nil, "store", "restore", backup), statusMisuse, "needs --data-dir DIR")
+	var asked []string
+	restore := func(backup, dataDir string, _ *slog.Logger) error {
+		asked = append(asked, backup, dataDir)
+		return nil
+	}
+	var stdout bytes.Buffer
+	a := &app{stdout: &stdout, stderr: io.Discard, now: theTime}
+	newRootCommand(a)
+	cmd := newStoreRestore(a, restore)
+	cmd.SetArgs([]string{"b", "--data-dir", "d"})
+	if err := cmd.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Join(asked, " ") != "b d" || stdout.String() != "restored b into d; start the controller there\n" {
+		t.Errorf("%v %s", asked, stdout.String())
 	}
 }
