@@ -330,15 +330,15 @@ func (f *fakeController) ExecPod(_ context.Context, s *connect.BidiStream[v1.Exe
 		return s.Send(&v1.ExecResponse{Event: &v1.ExecResponse_ExitCode{ExitCode: code}})
 	}
 	switch start.Command[0] {
+	default:
+		return exit(127)
+	case "cat":
 	case "echo":
 		return errors.Join(stdout([]byte(fmt.Sprintln(start.Command[1:]))), exit(0))
 	case "err":
 		return errors.Join(s.Send(&v1.ExecResponse{Event: &v1.ExecResponse_Stderr{Stderr: []byte("bad\n")}}), exit(42))
 	case "vanish":
 		return nil
-	case "cat":
-	default:
-		return exit(127)
 	case "events":
 		if err := stdout([]byte("ready\n")); err != nil {
 			return err
