@@ -1,12 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/viper"
+
+	"drydock/internal/config"
+	"drydock/pods/manifest"
 )
 
 // configKind is one kind of file that drydock reads, and how it finds faults in one.
@@ -15,10 +21,18 @@ type configKind struct {
 	check      func(path string) error
 }
 
-// configKinds are all kinds of files; controllers and agents add theirs here.
 func configKinds() []configKind {
 	return []configKind{
 		{"client", "settings of the command line", checkClientConfig},
+		{"controller", "a controller's configuration", func(path string) error {
+			_, err := config.LoadController(path, nil)
+			return err
+		}},
+		{"agent", "an agent's configuration", func(path string) error {
+			_, err := config.LoadAgent(path, nil)
+			return err
+		}},
+		{"pod", "a pod's manifest", checkManifest},
 	}
 }
 
@@ -27,7 +41,7 @@ func newConfigCommand(a *app) *cobra.Command {
 }
 
 func newConfigCheck(a *app) *cobra.Command {
-	var kind string
+	var name string
 	var kinds []string
 	for _, k := range configKinds() {
 		kinds = append(kinds, k.name)
@@ -40,26 +54,59 @@ func newConfigCheck(a *app) *cobra.Command {
 			if err := a.load(); err != nil {
 				return err
 			}
-			if _, err := os.Stat(args[0]); err != nil {
-				return &failure{status: statusMisuse, message: err.Error()}
+			path := args[0]
+			if _, err := os.Stat(path); err != nil {
+				return &failure{status: statusMisuse, message: fmt.Sprintf("configuration %s: %s", path, rootCause(err))}
 			}
-			for _, k := range configKinds() {
-				if k.name != kind {
-					continue
-				}
-				if err := k.check(args[0]); err != nil {
-					return err
-				}
-				return a.print(map[string]string{"file": args[0], "kind": kind}, func(t *table) {
-					t.line("%s: no fault found (%s)", args[0], k.what)
-				})
+			if name == "" {
+				name = kindOf(path)
 			}
-			return misuse(cmd, "kind %q: must be %s", kind, strings.Join(kinds, " or "))
+			i := slices.Index(kinds, name)
+			if i < 0 {
+				return misuse(cmd, "kind %q: must be one of %s", name, strings.Join(kinds, ", "))
+			}
+			kind := configKinds()[i]
+			if err := kind.check(path); err != nil {
+				return configFault(err)
+			}
+			return a.print(map[string]string{"file": path, "kind": kind.name}, func(t *table) {
+				t.line("%s: no fault found (%s)", path, kind.what)
+			})
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", kinds[0], "what the file is: "+strings.Join(kinds, ", "))
+	cmd.Flags().StringVar(&name, "kind", "", "what the file is: "+strings.Join(kinds, ", ")+"; else its name tells")
 	a.complete(cmd, "kind", fixed(kinds...))
 	return cmd
+}
+
+// kindOf tells a file's kind by its name, such as agent.yaml or controller-2.yaml.
+func kindOf(path string) string {
+	for _, k := range configKinds() {
+		if strings.HasPrefix(filepath.Base(path), k.name) {
+			return k.name
+		}
+	}
+	return "client"
+}
+
+// configFault is a fault that was found: the check failed, but it was asked for rightly.
+func configFault(err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return &failure{status: statusFailed, message: f.message, refusals: f.refusals, remedies: f.remedies}
+	}
+	return err
+}
+
+func checkManifest(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if _, err := manifest.Decode(data); err != nil {
+		return podFault(err)
+	}
+	return nil
 }
 
 func checkClientConfig(path string) error {
@@ -67,8 +114,6 @@ func checkClientConfig(path string) error {
 	if err := readConfig(v, path); err != nil {
 		return err
 	}
-	if _, err := decodeSettings(v); err != nil {
-		return fmt.Errorf("configuration %s: %w", path, err)
-	}
-	return nil
+	_, err := decodeSettings(v)
+	return err
 }

@@ -36,13 +36,13 @@ type exitStatus int
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // report prints err for the operator and returns the exit status.
-func (a *app) report(err error) int {
+func (a *app) report(ctx context.Context, err error) int {
 	var status exitStatus
 	if errors.As(err, &status) {
 		return int(status)
 	}
-	f := a.explain(err)
-	fmt.Fprintf(a.stderr, "drydock: %s\n", f.message)
+	f := a.explain(ctx, err)
+	fmt.Fprintf(a.stderr, "drydock: %s\n", strings.ReplaceAll(f.message, "\n", "\n  "))
 	for _, r := range f.refusals {
 		fmt.Fprintf(a.stderr, "  - %s\n", r.Reason)
 		if r.Remedy != "" {
@@ -56,13 +56,13 @@ func (a *app) report(err error) int {
 }
 
 // explain finds for every error what the operator can do about it.
-func (a *app) explain(err error) *failure {
+func (a *app) explain(ctx context.Context, err error) *failure {
 	var f *failure
 	var answer *connect.Error
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, context.Canceled), connect.CodeOf(err) == connect.CodeCanceled:
+	case ctx.Err() != nil: // HTTP/2 also calls a connection that broke cancelled
 		return &failure{status: statusFailed, message: "interrupted"}
 	case errors.As(err, &answer) && connect.IsWireError(err):
 		return explainAnswer(answer)
@@ -115,13 +115,14 @@ func refusalsOf(answer *connect.Error) []*v1.Refusal {
 // explainConnection is for a controller that did not answer.
 func (a *app) explainConnection(cause *connect.Error) *failure {
 	var untrusted errUntrusted
+	alert := a.target.alert()
 	f := &failure{status: statusFailed}
 	switch {
 	case errors.As(cause, &untrusted):
 		f.message = fmt.Sprintf("%s is not to be trusted: %s", a.target, untrusted.reason)
 		f.remedies = []string{"name the controller's own CA with --ca, or use another context"}
-	case strings.Contains(cause.Error(), "remote error: tls:"): // crypto/tls keeps the type of alerts to itself
-		f.message = fmt.Sprintf("%s does not accept our certificate: %s", a.target, rootCause(cause))
+	case alert != "":
+		f.message = fmt.Sprintf("%s does not accept our certificate: %s", a.target, alert)
 		f.remedies = []string{"name a client certificate from the controller's CA with --cert and --key, or use another context"}
 	default:
 		f.message = fmt.Sprintf("no controller answers at %s: %s", a.target, rootCause(cause))
@@ -136,7 +137,7 @@ func rootCause(err error) string {
 	for {
 		inner := errors.Unwrap(err)
 		if inner == nil {
-			return strings.TrimPrefix(err.Error(), "remote error: ")
+			return err.Error()
 		}
 		err = inner
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type fakeController struct {
 	requests []string
 	empty    bool          // answer lists with nothing
 	began    chan struct{} // where set, migrations say here that they began, and then wait for the call's end
+	cut      bool          // instead of waiting, cut the connection
 }
 
 var _ drydockv1connect.ControllerServiceHandler = (*fakeController)(nil)
@@ -68,8 +70,6 @@ func (f *fakeController) fault(kind, name string) error {
 		return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("%s %q: not a DNS label", kind, name))
 	case "away":
 		return connect.NewError(connect.CodeUnavailable, fmt.Errorf("%s %q: its agent does not answer", kind, name))
-	case "slow":
-		time.Sleep(200 * time.Millisecond)
 	case "stuck":
 		return withDetails(connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%s %q cannot be acted on", kind, name)),
 			&v1.Refusal{Reason: "it uses io_uring", Remedy: "deny io_uring_setup in its seccomp profile"},
@@ -222,8 +222,11 @@ func (f *fakeController) ListPods(_ context.Context, r *connect.Request[v1.ListP
 	return answer(res, f.fault("host", r.Msg.Host))
 }
 
-func (f *fakeController) GetPod(_ context.Context, r *connect.Request[v1.GetPodRequest]) (*connect.Response[v1.GetPodResponse], error) {
+func (f *fakeController) GetPod(ctx context.Context, r *connect.Request[v1.GetPodRequest]) (*connect.Response[v1.GetPodResponse], error) {
 	f.record("GetPod", r.Msg)
+	if r.Msg.Name == "slow" {
+		<-ctx.Done()
+	}
 	return answer(&v1.GetPodResponse{Pod: somePods()[0]}, f.fault("pod", r.Msg.Name))
 }
 
@@ -263,6 +266,9 @@ func (f *fakeController) MigratePod(ctx context.Context, r *connect.Request[v1.M
 		}
 	}
 	if f.began != nil {
+		if f.cut {
+			panic(http.ErrAbortHandler) // what a client sees when the controller dies
+		}
 		close(f.began)
 		<-ctx.Done()
 		return ctx.Err()
@@ -324,6 +330,9 @@ func (f *fakeController) ExecPod(_ context.Context, s *connect.BidiStream[v1.Exe
 		return s.Send(&v1.ExecResponse{Event: &v1.ExecResponse_ExitCode{ExitCode: code}})
 	}
 	switch start.Command[0] {
+	default:
+		return exit(127)
+	case "cat":
 	case "echo":
 		return errors.Join(stdout([]byte(fmt.Sprintln(start.Command[1:]))), exit(0))
 	case "err":

@@ -22,6 +22,8 @@ func TestEveryCommandSaysWhatTheGoldenFilesSay(t *testing.T) {
 			write(t, filepath.Join(p.dir, "bad-pod.yaml"), strings.Replace(podYAML, "containers:", "hostNetwork: true\n  containers:", 1))
 			write(t, filepath.Join(p.dir, "good.yaml"), "output: json\ntimeout: 5s\n")
 			write(t, filepath.Join(p.dir, "bad.yaml"), "server: unix:///x\nservre: unix:///y\n")
+			write(t, filepath.Join(p.dir, "agent.yaml"), "name: h1\nlisten: 10.77.0.11:7441\ncontroller: [https://10.77.0.1:7440]\n")
+			write(t, filepath.Join(p.dir, "controller.yaml"), "name: c1\nlisten: nowhere\n")
 			p.controller.empty = file.empty
 			var got strings.Builder
 			for _, line := range file.lines {
@@ -83,6 +85,15 @@ func goldenCases() []goldenCase {
 			"pod rm redis", "pod rm redis --force -o yaml", "pod rm away", "pod logs redis --tail 2 -f -c main", "pod logs absent",
 			"pod logs redis --tail -1",
 		}},
+		{"pod-run", false, []string{
+			"pod run new --image demo/redis:1", "pod run new --image demo/redis:1 --host h2 -v data:/data -v shared=/srv/s:/s:ro -e A=b" +
+				" --cpus 0.5 --memory 256MiB --user 999 --ip 10.77.128.9 --restart never --on-host-lost wait --allow-postcopy" +
+				" --health-tcp 6379 -l app=redis --hostname inner -o yaml -- redis-server --save",
+			"pod run -f $HOME/pod.yaml", "pod run -f $HOME/bad-pod.yaml", "pod run -f $HOME/none.yaml", "pod run -f $HOME/bad.yaml",
+			"pod run -f $HOME/pod.yaml --memory 1GiB", "pod run -f $HOME/pod.yaml new", "pod run", "pod run new", "pod run new --image",
+			"pod run new --image demo/redis:1 sh", "pod run New_ --image demo/redis:1 --cpus many --ip here", "pod run redis --image demo/redis:1",
+			"pod run stuck --image demo/redis:1",
+		}},
 		{"pod-exec", false, []string{
 			"pod exec redis echo -n hello", "pod exec redis -- echo hello", "pod exec -c main redis err", "pod exec redis vanish",
 			"pod exec redis", "pod exec redis --", "pod exec -it redis sh", "pod exec absent sh",
@@ -113,7 +124,8 @@ func goldenCases() []goldenCase {
 		{"store", false, []string{"store backup $HOME/backup", "store backup $HOME/none/backup", "store backup"}},
 		{"config", false, []string{
 			"config check $HOME/good.yaml", "config check $HOME/bad.yaml", "config check $HOME/none.yaml", "config check",
-			"config check $HOME/good.yaml --kind soup",
+			"config check $HOME/good.yaml --kind soup", "config check $HOME/agent.yaml", "config check $HOME/bad.yaml --kind agent",
+			"config check $HOME/controller.yaml", "config check $HOME/pod.yaml", "config check $HOME/bad-pod.yaml --kind pod",
 		}},
 		{"empty", true, []string{
 			"image ls", "image ls -o json", "image ls -o yaml", "pod ls", "pod ls -o json", "host ls", "host ls -o json", "migration ls",
@@ -122,7 +134,6 @@ func goldenCases() []goldenCase {
 		{"misuse", false, []string{
 			"", "pod", "podd", "pod lss", "pod ls more", "pod inspect", "pod ls --hots h1", "pod ls -o xml", "pod ls --timeout soon",
 			"pod ls --timeout 0s", "pod ls --context none", "pod ls --server ftp://x", "pod ls --cert $HOME/none.pem",
-			"pod inspect slow --timeout 10ms",
 		}},
 	}
 }

@@ -159,20 +159,19 @@ func (a *app) joinTable(t *table, host string, res *v1.CreateJoinTokenResponse) 
 	t.line("")
 	t.line("Good once, for host %s, until %s. On that host, as root:", host, moment(res.Expires))
 	t.line("")
-	for _, l := range joinInstructions(host, a.target.Server, res.Token) {
-		t.line("  %s", l)
-	}
+	t.line("  mkdir -p /etc/drydock && (umask 077; echo %s >/etc/drydock/join-token)", res.Token)
+	t.line("  cat >/etc/drydock/agent.yaml <<'EOF'")
+	t.line("%sEOF", joinConfig(host, a.target.Server))
+	t.line("  drydock agent --config /etc/drydock/agent.yaml")
 }
 
-// joinInstructions are the lines to type on a new host. A controller that is reached over a socket here is reached by
-// another address from there.
-func joinInstructions(host, server, token string) []string {
+// joinConfig is the least that an agent has to be told. A controller that is reached over a socket here is reached by an
+// address from there, which only the operator knows.
+func joinConfig(host, server string) string {
 	if !strings.HasPrefix(server, "https://") {
-		server = "https://CONTROLLER:PORT"
+		server = "https://ADDRESS-OF-CONTROLLER:7440"
 	}
-	return []string{
-		"drydock agent --name " + host + " --controller " + server + " --join-token " + token,
-	}
+	return "name: " + host + "\nlisten: ADDRESS-OF-" + strings.ToUpper(host) + ":7441\ncontroller: [" + server + "]\n"
 }
 
 func newHostResume(a *app) *cobra.Command {

@@ -29,7 +29,7 @@ func runContext(ctx context.Context, a *app, args []string) int {
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
-		return a.report(err)
+		return a.report(ctx, err)
 	}
 	return statusDone
 }

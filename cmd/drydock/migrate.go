@@ -23,7 +23,7 @@ func (a *app) modeFlag(cmd *cobra.Command) func() (v1.MigrationMode, error) {
 	return func() (v1.MigrationMode, error) {
 		n, ok := v1.MigrationMode_value["MIGRATION_MODE_"+strings.ToUpper(*mode)]
 		if !ok || n == 0 {
-			return 0, misuse(cmd, "mode %q: must be %s", *mode, strings.Join(modes(), " or "))
+			return 0, misuse(cmd, "mode %q: must be one of %s", *mode, strings.Join(modes(), ", "))
 		}
 		return v1.MigrationMode(n), nil
 	}

@@ -128,7 +128,7 @@ func (a *app) migrationTable(t *table, r *v1.MigrationReport) {
 	for _, s := range r.Steps {
 		t.row(s.Name, took(s.Took), size(s.Bytes), stepNote(s))
 		for _, p := range s.Parts {
-			t.row("  "+p.Name, took(p.Took))
+			t.row("  "+p.Name, took(p.Took), blank, blank)
 		}
 	}
 }

@@ -16,9 +16,16 @@ import (
 // print writes value as JSON or YAML where the operator asked for that, and otherwise what human writes.
 func (a *app) print(value any, human func(*table)) error {
 	if a.settings.Output == "table" {
-		t := &table{tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)}
+		var buf bytes.Buffer
+		t := &table{tabwriter.NewWriter(&buf, 0, 0, 3, ' ', 0)}
 		human(t)
-		return t.w.Flush()
+		t.w.Flush()
+		for line := range strings.Lines(buf.String()) {
+			if _, err := fmt.Fprintln(a.stdout, strings.TrimRight(line, " \n")); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -64,6 +71,9 @@ func messages[M proto.Message](list []M) []message {
 
 // table aligns cells. Lines between two tables end the first.
 type table struct{ w *tabwriter.Writer }
+
+// A cell that stays empty.
+const blank = " "
 
 // row writes the cells of one row; an empty cell shows as a dash.
 func (t *table) row(cells ...string) {

@@ -68,12 +68,17 @@ func between(least int, names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return misuse(c, "%s needs %s", c.CommandPath(), strings.Join(names[len(args):least], " and "))
+			return misuse(c, "%s needs %s", commandName(c), strings.Join(names[len(args):least], " and "))
 		case len(args) > len(names):
-			return misuse(c, "%s does not take %q", c.CommandPath(), args[len(names)])
+			return misuse(c, "%s does not take %q", commandName(c), args[len(names)])
 		}
 		return nil
 	}
+}
+
+// commandName is what the operator typed, without the program.
+func commandName(c *cobra.Command) string {
+	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
 }
 
 // misuse is a command line that says nothing that could be done.

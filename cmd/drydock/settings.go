@@ -130,7 +130,7 @@ func decodeSettings(v *viper.Viper) (settings, error) {
 		return bad("timeout", "must be a duration such as 30s") // the only one that is no text
 	}
 	if !slices.Contains(outputFormats(), s.Output) {
-		return bad("output", "must be "+strings.Join(outputFormats(), " or "))
+		return bad("output", "must be one of "+strings.Join(outputFormats(), ", "))
 	}
 	if s.Timeout <= 0 {
 		return bad("timeout", "must be longer than nothing")

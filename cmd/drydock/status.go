@@ -91,7 +91,7 @@ func (o *overview) attention() []string {
 			out = append(out, withMessage(fmt.Sprintf("host %s is %s", h.Name, h.State), h.Message))
 		}
 		for _, p := range h.GetInfo().GetProblems() {
-			out = append(out, withMessage(fmt.Sprintf("host %s: %s", h.Name, p.Reason), p.Remedy))
+			out = append(out, fmt.Sprintf("host %s: %s; remedy: %s", h.Name, p.Reason, p.Remedy))
 		}
 	}
 	for _, p := range o.pods {

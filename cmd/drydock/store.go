@@ -10,10 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	v1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/store"
 )
 
 func newStoreCommand(a *app) *cobra.Command {
-	return newGroup("store", "The controller's store", newStoreBackup(a))
+	return newGroup("store", "The controller's store", newStoreBackup(a), newStoreRestore(a, store.Restore))
 }
 
 func newStoreBackup(a *app) *cobra.Command {
@@ -40,7 +41,7 @@ func newStoreBackup(a *app) *cobra.Command {
 func (a *app) backup(ctx context.Context, c *client, path string) (written int64, err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return 0, &failure{status: statusMisuse, message: fmt.Sprintf("backup: %v", err)}
+		return 0, &failure{status: statusMisuse, message: fmt.Sprintf("backup to %s: %v", path, rootCause(err))}
 	}
 	defer os.Remove(file.Name())
 	show := a.newProgress()

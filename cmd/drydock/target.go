@@ -22,6 +22,7 @@ const (
 	dialTimeout      = 5 * time.Second
 	pingAfterSilence = 15 * time.Second
 	pingTimeout      = 15 * time.Second
+	alertTimeout     = time.Second
 )
 
 // target is the controller to talk to, and who we are to it.
@@ -153,6 +154,37 @@ func (t *target) tlsConfig() (*tls.Config, error) {
 			return verifyController(s.PeerCertificates, roots)
 		},
 	}, nil
+}
+
+// alert connects once more and returns why the controller refuses our certificate, or nothing where it does not. In TLS 1.3
+// a server refuses after the client's handshake is over, and whoever writes at once may lose the alert to a broken pipe.
+func (t *target) alert() string {
+	dial, host, err := t.endpoint()
+	if err != nil || t.CA == "" {
+		return ""
+	}
+	config, err := t.tlsConfig()
+	if err != nil {
+		return ""
+	}
+	config.NextProtos = []string{"h2"}
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	raw, err := dial(ctx, "tcp", host)
+	if err != nil {
+		return ""
+	}
+	conn := tls.Client(raw, config)
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(alertTimeout)); err != nil {
+		return ""
+	}
+	_, err = conn.Read(make([]byte, 1))
+	var remote *net.OpError
+	if errors.As(err, &remote) && remote.Op == "remote error" {
+		return remote.Err.Error()
+	}
+	return ""
 }
 
 // errUntrusted is a server that did not prove to be a controller of ours.
