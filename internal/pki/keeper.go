@@ -194,3 +194,11 @@ func newMaterial(bundle, ca []byte) (*material, error) {
 	}
 	return &material{cert: chain, identity: identity, roots: roots}, nil
 }
+
+// TrustedBy says whether the certificate is one that the CA has issued, and peers are verified with that CA.
+func (k *Keeper) TrustedBy(ca *CA) bool {
+	current := k.current.Load()
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	return current.roots.Equal(roots) && current.cert.Leaf.CheckSignatureFrom(ca.cert) == nil
+}
