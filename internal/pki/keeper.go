@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -191,6 +192,10 @@ func newMaterial(bundle, ca []byte) (*material, error) {
 	chain := tls.Certificate{PrivateKey: key, Leaf: certs[0]}
 	for _, cert := range certs {
 		chain.Certificate = append(chain.Certificate, cert.Raw)
+	}
+	// The CA's certificate is shown as well: a host that joins knows no more of it than the pin in its token.
+	if block, _ := pem.Decode(ca); block != nil {
+		chain.Certificate = append(chain.Certificate, block.Bytes)
 	}
 	return &material{cert: chain, identity: identity, roots: roots}, nil
 }
