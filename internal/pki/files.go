@@ -117,3 +117,13 @@ func syncDir(dir string) error {
 	}
 	return errors.Join(handle.Sync(), handle.Close())
 }
+
+// SplitBundle takes a bundle of CA.Issue apart.
+func SplitBundle(bundle []byte) (certificate, key []byte, err error) {
+	certs, private, err := parseBundle(bundle)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err = encodeKey(private)
+	return encodeCertificate(certs[0].Raw), key, err
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -192,5 +193,17 @@ func newMaterial(bundle, ca []byte) (*material, error) {
 	for _, cert := range certs {
 		chain.Certificate = append(chain.Certificate, cert.Raw)
 	}
+	// The CA's certificate is shown as well: a host that joins knows no more of it than the pin in its token.
+	if block, _ := pem.Decode(ca); block != nil {
+		chain.Certificate = append(chain.Certificate, block.Bytes)
+	}
 	return &material{cert: chain, identity: identity, roots: roots}, nil
+}
+
+// TrustedBy says whether the certificate is one that the CA has issued, and peers are verified with that CA.
+func (k *Keeper) TrustedBy(ca *CA) bool {
+	current := k.current.Load()
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	return current.roots.Equal(roots) && current.cert.Leaf.CheckSignatureFrom(ca.cert) == nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 )
@@ -46,7 +47,7 @@ func restore(backup, dataDir string, log *slog.Logger) error {
 	for _, peer := range memberURLs() {
 		peers = append(peers, peer.String())
 	}
-	err := snapshot.NewV3(zapTo(log)).Restore(snapshot.RestoreConfig{
+	err := snapshot.NewV3(zapTo(log, new(atomic.Bool))).Restore(snapshot.RestoreConfig{
 		SnapshotPath: backup, OutputDataDir: dir, Name: memberName, PeerURLs: peers,
 		InitialCluster: initialCluster(), InitialClusterToken: "drydock",
 		RevisionBump: revisionBump, MarkCompacted: true,

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,8 +21,9 @@ const (
 	quota        = 4 << 30
 	retention    = "10m"
 	startTimeout = 60 * time.Second
-	tick         = 100
-	election     = 1000
+	// tick and election are in milliseconds: with no other member there is nobody to wait for.
+	tick     = 20
+	election = 200
 )
 
 // openEmbedded runs an etcd of one member that listens nowhere: the controller is its only client, and calls it directly.
@@ -52,13 +54,15 @@ func startEmbedded(ctx context.Context, config Config) (*embed.Etcd, error) {
 	settings.AutoCompactionMode = embed.CompactorModePeriodic
 	settings.AutoCompactionRetention = retention
 	settings.TickMs, settings.ElectionMs = tick, election
-	settings.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(config.Log))
+	ready := new(atomic.Bool)
+	settings.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(config.Log, ready))
 	server, err := embed.StartEtcd(settings)
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded store in %s: %w", dir, err)
 	}
 	select {
 	case <-server.Server.ReadyNotify():
+		ready.Store(true)
 		return server, nil
 	case err = <-server.Err():
 	case <-ctx.Done():

@@ -70,6 +70,11 @@ func (t *Term) Key() string { return t.election.Key() }
 // Revision is the term's number, higher than that of every term before.
 func (t *Term) Revision() int64 { return t.election.Rev() }
 
+// Holds is the condition of a write that only the leader may make.
+func (t *Term) Holds() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(t.Key()), "=", t.Revision())
+}
+
 // Lost is closed when the term is over, or may be.
 func (t *Term) Lost() <-chan struct{} { return t.session.Done() }
 

@@ -183,3 +183,15 @@ func Update[T any, M interface {
 
 // ErrUnchanged tells Update that there is nothing to write.
 var ErrUnchanged = errors.New("nothing to write")
+
+// Bytes reads what is no message, or returns ErrNotFound.
+func (s *Store) Bytes(ctx context.Context, key string) ([]byte, error) {
+	response, err := s.client.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	if len(response.Kvs) == 0 {
+		return nil, fmt.Errorf("%s: %w", key, ErrNotFound)
+	}
+	return response.Kvs[0].Value, nil
+}

@@ -232,9 +232,13 @@ func (x *JoinResponse) GetProbeAddress() string {
 }
 
 type Peer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// The boot that it reported from last.
+	BootId string `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// The boot that an operator confirmed dead, if any.
+	DeadBootId    string `protobuf:"bytes,4,opt,name=dead_boot_id,json=deadBootId,proto3" json:"dead_boot_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,6 +283,20 @@ func (x *Peer) GetName() string {
 func (x *Peer) GetAddress() string {
 	if x != nil {
 		return x.Address
+	}
+	return ""
+}
+
+func (x *Peer) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *Peer) GetDeadBootId() string {
+	if x != nil {
+		return x.DeadBootId
 	}
 	return ""
 }
@@ -1250,10 +1268,13 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
 	"\x02ca\x18\x02 \x01(\fR\x02ca\x12&\n" +
 	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\x12#\n" +
-	"\rprobe_address\x18\x04 \x01(\tR\fprobeAddress\"4\n" +
+	"\rprobe_address\x18\x04 \x01(\tR\fprobeAddress\"o\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"?\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
+	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12 \n" +
+	"\fdead_boot_id\x18\x04 \x01(\tR\n" +
+	"deadBootId\"?\n" +
 	"\fRenewRequest\x12/\n" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"A\n" +
 	"\rRenewResponse\x12 \n" +

@@ -373,9 +373,7 @@ type PodRecord struct {
 	Created   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created,proto3" json:"created,omitempty"`
 	StopGrace *durationpb.Duration   `protobuf:"bytes,5,opt,name=stop_grace,json=stopGrace,proto3" json:"stop_grace,omitempty"`
 	// The migration that is under way; at most one at a time.
-	Migration string `protobuf:"bytes,6,opt,name=migration,proto3" json:"migration,omitempty"`
-	// What keeps it from being as desired, for an operator.
-	Message       string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
+	Migration     string `protobuf:"bytes,6,opt,name=migration,proto3" json:"migration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -448,13 +446,6 @@ func (x *PodRecord) GetStopGrace() *durationpb.Duration {
 func (x *PodRecord) GetMigration() string {
 	if x != nil {
 		return x.Migration
-	}
-	return ""
-}
-
-func (x *PodRecord) GetMessage() string {
-	if x != nil {
-		return x.Message
 	}
 	return ""
 }
@@ -684,7 +675,7 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\x06images\x18\x05 \x03(\v2\x11.drydock.v1.ImageR\x06images\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x06 \x03(\tR\n" +
-	"migrations\"\xa4\x02\n" +
+	"migrations\"\x8a\x02\n" +
 	"\tPodRecord\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x122\n" +
 	"\adesired\x18\x02 \x01(\x0e2\x18.drydock.v1.DesiredStateR\adesired\x12\x12\n" +
@@ -692,8 +683,7 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x128\n" +
 	"\n" +
 	"stop_grace\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tstopGrace\x12\x1c\n" +
-	"\tmigration\x18\x06 \x01(\tR\tmigration\x12\x18\n" +
-	"\amessage\x18\a \x01(\tR\amessage\"x\n" +
+	"\tmigration\x18\x06 \x01(\tR\tmigration\"x\n" +
 	"\vImageRecord\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1d\n" +

@@ -1,0 +1,96 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/internal/pki"
+)
+
+// LeadershipHeader carries the revision of the term that an agent is asked under.
+const LeadershipHeader = "Drydock-Leadership"
+
+// agents are the connections to hosts.
+type agents struct {
+	keeper *pki.Keeper
+
+	mu    sync.Mutex
+	known map[string]*agent
+}
+
+type agent struct {
+	drydockv1connect.AgentServiceClient
+	address string
+	http    *http.Client
+}
+
+func newAgents(keeper *pki.Keeper) *agents {
+	return &agents{keeper: keeper, known: make(map[string]*agent)}
+}
+
+// at is the agent of a host at an address; only that host's certificate is accepted there.
+func (a *agents) at(host, address string) (drydockv1connect.AgentServiceClient, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if known, ok := a.known[host]; ok {
+		if known.address == address {
+			return known, nil
+		}
+		known.http.CloseIdleConnections()
+	}
+	client, base, err := pki.Client(address, a.keeper, pki.ExpectHost(host))
+	if err != nil {
+		return nil, fmt.Errorf("host %s: %w", host, err)
+	}
+	service := drydockv1connect.NewAgentServiceClient(client, base, connect.WithInterceptors(leadershipInterceptor{}))
+	a.known[host] = &agent{AgentServiceClient: service, address: address, http: client}
+	return a.known[host], nil
+}
+
+func (a *agents) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, agent := range a.known {
+		agent.http.CloseIdleConnections()
+	}
+}
+
+type termKey struct{}
+
+// withTerm marks what is done in ctx as done under the term of that revision, also if another one has begun since.
+func withTerm(ctx context.Context, revision int64) context.Context {
+	return context.WithValue(ctx, termKey{}, revision)
+}
+
+type leadershipInterceptor struct{}
+
+func (leadershipInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
+		setLeadership(ctx, request.Header())
+		return next(ctx, request)
+	}
+}
+
+func (leadershipInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
+		conn := next(ctx, spec)
+		setLeadership(ctx, conn.RequestHeader())
+		return conn
+	}
+}
+
+func (leadershipInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+func setLeadership(ctx context.Context, header http.Header) {
+	if revision, ok := ctx.Value(termKey{}).(int64); ok {
+		header.Set(LeadershipHeader, strconv.FormatInt(revision, 10))
+	}
+}

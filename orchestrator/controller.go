@@ -1,0 +1,98 @@
+package orchestrator
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"drydock/internal/config"
+	"drydock/internal/pki"
+	"drydock/migrate/owner"
+	"drydock/orchestrator/store"
+)
+
+// API is the version of what controllers and agents say to each other, counted up with each change that an older peer must
+// know of.
+const API = 1
+
+// Controller is one controller over a store. Several may work over the same store; one of them leads.
+type Controller struct {
+	config config.Controller
+	log    *slog.Logger
+	now    func() time.Time
+	store  *store.Store
+	owners *owner.Etcd
+	ca     *pki.CA
+	agents *agents
+	seen   *sightings
+	locks  keyedLocks
+	// troubles is why pods are not yet what they should be.
+	troubles troubles
+	// fault is called at named points and ends what is being done where it returns an error; tests make controllers die with it.
+	fault func(point string) error
+
+	mu      sync.Mutex
+	current *reign
+	changed chan struct{}
+}
+
+// newController makes a controller over an open store.
+func newController(cfg config.Controller, log *slog.Logger, db *store.Store, ca *pki.CA, keeper *pki.Keeper) *Controller {
+	return &Controller{
+		config: cfg, log: log, now: time.Now, store: db,
+		owners: owner.NewEtcd(db.Client(), keyOwners),
+		ca:     ca, agents: newAgents(keeper),
+		seen:    newSightings(time.Now(), cfg.Timings.UnreachableAfter),
+		fault:   func(string) error { return nil },
+		changed: make(chan struct{}),
+	}
+}
+
+// work leads when it can, and watches the hosts, until ctx ends.
+func (c *Controller) work(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer c.agents.close()
+	defer group.Wait()
+	group.Go(func() { c.watchReports(ctx) })
+	return c.lead(ctx)
+}
+
+func (c *Controller) call(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.config.Timings.CallTimeout)
+}
+
+// keyedLocks are a mutex for each name.
+type keyedLocks struct {
+	mu    sync.Mutex
+	locks map[string]*keyedLock
+}
+
+type keyedLock struct {
+	sync.Mutex
+	users int
+}
+
+// lock waits for the name's mutex, and returns what releases it.
+func (k *keyedLocks) lock(name string) func() {
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = make(map[string]*keyedLock)
+	}
+	l, ok := k.locks[name]
+	if !ok {
+		l = new(keyedLock)
+		k.locks[name] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.locks, name)
+		}
+	}
+}

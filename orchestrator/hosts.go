@@ -1,0 +1,210 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/orchestrator/store"
+)
+
+// The states of a host, as operators see them.
+const (
+	hostReady       = "ready"
+	hostCordoned    = "cordoned"
+	hostUnreachable = "unreachable"
+	hostDead        = "dead"
+)
+
+// host is what the store and the present moment say of one host.
+type host struct {
+	record   *drydockv1.HostRecord
+	revision int64
+	report   *drydockv1.HostReport
+	state    string
+	message  string
+}
+
+func (h host) name() string { return h.record.GetName() }
+
+// answers says whether the host can be asked to do something.
+func (h host) answers() bool { return h.state == hostReady || h.state == hostCordoned }
+
+func (h host) peer() *drydockv1.Peer {
+	return &drydockv1.Peer{
+		Name: h.record.GetName(), Address: h.record.GetAddress(),
+		BootId: h.record.GetBootId(), DeadBootId: h.record.GetDeadBootId(),
+	}
+}
+
+// why is the reason that nothing can be placed on the host or moved to it, or nil.
+func (h host) why() *drydockv1.Refusal {
+	name := h.name()
+	switch h.state {
+	case hostDead:
+		return because("host "+name+" is dead", "start it again, or choose another host")
+	case hostUnreachable:
+		return because("host "+name+" does not answer: "+h.message, "bring its agent back, or choose another host")
+	case hostCordoned:
+		return because("host "+name+" is cordoned: "+h.message, "run `drydock host resume "+name+"`, or choose another host")
+	}
+	if problems := h.report.GetInfo().GetProblems(); len(problems) > 0 {
+		return because("host "+name+" cannot take part: "+problems[0].GetReason(), problems[0].GetRemedy())
+	}
+	return nil
+}
+
+// hosts reads all hosts, by name.
+func (c *Controller) hosts(ctx context.Context) (map[string]host, error) {
+	records, err := store.List[drydockv1.HostRecord](ctx, c.store, keyHosts)
+	if err != nil {
+		return nil, err
+	}
+	reports, err := store.List[drydockv1.HostReport](ctx, c.store, keyReports)
+	if err != nil {
+		return nil, err
+	}
+	hosts := make(map[string]host, len(records))
+	for _, item := range records {
+		hosts[item.Value.GetName()] = host{record: item.Value, revision: item.Revision}
+	}
+	for _, item := range reports {
+		name := strings.TrimPrefix(item.Key, keyReports)
+		if h, ok := hosts[name]; ok {
+			h.report = item.Value
+			hosts[name] = h
+		}
+	}
+	for name, h := range hosts {
+		h.state, h.message = c.stateOf(h)
+		hosts[name] = h
+	}
+	return hosts, nil
+}
+
+// host reads one, or says that there is none.
+func (c *Controller) host(ctx context.Context, name string) (host, error) {
+	item, err := store.Get[drydockv1.HostRecord](ctx, c.store, hostKey(name))
+	if errors.Is(err, store.ErrNotFound) {
+		return host{}, noHost(name)
+	} else if err != nil {
+		return host{}, err
+	}
+	h := host{record: item.Value, revision: item.Revision}
+	report, err := store.Get[drydockv1.HostReport](ctx, c.store, reportKey(name))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return host{}, err
+	}
+	h.report = report.Value
+	h.state, h.message = c.stateOf(h)
+	return h, nil
+}
+
+func (c *Controller) stateOf(h host) (state, message string) {
+	record := h.record
+	if record.GetDeadBootId() != "" && record.GetDeadBootId() == record.GetBootId() {
+		return hostDead, "confirmed dead by an operator"
+	}
+	if silent := c.seen.silence(record.GetName(), c.now()); silent > 0 {
+		return hostUnreachable, fmt.Sprintf("silent for %s", silent.Round(time.Second))
+	}
+	if cordon := record.GetCordon(); cordon != nil {
+		return hostCordoned, fmt.Sprintf("by %s since %s", cordon.GetOwner(), cordon.GetSince().AsTime().UTC().Format(time.RFC3339))
+	}
+	if problems := h.report.GetInfo().GetProblems(); len(problems) > 0 {
+		return hostReady, problems[0].GetReason() + ": " + problems[0].GetRemedy()
+	}
+	return hostReady, ""
+}
+
+// agentOf is the agent of a host that is known.
+func (c *Controller) agentOf(ctx context.Context, name string) (drydockv1connect.AgentServiceClient, error) {
+	h, err := c.host(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return c.agents.at(name, h.record.GetAddress())
+}
+
+// answeringAgent is the agent of a host that can be asked to do something; else the refusal of what.
+func (c *Controller) answeringAgent(ctx context.Context, what, name string) (drydockv1connect.AgentServiceClient, error) {
+	h, err := c.host(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if !h.answers() {
+		return nil, refuse(what, because(fmt.Sprintf("host %s is %s: %s", name, h.state, h.message),
+			"bring its agent back, or run `drydock host confirm-dead "+name+"` once it is certain that it is off"))
+	}
+	return c.agents.at(name, h.record.GetAddress())
+}
+
+// message is the host as operators see it. pods are the names of those that it owns.
+func (h host) wire(seen time.Time, pods []string) *drydockv1.Host {
+	slices.Sort(pods)
+	wire := &drydockv1.Host{
+		Name: h.name(), Address: h.record.GetAddress(), BootId: h.record.GetBootId(),
+		State: h.state, Message: h.message, Info: h.report.GetInfo(), Pods: pods,
+	}
+	if received := h.report.GetReceived(); received != nil {
+		wire.LastSeen = received
+	} else if !seen.IsZero() {
+		wire.LastSeen = timestamppb.New(seen)
+	}
+	return wire
+}
+
+// sightings is when this controller last saw a new report of each host. It goes by its own clock only, and gives hosts time
+// after its start.
+type sightings struct {
+	mu      sync.Mutex
+	started time.Time
+	last    map[string]time.Time
+	patient time.Duration
+}
+
+func newSightings(started time.Time, patient time.Duration) *sightings {
+	return &sightings{started: started, last: make(map[string]time.Time), patient: patient}
+}
+
+func (s *sightings) see(host string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last[host] = at
+}
+
+// silence is how long a host has been silent, or 0 where that is no longer than may be.
+func (s *sightings) silence(host string, now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, ok := s.last[host]
+	if !ok {
+		last = s.started
+	}
+	if silent := now.Sub(last); silent > s.patient {
+		return silent
+	}
+	return 0
+}
+
+// watchReports notes every report, whichever controller it was sent to, until ctx ends.
+func (c *Controller) watchReports(ctx context.Context) {
+	for ctx.Err() == nil {
+		watch := c.store.Client().Watch(clientv3.WithRequireLeader(ctx), keyReports, clientv3.WithPrefix())
+		for response := range watch {
+			for _, event := range response.Events {
+				c.seen.see(strings.TrimPrefix(string(event.Kv.Key), keyReports), c.now())
+			}
+		}
+		sleep(ctx, time.Second)
+	}
+}

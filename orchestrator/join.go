@@ -1,0 +1,181 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/config"
+	"drydock/internal/pki"
+	"drydock/orchestrator/store"
+)
+
+// Lifetimes of join tokens.
+const (
+	defaultTokenLife = time.Hour
+	maxTokenLife     = 7 * 24 * time.Hour
+)
+
+// createJoinToken makes a token with which one host may join, once.
+func (c *Controller) createJoinToken(ctx context.Context, host string, ttl time.Duration) (*drydockv1.CreateJoinTokenResponse, error) {
+	switch {
+	case !config.ValidName(host):
+		return nil, invalid("host %q must be named with 1 to 63 of a-z, 0-9 and -", host)
+	case ttl < 0 || ttl > maxTokenLife:
+		return nil, invalid("a join token cannot hold for %s: choose up to %s", ttl, maxTokenLife)
+	case ttl == 0:
+		ttl = defaultTokenLife
+	}
+	token, err := pki.NewToken(c.ca)
+	if err != nil {
+		return nil, err
+	}
+	expires := timestamppb.New(c.now().Add(ttl))
+	record := &drydockv1.TokenRecord{Host: host, Expires: expires}
+	if _, err := c.store.Txn().Put(tokenKey(token.Key()), record).Commit(ctx); err != nil {
+		return nil, err
+	}
+	return &drydockv1.CreateJoinTokenResponse{Token: token.String(), Expires: expires}, nil
+}
+
+// joinService is JoinService.
+type joinService struct{ c *Controller }
+
+// Join certifies a host that has a token, and enters it; the token is used up in the same transaction.
+func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv1.JoinRequest]) (*connect.Response[drydockv1.JoinResponse], error) {
+	c, m := s.c, request.Msg
+	address, _, err := net.SplitHostPort(m.GetAddress())
+	if err != nil || m.GetBootId() == "" {
+		return nil, invalid("join host %s: needs the agent's host:port and its boot id", m.GetHost())
+	}
+	token, err := c.validToken(ctx, m.GetToken(), m.GetHost())
+	if err != nil {
+		return nil, err
+	}
+	known, err := c.rejoinable(ctx, m.GetHost(), m.GetBootId())
+	if err != nil {
+		return nil, err
+	}
+	cert, err := c.ca.Sign(m.GetCertificateRequest(), pki.Identity{Kind: pki.Host, Name: m.GetHost()}, address)
+	if err != nil {
+		return nil, invalid("join host %s: %w", m.GetHost(), err)
+	}
+	record := &drydockv1.HostRecord{Name: m.GetHost(), Address: m.GetAddress(), BootId: m.GetBootId(), Joined: timestamppb.New(c.now())}
+	_, err = c.store.Txn().
+		If(store.Unchanged(token.Key, token.Revision), store.Unchanged(hostKey(m.GetHost()), known)).
+		Delete(token.Key).Put(hostKey(m.GetHost()), record).Commit(ctx)
+	if errors.Is(err, store.ErrConflict) {
+		return nil, errBadToken()
+	} else if err != nil {
+		return nil, err
+	}
+	c.seen.see(m.GetHost(), c.now())
+	c.log.Info("host joined", "host", m.GetHost(), "address", m.GetAddress())
+	peers, err := c.peers(ctx, m.GetHost())
+	if err != nil {
+		return nil, err
+	}
+	probe, err := c.probeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&drydockv1.JoinResponse{Certificate: cert, Ca: c.ca.Certificate(), Peers: peers, ProbeAddress: probe}), nil
+}
+
+// errBadToken does not say whether a token was wrong, expired, used or another host's.
+func errBadToken() error {
+	return connect.NewError(connect.CodePermissionDenied,
+		errors.New("join token is wrong, used, expired or for another host: make a new one with `drydock host join`"))
+}
+
+func (c *Controller) validToken(ctx context.Context, text, host string) (store.Item[*drydockv1.TokenRecord], error) {
+	var none store.Item[*drydockv1.TokenRecord]
+	token, err := pki.ParseToken(text)
+	if err != nil {
+		return none, connect.NewError(connect.CodePermissionDenied, err)
+	}
+	item, err := store.Get[drydockv1.TokenRecord](ctx, c.store, tokenKey(token.Key()))
+	if errors.Is(err, store.ErrNotFound) {
+		return none, errBadToken()
+	} else if err != nil {
+		return none, err
+	}
+	if item.Value.GetHost() != host || c.now().After(item.Value.GetExpires().AsTime()) {
+		return none, errBadToken()
+	}
+	return item, nil
+}
+
+// rejoinable is the revision of the record that a joining host replaces. A host that holds pods cannot be replaced by
+// another boot: the old one may still run them.
+func (c *Controller) rejoinable(ctx context.Context, name, boot string) (int64, error) {
+	item, err := store.Get[drydockv1.HostRecord](ctx, c.store, hostKey(name))
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	if item.Value.GetBootId() == boot {
+		return item.Revision, nil
+	}
+	pods, err := c.podsByHost(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if len(pods[name]) > 0 {
+		return 0, refuse("join host "+name, because(fmt.Sprintf("a host of that name holds %d pods in another boot", len(pods[name])),
+			"move or remove its pods, then run `drydock host rm "+name+"`"))
+	}
+	return item.Revision, nil
+}
+
+// Renew certifies another key of the host that asks.
+func (s joinService) Renew(ctx context.Context, request *connect.Request[drydockv1.RenewRequest]) (*connect.Response[drydockv1.RenewResponse], error) {
+	h, err := s.c.caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	address, _, err := net.SplitHostPort(h.record.GetAddress())
+	if err != nil {
+		return nil, fmt.Errorf("address of host %s: %w", h.name(), err)
+	}
+	cert, err := s.c.ca.Sign(request.Msg.GetCertificateRequest(), pki.Identity{Kind: pki.Host, Name: h.name()}, address)
+	if err != nil {
+		return nil, invalid("renew the certificate of host %s: %w", h.name(), err)
+	}
+	return connect.NewResponse(&drydockv1.RenewResponse{Certificate: cert, Ca: s.c.ca.Certificate()}), nil
+}
+
+// caller is the host that a call came from: one that its certificate names, and that has not been removed since.
+func (c *Controller) caller(ctx context.Context) (host, error) {
+	id, ok := pki.FromContext(ctx)
+	if !ok || id.Kind != pki.Host {
+		return host{}, connect.NewError(connect.CodePermissionDenied, errors.New("only hosts may ask this"))
+	}
+	h, err := c.host(ctx, id.Name)
+	if connect.CodeOf(err) == connect.CodeNotFound {
+		return host{}, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("host %s was removed: join again with a new token", id.Name))
+	}
+	return h, err
+}
+
+// peers are all hosts but one.
+func (c *Controller) peers(ctx context.Context, but string) ([]*drydockv1.Peer, error) {
+	hosts, err := c.hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var peers []*drydockv1.Peer
+	for _, name := range sortedKeys(hosts) {
+		if name != but {
+			peers = append(peers, hosts[name].peer())
+		}
+	}
+	return peers, nil
+}

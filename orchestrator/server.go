@@ -1,0 +1,220 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/internal/pki"
+)
+
+// shutdownTime is how long open calls may take to end when the controller stops.
+const shutdownTime = 3 * time.Second
+
+// leaderInfo is what a leader writes into the store of itself.
+type leaderInfo struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+}
+
+func (c *Controller) leaderValue() string {
+	address := c.config.Advertise
+	if address == "" {
+		address = c.config.Listen
+	}
+	value, err := json.Marshal(leaderInfo{Name: c.config.Name, Address: address})
+	if err != nil {
+		// Two strings can always be encoded.
+		return c.config.Name
+	}
+	return string(value)
+}
+
+func (c *Controller) leader(ctx context.Context) (leaderInfo, error) {
+	value, err := c.store.Leader(ctx, keyLeader)
+	if err != nil {
+		return leaderInfo{}, connect.NewError(connect.CodeUnavailable, err)
+	}
+	var info leaderInfo
+	if err := json.Unmarshal([]byte(value), &info); err != nil {
+		return leaderInfo{}, fmt.Errorf("read who leads: %w", err)
+	}
+	return info, nil
+}
+
+// handler is everything that a controller serves, before anybody is let in.
+func (c *Controller) handler() http.Handler {
+	mux := http.NewServeMux()
+	options := connect.WithInterceptors(errorInterceptor{})
+	path, service := drydockv1connect.NewControllerServiceHandler(controllerService{c}, options)
+	mux.Handle(path, c.byLeader(service))
+	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, options))
+	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, options)
+	mux.Handle(path, service)
+	mux.Handle(drydockv1connect.CoordinationServiceBeginMoveProcedure, c.byLeader(service))
+	return mux
+}
+
+// byLeader serves a call where this controller leads, and else passes an operator's on to the one that does.
+func (c *Controller) byLeader(next http.Handler) http.Handler {
+	refusals := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if reign, _ := c.reigning(); reign != nil {
+			next.ServeHTTP(w, r.WithContext(withTerm(r.Context(), reign.term.Revision())))
+			return
+		}
+		info, err := c.leader(r.Context())
+		if err != nil || info.Name == c.config.Name {
+			// It is about to lead, and the handlers wait for that.
+			next.ServeHTTP(w, r)
+			return
+		}
+		if id, _ := pki.FromContext(r.Context()); id.Kind != pki.Role {
+			// Only the leader's own eyes tell who a host is, and a call is passed on once at most.
+			_ = refusals.Write(w, r, connect.NewError(connect.CodeUnavailable, fmt.Errorf("controller %s at %s leads: ask it", info.Name, info.Address)))
+			return
+		}
+		c.passOn(info, w, r)
+	})
+}
+
+func (c *Controller) passOn(info leaderInfo, w http.ResponseWriter, r *http.Request) {
+	expect := func(id pki.Identity) error {
+		if want := (pki.Identity{Kind: pki.Controller, Name: info.Name}); id != want {
+			return fmt.Errorf("%s answers where %s should", id, want)
+		}
+		return nil
+	}
+	refusals := connect.NewErrorWriter()
+	client, base, err := pki.Client(info.Address, c.agents.keeper, expect)
+	if err != nil {
+		_ = refusals.Write(w, r, connect.NewError(connect.CodeUnavailable, err))
+		return
+	}
+	defer client.CloseIdleConnections()
+	target, err := url.Parse(base)
+	if err != nil {
+		_ = refusals.Write(w, r, connect.NewError(connect.CodeInternal, err))
+		return
+	}
+	proxy := &httputil.ReverseProxy{
+		Transport: client.Transport, FlushInterval: -1,
+		Rewrite: func(out *httputil.ProxyRequest) { out.SetURL(target) },
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			_ = refusals.Write(w, r, connect.NewError(connect.CodeUnavailable, fmt.Errorf("controller %s, which leads, does not answer: %w", info.Name, err)))
+		},
+	}
+	proxy.ServeHTTP(w, r)
+}
+
+// listeners are where a controller serves: over TLS for all, and on a socket for operators on the same machine.
+type listeners struct{ tls, socket net.Listener }
+
+func listen(ctx context.Context, address, socket string) (listeners, error) {
+	var config net.ListenConfig
+	overTLS, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return listeners{}, fmt.Errorf("listen on %s: is another controller running? %w", address, err)
+	}
+	local, err := listenSocket(ctx, socket)
+	if err != nil {
+		return listeners{}, errors.Join(err, overTLS.Close())
+	}
+	return listeners{tls: overTLS, socket: local}, nil
+}
+
+// listenSocket makes a unix socket that only its owner can use. The data directory's lock has shown that no other controller
+// of it lives, so a socket that is there is a dead one's, unless somebody answers.
+func listenSocket(ctx context.Context, path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of %s: %w", path, err)
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return nil, errors.Join(fmt.Errorf("%s is in use by another controller: stop it, or set `socket`", path), conn.Close())
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove the old socket: %w", err)
+	}
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var chmod error
+		err := raw.Control(func(fd uintptr) { chmod = syscall.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, chmod)
+	}}
+	listener, err := config.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return listener, nil
+}
+
+// serve answers on both listeners until ctx ends.
+func (c *Controller) serve(ctx context.Context, on listeners) error {
+	guard := pki.NewGuard(pki.ControllerPolicy(), c.now)
+	handler := c.handler()
+	local := http.NewServeMux()
+	local.Handle("/metrics", c.metrics())
+	local.Handle("/", guard.Socket(pki.Admin(), handler))
+	overTLS := c.server(guard.TLS(handler))
+	overTLS.TLSConfig = c.agents.keeper.ServerTLS(true)
+	onSocket := c.server(local)
+	failed := make(chan error, 2)
+	go func() { failed <- overTLS.ServeTLS(on.tls, "", "") }()
+	go func() { failed <- onSocket.Serve(on.socket) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serve: %w", err)
+	}
+	return errors.Join(err, shutdown(overTLS), shutdown(onSocket))
+}
+
+func (c *Controller) server(handler http.Handler) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: handler, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second,
+		HTTP2:    &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+	}
+}
+
+func shutdown(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return server.Close()
+	}
+	return nil
+}
+
+// version is this program's, as its build says.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && strings.Contains(info.Main.Version, "devel") {
+			return "devel-" + setting.Value
+		}
+	}
+	return info.Main.Version
+}
