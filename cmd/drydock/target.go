@@ -68,7 +68,8 @@ func noContext(err error, file *clictx.File) error {
 		}
 		remedies = append([]string{"use one of " + strings.Join(names, ", ")}, remedies...)
 	}
-	return &failure{status: statusMisuse, message: err.Error(), remedies: remedies}
+	message, _, _ := strings.Cut(err.Error(), "; ") // what follows is among the remedies
+	return &failure{status: statusMisuse, message: message, remedies: remedies}
 }
 
 func (t *target) String() string {
