@@ -27,6 +27,11 @@ func Down(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
+	return l.remove(ctx)
+}
+
+// remove removes all of the lab, its lock last.
+func (l *Lab) remove(ctx context.Context) error {
 	if err := errors.Join(l.tearDown(ctx), removePartialRoots()); err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func mustRun(t *testing.T, l *Lab, node string, argv ...string) string {
 
 func reaches(t *testing.T, l *Lab, from, to string) bool {
 	t.Helper()
-	err := inNetNS(l.NetNS(from), func() error {
+	err := l.InNetNS(from, func() error {
 		c, err := net.DialTimeout("tcp", l.Address(to)+":9", time.Second)
 		if err == nil {
 			c.Close()
@@ -206,7 +206,7 @@ func transfer(t *testing.T, l *Lab, n int) time.Duration {
 	}()
 	start := time.Now()
 	var c net.Conn
-	err := inNetNS(l.NetNS(ClientNode), func() error {
+	err := l.InNetNS(ClientNode, func() error {
 		var err error
 		c, err = net.Dial("tcp", l.Address("h1")+":999")
 		return err
@@ -227,7 +227,7 @@ func transfer(t *testing.T, l *Lab, n int) time.Duration {
 func listenIn(t *testing.T, l *Lab, node string) net.Listener {
 	t.Helper()
 	var ln net.Listener
-	err := inNetNS(l.NetNS(node), func() error {
+	err := l.InNetNS(node, func() error {
 		var err error
 		ln, err = net.Listen("tcp", l.Address(node)+":999")
 		return err

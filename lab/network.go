@@ -175,22 +175,36 @@ func newNetNS(path string, setup func() error) error {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return fmt.Errorf("namespace: %w", err)
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine, as it is in another namespace now
+	err := onOwnThread(func() error {
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil && setup != nil {
 			err = setup()
 		}
-		if err == nil {
-			err = unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+		if err != nil {
+			return err
 		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+		return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+	})
+	if err != nil {
 		return fmt.Errorf("network namespace %s: %w", path, err)
 	}
 	return nil
+}
+
+// onOwnThread calls do on a thread that ends with it, so that do may leave the thread in another namespace. The main
+// thread never ends, and is therefore kept busy when it is the one that comes up.
+func onOwnThread(do func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- onOwnThread(do)
+			return
+		}
+		done <- do()
+	}()
+	return <-done
 }
 
 // silenceBridge keeps the thread's network namespace from filtering bridged frames, and from speaking itself.
@@ -250,21 +264,19 @@ func waitFor(ctx context.Context, what string, ready func() bool) error {
 	return nil
 }
 
-// inNetNS calls do on a thread that is in the network namespace at path; sockets made there stay there.
-func inNetNS(path string, do func() error) error {
+// InNetNS calls do on a thread that is in the network namespace of a host, of ControllerNode, of ClientNode, or of
+// "switch". Sockets that do makes stay there; goroutines that it starts do not.
+func (l *Lab) InNetNS(node string, do func() error) error {
+	path := l.NetNS(node)
 	ns, err := netns.GetFromPath(path)
 	if err != nil {
 		return fmt.Errorf("namespace %s: %w", path, err)
 	}
 	defer ns.Close()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		err := netns.Set(ns)
-		if err == nil {
-			err = do()
+	return onOwnThread(func() error {
+		if err := netns.Set(ns); err != nil {
+			return fmt.Errorf("namespace %s: %w", path, err)
 		}
-		done <- err
-	}()
-	return <-done
+		return do()
+	})
 }

@@ -60,7 +60,7 @@ func Up(ctx context.Context, opts Options) (*Lab, error) {
 	for _, s := range u.stages() {
 		if err := s.do(ctx); err != nil {
 			err = fmt.Errorf("lab %s: %s: %w", opts.Name, s.name, err)
-			return nil, errors.Join(err, u.lab.tearDown(context.WithoutCancel(ctx)))
+			return nil, errors.Join(err, u.lab.remove(context.WithoutCancel(ctx)))
 		}
 		fmt.Fprintf(opts.Progress, "%5.1fs  %s\n", time.Since(started).Seconds(), s.name)
 	}
