@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,14 @@ type environment struct {
 type maker struct {
 	name string
 	make func(environment) (func() error, error)
+}
+
+// beyondCRIU are checks of what CRIU 4.2.1 is known not to bring over. They run only where they are asked for by name.
+func beyondCRIU() []maker {
+	return []maker{
+		{"eventfd-semaphore", makeSemaphore}, // comes back without EFD_SEMAPHORE: one read takes the whole value
+		{"stopped-child", makeStopped},       // the dump never ends if CRIU itself freezes a cgroup (v1) with a stopped process
+	}
 }
 
 func makers() []maker {
@@ -54,7 +63,6 @@ func makers() []maker {
 		{"posix-timer", makePOSIXTimer},
 		{"child", makeChild},
 		{"zombie", makeZombie},
-		{"stopped-child", makeStopped},
 		{"shell-pipeline", makePipeline},
 	}
 }
@@ -76,12 +84,15 @@ type check struct {
 	failed string // the first failure
 }
 
-func newChecker(ctx context.Context, instance string, clock *clock, heart *heart, env environment, skip string) *checker {
+func newChecker(ctx context.Context, instance string, clock *clock, heart *heart, env environment, skip, also string) *checker {
 	c := &checker{instance: instance, clock: clock, heart: heart}
-	for _, m := range makers() {
-		if strings.Contains(","+skip+",", ","+m.name+",") {
-			continue
+	chosen := slices.DeleteFunc(makers(), func(m maker) bool { return listed(skip, m.name) })
+	for _, m := range beyondCRIU() {
+		if listed(also, m.name) {
+			chosen = append(chosen, m)
 		}
+	}
+	for _, m := range chosen {
 		verify, err := m.make(env)
 		made := check{name: m.name, verify: verify}
 		if err != nil {
@@ -91,6 +102,9 @@ func newChecker(ctx context.Context, instance string, clock *clock, heart *heart
 	}
 	return c
 }
+
+// listed reports whether a name is in a list with commas.
+func listed(list, name string) bool { return slices.Contains(strings.Split(list, ","), name) }
 
 func (c *checker) run(ctx context.Context, pause time.Duration) {
 	for ctx.Err() == nil {

@@ -92,8 +92,8 @@ func makeSocketPair(kind int, messages bool) (func() error, error) {
 }
 
 // makeTCP watches a connection of the program with itself, with data waiting at both ends.
-func makeTCP(environment) (func() error, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func makeTCP(env environment) (func() error, error) {
+	listener, err := listen(env.ctx, "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

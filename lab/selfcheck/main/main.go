@@ -6,7 +6,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,6 +24,7 @@ func main() {
 	flag.DurationVar(&cfg.beat, "beat", time.Millisecond, "time between two beats of the generation counter")
 	flag.DurationVar(&cfg.pause, "pause", 100*time.Millisecond, "time between two rounds of all checks")
 	flag.StringVar(&cfg.skip, "skip", "", "names of checks to leave out, separated by commas")
+	flag.StringVar(&cfg.also, "also", "", "names of checks to add that CRIU is known to fail: eventfd-semaphore, stopped-child")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -38,7 +38,7 @@ type config struct {
 	listen        string
 	generationDir string
 	beat, pause   time.Duration
-	skip          string
+	skip, also    string
 }
 
 func run(ctx context.Context, cfg config) error {
@@ -57,9 +57,9 @@ func run(ctx context.Context, cfg config) error {
 		}
 		go beater.run(ctx, cfg.beat)
 	}
-	rounds := newChecker(ctx, instance, clock, beater, environment{dir: dir, clock: clock, ctx: ctx}, cfg.skip)
+	rounds := newChecker(ctx, instance, clock, beater, environment{dir: dir, clock: clock, ctx: ctx}, cfg.skip, cfg.also)
 	go rounds.run(ctx, cfg.pause)
-	listener, err := net.Listen("tcp", cfg.listen)
+	listener, err := listen(ctx, cfg.listen)
 	if err != nil {
 		return err
 	}

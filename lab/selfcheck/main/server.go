@@ -11,6 +11,13 @@ import (
 	"drydock/lab/selfcheck"
 )
 
+// listen makes a plain TCP listener. Go's own choice is Multipath TCP where the kernel has it, and CRIU cannot dump that.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var cfg net.ListenConfig
+	cfg.SetMultipathTCP(false)
+	return cfg.Listen(ctx, "tcp", addr)
+}
+
 // serve answers until the context ends.
 func serve(ctx context.Context, listener net.Listener, rounds *checker) error {
 	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
