@@ -81,6 +81,7 @@ func (l *lab) start() {
 	on, err := listen(l.Context(), cfg.Listen, cfg.Socket)
 	l.must(err)
 	l.port = strconv.Itoa(on.tls.Addr().(*net.TCPAddr).Port)
+	cfg.Listen = "127.0.0.1:" + l.port
 	l.Controller = newController(cfg, slog.New(slog.NewTextHandler(l.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})), db, ca, keeper)
 	if l.fault != nil {
 		l.Controller.fault = l.fault
@@ -430,3 +431,10 @@ func (l *lab) image(host string) {
 }
 
 func sameSpec(a, b *drydockv1.PodSpec) bool { return proto.Equal(a, b) }
+
+func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	return ctx, cancel
+}
