@@ -40,6 +40,7 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	t.Parallel()
 	l := &lab{T: t, dir: t.TempDir(), port: "0"}
 	l.start()
 	t.Cleanup(func() {
@@ -61,7 +62,7 @@ func (l *lab) settings() config.Controller {
 	cfg.Socket = filepath.Join(l.dir, "s")
 	cfg.PodCIDR, cfg.PodPrefixLength, cfg.Gateway = "10.77.128.0/28", 16, "10.77.0.1"
 	cfg.Timings = config.Timings{
-		ReportInterval: 20 * time.Millisecond, UnreachableAfter: 500 * time.Millisecond,
+		ReportInterval: 20 * time.Millisecond, UnreachableAfter: time.Second,
 		ReconcileInterval: 20 * time.Millisecond, CallTimeout: 5 * time.Second, CreateTimeout: 10 * time.Second,
 	}
 	return cfg
