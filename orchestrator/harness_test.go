@@ -40,6 +40,7 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	t.Parallel()
 	l := &lab{T: t, dir: t.TempDir(), port: "0"}
 	l.start()
 	t.Cleanup(func() {
@@ -61,7 +62,7 @@ func (l *lab) settings() config.Controller {
 	cfg.Socket = filepath.Join(l.dir, "s")
 	cfg.PodCIDR, cfg.PodPrefixLength, cfg.Gateway = "10.77.128.0/28", 16, "10.77.0.1"
 	cfg.Timings = config.Timings{
-		ReportInterval: 20 * time.Millisecond, UnreachableAfter: 500 * time.Millisecond,
+		ReportInterval: 20 * time.Millisecond, UnreachableAfter: time.Second,
 		ReconcileInterval: 20 * time.Millisecond, CallTimeout: 5 * time.Second, CreateTimeout: 10 * time.Second,
 	}
 	return cfg
@@ -81,6 +82,7 @@ func (l *lab) start() {
 	on, err := listen(l.Context(), cfg.Listen, cfg.Socket)
 	l.must(err)
 	l.port = strconv.Itoa(on.tls.Addr().(*net.TCPAddr).Port)
+	cfg.Listen = "127.0.0.1:" + l.port
 	l.Controller = newController(cfg, slog.New(slog.NewTextHandler(l.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})), db, ca, keeper)
 	if l.fault != nil {
 		l.Controller.fault = l.fault
@@ -430,3 +432,10 @@ func (l *lab) image(host string) {
 }
 
 func sameSpec(a, b *drydockv1.PodSpec) bool { return proto.Equal(a, b) }
+
+func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	return ctx, cancel
+}

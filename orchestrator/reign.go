@@ -39,7 +39,7 @@ func (c *Controller) newReign(ctx context.Context, term *store.Term) *reign {
 // lead campaigns, reigns until the term is lost, and campaigns again, until ctx ends.
 func (c *Controller) lead(ctx context.Context) error {
 	for ctx.Err() == nil {
-		term, err := c.store.Campaign(ctx, keyLeader, c.leaderValue())
+		term, err := c.store.Campaign(ctx, keyLeader, c.self())
 		if err == nil {
 			err = c.reign(ctx, term)
 		}

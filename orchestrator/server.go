@@ -1,8 +1,8 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,40 +21,23 @@ import (
 
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
+	"drydock/orchestrator/store"
 )
 
 // shutdownTime is how long open calls may take to end when the controller stops.
 const shutdownTime = 3 * time.Second
 
-// leaderInfo is what a leader writes into the store of itself.
-type leaderInfo struct {
-	Name    string `json:"name"`
-	Address string `json:"address"`
+// self is how this controller appears to the others when it leads.
+func (c *Controller) self() store.Leader {
+	return store.Leader{Name: c.config.Name, Address: cmp.Or(c.config.Advertise, c.config.Listen)}
 }
 
-func (c *Controller) leaderValue() string {
-	address := c.config.Advertise
-	if address == "" {
-		address = c.config.Listen
+func (c *Controller) leader(ctx context.Context) (store.Leader, error) {
+	leader, err := c.store.Leader(ctx, keyLeader)
+	if errors.Is(err, store.ErrNotFound) {
+		return leader, connect.NewError(connect.CodeUnavailable, errors.New("no controller leads at the moment: try again in a few seconds"))
 	}
-	value, err := json.Marshal(leaderInfo{Name: c.config.Name, Address: address})
-	if err != nil {
-		// Two strings can always be encoded.
-		return c.config.Name
-	}
-	return string(value)
-}
-
-func (c *Controller) leader(ctx context.Context) (leaderInfo, error) {
-	value, err := c.store.Leader(ctx, keyLeader)
-	if err != nil {
-		return leaderInfo{}, connect.NewError(connect.CodeUnavailable, err)
-	}
-	var info leaderInfo
-	if err := json.Unmarshal([]byte(value), &info); err != nil {
-		return leaderInfo{}, fmt.Errorf("read who leads: %w", err)
-	}
-	return info, nil
+	return leader, err
 }
 
 // handler is everything that a controller serves, before anybody is let in.
@@ -93,7 +76,7 @@ func (c *Controller) byLeader(next http.Handler) http.Handler {
 	})
 }
 
-func (c *Controller) passOn(info leaderInfo, w http.ResponseWriter, r *http.Request) {
+func (c *Controller) passOn(info store.Leader, w http.ResponseWriter, r *http.Request) {
 	expect := func(id pki.Identity) error {
 		if want := (pki.Identity{Kind: pki.Controller, Name: info.Name}); id != want {
 			return fmt.Errorf("%s answers where %s should", id, want)
@@ -181,7 +164,9 @@ func (c *Controller) serve(ctx context.Context, on listeners) error {
 	case err = <-failed:
 		err = fmt.Errorf("serve: %w", err)
 	}
-	return errors.Join(err, shutdown(overTLS), shutdown(onSocket))
+	closed := make(chan error, 1)
+	go func() { closed <- shutdown(onSocket) }()
+	return errors.Join(err, shutdown(overTLS), <-closed)
 }
 
 func (c *Controller) server(handler http.Handler) *http.Server {

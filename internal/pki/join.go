@@ -120,3 +120,14 @@ type httpClient interface {
 	connect.HTTPClient
 	CloseIdleConnections()
 }
+
+// RenewWith is how a host's keeper renews: it asks a controller, showing the certificate that is to be replaced.
+func RenewWith(controller drydockv1connect.JoinServiceClient) Renew {
+	return func(ctx context.Context, request []byte) ([]byte, []byte, error) {
+		response, err := controller.Renew(ctx, connect.NewRequest(&drydockv1.RenewRequest{CertificateRequest: request}))
+		if err != nil {
+			return nil, nil, err
+		}
+		return response.Msg.GetCertificate(), response.Msg.GetCa(), nil
+	}
+}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -19,10 +20,21 @@ type Term struct {
 	election *concurrency.Election
 }
 
-// Campaign waits until this controller leads, or ctx ends. value is what others see of the leader. What a dead process of
-// the same value has left is removed first: a data directory's lock and the CA's certificates make values unique.
-func (s *Store) Campaign(ctx context.Context, prefix, value string) (*Term, error) {
-	if err := s.resignDead(ctx, prefix, value); err != nil {
+// Leader is who leads.
+type Leader struct {
+	// Name is unique among the controllers of a store: a data directory's lock and the CA's certificates see to that.
+	Name string `json:"name"`
+	// Address is where other controllers reach it.
+	Address string `json:"address"`
+}
+
+// Campaign waits until me leads, or ctx ends. A leadership that a dead process of the same name has left is ended first.
+func (s *Store) Campaign(ctx context.Context, prefix string, me Leader) (*Term, error) {
+	value, err := json.Marshal(me)
+	if err != nil {
+		return nil, fmt.Errorf("campaign for leadership: %w", err)
+	}
+	if err := s.resignDead(ctx, prefix, me.Name); err != nil {
 		return nil, err
 	}
 	session, err := concurrency.NewSession(s.client, concurrency.WithTTL(leaseSeconds))
@@ -30,38 +42,50 @@ func (s *Store) Campaign(ctx context.Context, prefix, value string) (*Term, erro
 		return nil, fmt.Errorf("begin a session with the store: %w", err)
 	}
 	election := concurrency.NewElection(session, prefix)
-	if err := election.Campaign(ctx, value); err != nil {
+	if err := election.Campaign(ctx, string(value)); err != nil {
 		return nil, errors.Join(fmt.Errorf("campaign for leadership: %w", err), session.Close())
 	}
 	return &Term{session: session, election: election}, nil
 }
 
-func (s *Store) resignDead(ctx context.Context, prefix, value string) error {
+func (s *Store) resignDead(ctx context.Context, prefix, name string) error {
 	response, err := s.client.Get(ctx, prefix+"/", clientv3.WithPrefix())
 	if err != nil {
-		return fmt.Errorf("look for an earlier leadership of %s: %w", value, err)
+		return fmt.Errorf("look for an earlier leadership of %s: %w", name, err)
 	}
 	for _, kv := range response.Kvs {
-		if string(kv.Value) != value {
+		leader, err := decodeLeader(kv.Value)
+		if err != nil {
+			return err
+		}
+		if leader.Name != name {
 			continue
 		}
 		if _, err := s.client.Delete(ctx, string(kv.Key)); err != nil {
-			return fmt.Errorf("end an earlier leadership of %s: %w", value, err)
+			return fmt.Errorf("end an earlier leadership of %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// Leader is the value of the controller that leads, or ErrNotFound.
-func (s *Store) Leader(ctx context.Context, prefix string) (string, error) {
+func decodeLeader(value []byte) (Leader, error) {
+	var leader Leader
+	if err := json.Unmarshal(value, &leader); err != nil {
+		return Leader{}, fmt.Errorf("decode who leads: %w", err)
+	}
+	return leader, nil
+}
+
+// Leader is the controller that leads, or ErrNotFound.
+func (s *Store) Leader(ctx context.Context, prefix string) (Leader, error) {
 	response, err := s.client.Get(ctx, prefix+"/", clientv3.WithFirstCreate()...)
 	if err != nil {
-		return "", fmt.Errorf("look for the leader: %w", err)
+		return Leader{}, fmt.Errorf("look for the leader: %w", err)
 	}
 	if len(response.Kvs) == 0 {
-		return "", fmt.Errorf("leader: %w", ErrNotFound)
+		return Leader{}, fmt.Errorf("leader: %w", ErrNotFound)
 	}
-	return string(response.Kvs[0].Value), nil
+	return decodeLeader(response.Kvs[0].Value)
 }
 
 // Key and Revision identify the term: writes that only the leader may do depend on Key having been created at Revision.

@@ -82,20 +82,20 @@ func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 func TestOnlyOneLeadsAndTermsGrow(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer closeStore(t, s)
-	first, err := s.Campaign(t.Context(), "/leader", "a")
+	first, err := s.Campaign(t.Context(), "/leader", Leader{Name: "a", Address: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	waiting, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := s.Campaign(waiting, "/leader", "b"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Campaign(waiting, "/leader", Leader{Name: "b"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("a second leader: %v", err)
 	}
-	if leader, err := s.Leader(t.Context(), "/leader"); err != nil || leader != "a" {
-		t.Errorf("leader is %q, %v", leader, err)
+	if leader, err := s.Leader(t.Context(), "/leader"); err != nil || leader.Name != "a" {
+		t.Errorf("leader is %v, %v", leader, err)
 	}
 	// The first did not resign: its process died, and was started again.
-	second, err := s.Campaign(t.Context(), "/leader", "a")
+	second, err := s.Campaign(t.Context(), "/leader", Leader{Name: "a", Address: "elsewhere"})
 	if err != nil {
 		t.Fatal(err)
 	}
