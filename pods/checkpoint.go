@@ -8,8 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	runc "github.com/containerd/go-runc"
+	"syscall"
 )
 
 // Freeze stops every process of the pod and returns when the kernel says that all of them are stopped.
@@ -86,23 +85,17 @@ ghost-limit 1073741824
 manage-cgroups ignore
 `
 
-// Checkpoint writes the state of one frozen container and leaves it frozen and whole. CRIU is not killed when ctx ends:
-// it would leave its parasite in the container.
-func (r *Runtime) Checkpoint(ctx context.Context, pod, container string, dump Dump) error {
+// Checkpoint writes the state of one frozen container and leaves it frozen and whole. CRIU is never killed: it
+// would leave its parasite in the container.
+func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump) error {
 	if err := writeCRIUConfig(pod, container, dumpOptions); err != nil {
 		return err
 	}
-	options := &runc.CheckpointOpts{
-		ImagePath:      dump.Images,
-		WorkDir:        dump.Work,
-		AllowOpenTCP:   true,
-		FileLocks:      true,
-		CriuPageServer: dump.PageServer,
-		LazyPages:      dump.Lazy,
-		StatusFile:     dump.LazyReady,
-	}
-	err := r.runc.Checkpoint(context.WithoutCancel(ctx), containerID(pod, container), options, runc.LeaveRunning)
+	command, err := r.checkpointCommand(pod, container, dump)
 	if err != nil {
+		return err
+	}
+	if err := run(command, filepath.Join(dump.Work, "runc.log")); err != nil {
 		return fmt.Errorf("checkpoint container %s of pod %s: %w%s", container, pod, err, lastErrors(filepath.Join(dump.Work, "dump.log")))
 	}
 	frozen, err := cgroupAt(r.containerCgroup(pod, container)).frozen()
@@ -113,6 +106,49 @@ func (r *Runtime) Checkpoint(ctx context.Context, pod, container string, dump Du
 		return fmt.Errorf("checkpoint container %s of pod %s: it was no longer frozen when CRIU had finished", container, pod)
 	}
 	return nil
+}
+
+// checkpointCommand is runc's, with what containerd's shim has no words for.
+func (r *Runtime) checkpointCommand(pod, container string, dump Dump) (*exec.Cmd, error) {
+	args := []string{"runc", "--root", r.runcRoot, "checkpoint", "--leave-running", "--tcp-established", "--file-locks",
+		"--image-path", dump.Images, "--work-path", dump.Work}
+	if dump.PageServer != "" {
+		args = append(args, "--page-server", dump.PageServer)
+	}
+	if dump.Lazy {
+		args = append(args, "--lazy-pages")
+	}
+	var extra []*os.File
+	if dump.LazyReady != nil {
+		args, extra = append(args, "--status-fd", "3"), []*os.File{dump.LazyReady}
+	}
+	as, err := r.asOwner(pod, container)
+	if err != nil {
+		return nil, err
+	}
+	args = append(append(as, args...), containerID(pod, container))
+	command := exec.Command(args[0], args[1:]...)
+	command.ExtraFiles = extra
+	// A session of its own, so that CRIU outlives an agent that is ended.
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return command, nil
+}
+
+// run runs a command whose output goes to a log, for the end of its error. A file rather than a pipe takes the output, so
+// that the command does not depend on this process.
+func run(command *exec.Cmd, log string) error {
+	out, err := os.Create(log)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	command.Stdout, command.Stderr = out, out
+	err = command.Run()
+	if err == nil {
+		return nil
+	}
+	said, _ := os.ReadFile(log)
+	return fmt.Errorf("%s: %w: %s", filepath.Base(command.Path), err, strings.TrimSpace(string(said)))
 }
 
 func writeCRIUConfig(pod, container, options string) error {

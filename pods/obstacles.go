@@ -35,6 +35,11 @@ func (r *Runtime) Obstacles(ctx context.Context, pod string) ([]Obstacle, error)
 			found = append(found, Obstacle{fmt.Sprintf("container %s of pod %s does not run", c.Name, pod), "start it, or remove the pod"})
 			continue
 		}
+		if owners, err := r.owners(pod, c.Name); err != nil {
+			return nil, err
+		} else if len(owners) > 1 && !mayReadLimits() {
+			found = append(found, Obstacle{"container " + c.Name + ": " + manyOwners(owners), "give the agent CAP_SYS_RESOURCE, or run the container as one user"})
+		}
 		task, err := r.task(ctx, pod, c.Name)
 		if err != nil {
 			return nil, err

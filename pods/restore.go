@@ -115,7 +115,7 @@ func (r *Runtime) killContainer(ctx context.Context, pod, container string) erro
 // directory. It must be gone before anything deletes the container: runc removes that directory recursively, through the
 // mount.
 func (r *Runtime) unmountRestoreRoot(pod, container string) error {
-	dir := filepath.Join(r.runc.Root, containerID(pod, container), "criu-root")
+	dir := filepath.Join(r.runcRoot, containerID(pod, container), "criu-root")
 	for {
 		err := unix.Unmount(dir, unix.MNT_DETACH)
 		if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOENT) {

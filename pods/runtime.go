@@ -10,7 +10,6 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
-	runc "github.com/containerd/go-runc"
 )
 
 // Config says where a host keeps its pods.
@@ -33,8 +32,9 @@ type Config struct {
 type Runtime struct {
 	cfg    Config
 	client *containerd.Client
-	runc   *runc.Runc
-	net    *network.Host
+	// runcRoot is where containerd's shim has runc keep its state.
+	runcRoot string
+	net      *network.Host
 }
 
 // New connects to containerd. The connection is made anew by itself when containerd is restarted.
@@ -48,10 +48,10 @@ func New(cfg Config) (*Runtime, error) {
 		return nil, errors.Join(err, client.Close())
 	}
 	return &Runtime{
-		cfg:    cfg,
-		client: client,
-		net:    net,
-		runc:   &runc.Runc{Root: filepath.Join("/run/containerd/runc", cfg.Namespace)},
+		cfg:      cfg,
+		client:   client,
+		net:      net,
+		runcRoot: filepath.Join("/run/containerd/runc", cfg.Namespace),
 	}, nil
 }
 

@@ -5,6 +5,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"drydock/lab"
+	"drydock/lab/rig"
 )
 
 // newRootCommand returns drydock with all its commands. The command is built anew for each invocation.
@@ -28,7 +31,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newStoreCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
-		newLabCommand(labOptions()),
+		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
 		newControllerCommand(),
 		newAgentCommand(),
 	)

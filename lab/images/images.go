@@ -40,6 +40,9 @@ type Set struct {
 	root string
 }
 
+// DefaultCache is where images are kept on a machine.
+const DefaultCache = "/var/cache/drydock/images"
+
 // Build returns the images of this source tree, making what the cache directory lacks. It needs root, installs mmdebstrap
 // with apt if that is missing, compiles the self-checking program with the go command and must therefore be called
 // somewhere inside the source tree. Lines about what it is doing go to progress. Builds that share a cache directory wait

@@ -1,4 +1,4 @@
-package main
+package rig
 
 import (
 	"context"
@@ -8,26 +8,18 @@ import (
 
 	"connectrpc.com/connect"
 
-	v1 "drydock/api/drydock/v1"
-	"drydock/api/drydock/v1/drydockv1connect"
+	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab"
 )
-
-// labOptions say how the hosts of a lab become its controller's: as any host does, by a token.
-func labOptions() lab.Options {
-	return lab.Options{Join: joinLab, WaitReady: awaitLab}
-}
 
 // lookAgain is how often a controller that is starting is asked.
 const lookAgain = 50 * time.Millisecond
 
-func joinLab(ctx context.Context, l *lab.Lab, host string) (string, error) {
-	client, err := labClient(l)
-	if err != nil {
-		return "", err
-	}
+// Join gets a host of a lab its token from the lab's controller, which may be starting.
+func Join(ctx context.Context, l *lab.Lab, host string) (string, error) {
+	client := Client(l)
 	for {
-		res, err := client.CreateJoinToken(ctx, connect.NewRequest(&v1.CreateJoinTokenRequest{Host: host}))
+		res, err := client.CreateJoinToken(ctx, connect.NewRequest(&drydockv1.CreateJoinTokenRequest{Host: host}))
 		if err == nil {
 			return res.Msg.Token, nil
 		}
@@ -40,14 +32,11 @@ func joinLab(ctx context.Context, l *lab.Lab, host string) (string, error) {
 	}
 }
 
-// awaitLab waits until the controller has heard from every host and none of them has a problem.
-func awaitLab(ctx context.Context, l *lab.Lab, hosts []string) error {
-	client, err := labClient(l)
-	if err != nil {
-		return err
-	}
+// Ready waits until the controller has heard from every host and none of them has a problem.
+func Ready(ctx context.Context, l *lab.Lab, hosts []string) error {
+	client := Client(l)
 	for {
-		res, err := client.ListHosts(ctx, connect.NewRequest(&v1.ListHostsRequest{}))
+		res, err := client.ListHosts(ctx, connect.NewRequest(&drydockv1.ListHostsRequest{}))
 		if err == nil && allReady(res.Msg.Hosts, hosts) {
 			return nil
 		}
@@ -57,7 +46,7 @@ func awaitLab(ctx context.Context, l *lab.Lab, hosts []string) error {
 	}
 }
 
-func allReady(known []*v1.Host, hosts []string) bool {
+func allReady(known []*drydockv1.Host, hosts []string) bool {
 	ready := 0
 	for _, h := range known {
 		if slices.Contains(hosts, h.Name) && h.State == "ready" {
@@ -67,7 +56,7 @@ func allReady(known []*v1.Host, hosts []string) bool {
 	return ready == len(hosts)
 }
 
-func notReady(res *connect.Response[v1.ListHostsResponse], hosts []string) string {
+func notReady(res *connect.Response[drydockv1.ListHostsResponse], hosts []string) string {
 	if res == nil {
 		return "the controller does not answer"
 	}
@@ -85,9 +74,4 @@ func pause(ctx context.Context) error {
 	case <-time.After(lookAgain):
 		return nil
 	}
-}
-
-func labClient(l *lab.Lab) (drydockv1connect.ControllerServiceClient, error) {
-	t := &target{Context: l.Context()}
-	return t.client()
 }
