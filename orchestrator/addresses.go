@@ -153,7 +153,7 @@ func (c *Controller) stillNew(ctx context.Context, r *reign, name string) error 
 	if _, err := c.pod(ctx, name); err == nil {
 		return errPodExists(name)
 	}
-	return r.ctx.Err()
+	return c.stillLeads(ctx, r)
 }
 
 // macFor is a locally administered MAC that belongs to an address: unique as long as that is, and the same when a pod
