@@ -38,12 +38,12 @@ func (p pass) look(ctx context.Context, name string) owner.HostView {
 		return owner.HostView{}
 	}
 	var view owner.HostView
-	if dead := h.record.GetDeadBootId(); dead != "" {
-		view.Dead, view.DeadBoot = owner.ConfirmedDead, dead
-	}
 	known := p.own.Owner
 	if name != known.Host {
 		known = p.own.Destination
+	}
+	if dead := h.record.GetDeadBootId(); dead != "" && dead == known.BootID {
+		view.Dead = owner.ConfirmedDead
 	}
 	if h.record.GetBootId() == known.BootID || !h.answers() {
 		return view

@@ -27,9 +27,9 @@ func (s situation) destinationUndecided() Step {
 	switch {
 	case s.booted() || s.r.Destination != s.f.Here:
 		return Step{AskAbort, "this host booted: its copy is gone"}
-	case s.j.PostCopy && (s.f.PagesLost || s.f.Peer == PeerGone || s.f.Peer == PeerFailed || s.f.Peer == PeerSilent):
+	case s.j.PostCopy && (s.f.Broken || s.f.Peer == PeerGone || s.f.Peer == PeerFailed || s.f.Peer == PeerSilent):
 		return Step{AskAbort, fmt.Sprintf("the pages are on %s, and cannot be had from it (%s)", src, s.f.Peer)}
-	case s.f.Tasks == TasksHeld:
+	case s.f.Tasks == TasksHeld && !s.f.Broken:
 		return Step{AskCommit, "every task is rebuilt"}
 	case s.f.Busy:
 		return Step{Wait, "CRIU is at work"}
@@ -61,14 +61,14 @@ func (s situation) destinationBooted() Step {
 func (s situation) destinationCommitted() Step {
 	ran := s.j.Ran || s.f.Tasks == TasksRunning || s.j.Stage == PluggedIn
 	switch {
-	case s.f.Tasks != NoTasks && s.j.PostCopy && !s.f.Complete && s.f.Peer == PeerGone:
-		return Step{KillAndClean, fmt.Sprintf("%s is gone, and with it pages that had not arrived", s.r.Source)}
-	case s.f.Tasks != NoTasks && ran && (s.f.PagesLost || s.j.Stage == HandingBack):
-		return Step{KillAndClean, "its memory cannot be made whole"}
-	case s.f.Tasks == TasksHeld && s.f.PagesLost:
-		return Step{HandBack, "its memory cannot be made whole, and it has not run"}
+	case s.f.Tasks != NoTasks && s.j.PostCopy && !s.f.Complete && (s.f.Peer == PeerGone || s.f.Peer == PeerFailed):
+		return Step{KillAndClean, fmt.Sprintf("pages that had not arrived are gone from %s", s.r.Source)}
+	case s.f.Tasks != NoTasks && ran && (s.f.Broken || s.j.Stage == HandingBack):
+		return Step{KillAndClean, "it cannot be made whole"}
 	case s.j.Stage == HandingBack && !ran:
 		return Step{HandBack, "no task ever ran here"}
+	case s.f.Tasks == TasksHeld && s.f.Broken:
+		return s.destinationFailed()
 	case s.f.Tasks == TasksHeld:
 		return Step{Run, s.r.Reason}
 	case s.f.Tasks == TasksRunning:
@@ -96,7 +96,7 @@ func (s situation) destinationRunning() Step {
 	return Step{Settle, "it runs here"}
 }
 
-// destinationFailed: CRIU failed after the commit, and no task is left or ever ran. If the source is certain to be whole
+// destinationFailed: CRIU failed after the commit, and no task ever ran. If the source is certain to be whole
 // it gets the pod back; if not, the copy here is used first.
 func (s situation) destinationFailed() Step {
 	again := s.f.Complete && s.j.Attempts < maxAttempts

@@ -13,7 +13,7 @@ var ErrFenced = errors.New("out of date")
 // Fence is an agent's memory of the highest epoch of each pod and of the highest leadership revision that it has acted
 // under. It is kept in a file and survives a boot. Safe for concurrent use.
 type Fence struct {
-	path string
+	save func(fenceFile) error
 	mu   sync.Mutex
 	seen fenceFile
 }
@@ -27,7 +27,7 @@ type fenceFile struct {
 // OpenFence reads the fence kept at path, or begins an empty one. An unreadable file is an error, and the agent must then
 // obey nobody: it cannot tell an old order from a new one.
 func OpenFence(path string) (*Fence, error) {
-	f := &Fence{path: path}
+	f := &Fence{save: func(seen fenceFile) error { return writeFile(path, seen) }}
 	if _, err := readFile(path, &f.seen); err != nil {
 		return nil, fmt.Errorf("open fence: %w", err)
 	}
@@ -58,7 +58,7 @@ func (f *Fence) Admit(pod string, epoch uint64, leader int64) error {
 		next.Epochs = make(map[string]uint64)
 	}
 	next.Epochs[pod] = epoch
-	if err := writeFile(f.path, next); err != nil {
+	if err := f.save(next); err != nil {
 		return fmt.Errorf("remember epoch %d of pod %s: %w", epoch, pod, err)
 	}
 	f.seen = next

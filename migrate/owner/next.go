@@ -8,7 +8,8 @@ const (
 	NoTasks Tasks = "none"
 	// TasksFrozen: every task is there and its cgroup reads FROZEN.
 	TasksFrozen Tasks = "frozen"
-	// TasksHeld: CRIU has rebuilt every task, and waits in its post-restore hook; none has run.
+	// TasksHeld: CRIU has rebuilt every task of every container, and waits in its post-restore hooks; none has run.
+	// Also when Broken, if some wait so and none has run.
 	TasksHeld Tasks = "held"
 	// TasksRunning: at least one task can run. Also when it cannot be told.
 	TasksRunning Tasks = "running"
@@ -44,10 +45,11 @@ type Facts struct {
 	Interrupted bool
 	// Complete: this host holds, in memory or in the restored tasks, every page and file of the frozen pod.
 	Complete bool
-	// PagesLost: post-copy can never bring the missing pages: the lazy-pages daemon ended.
-	PagesLost bool
-	Peer      Peer
-	// PeerSettled: the other host said that it has called Settle, or is about to, after it plugged the pod in whole.
+	// Broken: the restored tasks can never be made whole: the restore of one container failed and another's did not, or
+	// post-copy can never bring the missing pages because the lazy-pages daemon ended.
+	Broken bool
+	Peer   Peer
+	// PeerSettled: the other host said that the pod runs there, plugged in and with all of its memory.
 	PeerSettled bool
 }
 
@@ -78,7 +80,7 @@ const (
 	AskAbort Action = "ask for abort"
 	// AskCommit: call Decide with Commit, then look again: it may answer abort.
 	AskCommit Action = "ask for commit"
-	// Restore: journal Restoring with one more attempt, then restore from the images.
+	// Restore: journal Restoring with one more attempt, kill what an earlier one left, then restore from the images.
 	Restore Action = "restore"
 	// Run: journal Committed, then release the hook. Journal Ran durably before a task can run.
 	Run Action = "run"

@@ -110,14 +110,14 @@ func TestTakeoverNeedsProof(t *testing.T) {
 		proof owner.Proof
 		ok    bool
 	}{
-		"none":                             {proof: owner.Proof{Place: h1}},
-		"the boot that is on record":       {proof: owner.Proof{Kind: owner.NewBoot, Place: h1, Now: h1.BootID, Epoch: 2}},
-		"an answer from before the record": {proof: owner.Proof{Kind: owner.NewBoot, Place: h1, Now: "h1-boot-0", Epoch: 1}},
-		"another host":                     {proof: owner.Proof{Kind: owner.Fenced, Place: h2, Epoch: 2}},
-		"another boot":                     {proof: owner.Proof{Kind: owner.Fenced, Place: owner.Place{Host: "h1", BootID: "h1-boot-0"}, Epoch: 2}},
-		"a new boot":                       {proof: owner.Proof{Kind: owner.NewBoot, Place: h1, Now: "h1-boot-2", Epoch: 2}, ok: true},
-		"a fence":                          {proof: owner.Proof{Kind: owner.Fenced, Place: h1}, ok: true},
-		"the operator":                     {proof: owner.Proof{Kind: owner.ConfirmedDead, Place: h1}, ok: true},
+		"none":                       {proof: owner.Proof{Host: "h1", Epoch: 2}},
+		"the boot that is on record": {proof: owner.Proof{Kind: owner.NewBoot, Host: "h1", Now: h1.BootID, Epoch: 2}},
+		"an answer from before":      {proof: owner.Proof{Kind: owner.NewBoot, Host: "h1", Now: "h1-boot-0", Epoch: 1}},
+		"a fence from before":        {proof: owner.Proof{Kind: owner.Fenced, Host: "h1", Epoch: 1}},
+		"another host":               {proof: owner.Proof{Kind: owner.Fenced, Host: "h2", Epoch: 2}},
+		"a new boot":                 {proof: owner.Proof{Kind: owner.NewBoot, Host: "h1", Now: "h1-boot-2", Epoch: 2}, ok: true},
+		"a fence":                    {proof: owner.Proof{Kind: owner.Fenced, Host: "h1", Epoch: 2}, ok: true},
+		"the operator":               {proof: owner.Proof{Kind: owner.ConfirmedDead, Host: "h1", Epoch: 2}, ok: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, epoch := running(t, &owner.Memory{})

@@ -16,6 +16,8 @@ func (s situation) source() Step {
 		return s.clean("the pod is " + string(s.r.State))
 	case s.r.Outcome == Commit:
 		return s.sourceCommitted()
+	case s.r.Owner.Host != s.f.Here.Host, !s.booted() && s.r.Owner != s.f.Here, s.r.Outcome == Undecided:
+		return s.blind("the owner record and this host's journal contradict each other: ask for help")
 	}
 	return s.sourceKept()
 }
@@ -23,7 +25,7 @@ func (s situation) source() Step {
 // sourceUndecided: frozen or not, nothing is lost by asking for abort; the store may answer that it was committed.
 func (s situation) sourceUndecided() Step {
 	peer := s.r.Destination.Host
-	if s.booted() {
+	if s.booted() || s.r.Source != s.f.Here {
 		if s.j.Stage == Prepared || s.f.Peer == PeerGone || s.f.Peer == PeerFailed {
 			return Step{AskAbort, fmt.Sprintf("this host booted, and %s holds no copy", peer)}
 		}

@@ -9,30 +9,32 @@ import (
 type ProofKind string
 
 const (
-	// NewBoot: the host's agent answered from another boot, to a question that was asked after the record at Epoch had
-	// been read. (An answer or heartbeat from before may come from an earlier boot than the one on record, and proves nothing.)
+	// NewBoot: the host's agent answered from another boot than the one on record. (A heartbeat, or an answer to an older
+	// question, may come from an earlier boot, and proves nothing.)
 	NewBoot ProofKind = "new-boot"
-	// Fenced: a fence command that was started while the host was in that boot, or later, has succeeded.
+	// Fenced: a fence command succeeded.
 	Fenced ProofKind = "fenced"
-	// ConfirmedDead: the operator said that this boot of the host is over.
+	// ConfirmedDead: the operator's word stands that the host is dead. It must stand until the host joins again, and be
+	// withdrawn before the host is then given any pod.
 	ConfirmedDead ProofKind = "confirmed-dead"
 )
 
-// Proof that what ran on a host in the boot that is on record is gone.
+// Proof that the boot of a host that is on record is over. It must have been obtained - the question asked, the fence
+// begun, the operator's word read - after the record at Epoch was: only then is it about that boot or a later one.
 type Proof struct {
 	Kind  ProofKind
-	Place Place  // the host, in the boot that is gone
+	Host  string
 	Now   string // for NewBoot: the boot id that its agent answered with
-	Epoch uint64 // for NewBoot: of the record that was read before the question was asked
+	Epoch uint64
 }
 
 // check says why p does not prove that dead is gone, or "".
 func (p Proof) check(dead Place, epoch uint64) string {
 	switch {
-	case p.Kind == NewBoot && p.Epoch != epoch:
-		return fmt.Sprintf("the answer was asked for at epoch %d, the record is at %d", p.Epoch, epoch)
-	case p.Place != dead:
-		return fmt.Sprintf("the proof is about boot %s of %s, the record about boot %s of %s", p.Place.BootID, p.Place.Host, dead.BootID, dead.Host)
+	case p.Epoch != epoch:
+		return fmt.Sprintf("the proof was obtained at epoch %d, the record is at %d", p.Epoch, epoch)
+	case p.Host != dead.Host:
+		return fmt.Sprintf("the proof is about %s, the owner is %s", p.Host, dead.Host)
 	case p.Kind == NewBoot && (p.Now == "" || p.Now == dead.BootID):
 		return "no other boot of " + dead.Host + " was seen"
 	case p.Kind != NewBoot && p.Kind != Fenced && p.Kind != ConfirmedDead:
@@ -55,26 +57,25 @@ func (g Registry) Takeover(ctx context.Context, pod string, epoch uint64, p Proo
 				return refuse(op, *r, r.Owner.Host+" may still hand it back", "let its agent read its journal, or confirm that it is dead")
 			}
 		}
-		return lose(r, op, epoch, p.Place.Host, fmt.Sprintf("%s is gone: %s", p.Place.Host, p.Kind))
+		return lose(r, op, epoch, p.Host, fmt.Sprintf("%s is gone: %s", p.Host, p.Kind))
 	})
 }
 
-// HostView is what a controller knows of a host, asked for after the record was read.
+// HostView is what a controller knows of a host, all of it asked for after the record was read.
 type HostView struct {
 	// BootID with which its agent answered; empty when it did not.
 	BootID string
-	// Dead is Fenced or ConfirmedDead when there is such proof for its boot DeadBoot, else empty.
-	Dead     ProofKind
-	DeadBoot string
+	// Dead is Fenced or ConfirmedDead when there is such proof, else empty.
+	Dead ProofKind
 }
 
-// gone gives proof that what ran at p is gone, if there is any.
+// gone gives proof that the boot of p is over, if there is any.
 func (h HostView) gone(p Place, epoch uint64) (Proof, bool) {
 	switch {
-	case h.Dead != "" && h.DeadBoot == p.BootID:
-		return Proof{Kind: h.Dead, Place: p, Epoch: epoch}, true
 	case h.BootID != "" && h.BootID != p.BootID:
-		return Proof{Kind: NewBoot, Place: p, Now: h.BootID, Epoch: epoch}, true
+		return Proof{Kind: NewBoot, Host: p.Host, Now: h.BootID, Epoch: epoch}, true
+	case h.Dead != "":
+		return Proof{Kind: h.Dead, Host: p.Host, Epoch: epoch}, true
 	}
 	return Proof{}, false
 }

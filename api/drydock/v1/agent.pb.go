@@ -982,15 +982,17 @@ func (*AbortMigrationResponse) Descriptor() ([]byte, []int) {
 
 // PodNeeds is what a pod asks of a host that is to run it.
 type PodNeeds struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spec          *PodSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	DiskBytes     int64                  `protobuf:"varint,3,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
-	Kernel        string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
-	CriuVersion   string                 `protobuf:"bytes,5,opt,name=criu_version,json=criuVersion,proto3" json:"criu_version,omitempty"`
-	Arch          string                 `protobuf:"bytes,6,opt,name=arch,proto3" json:"arch,omitempty"`
-	CpuFeatures   []string               `protobuf:"bytes,7,rep,name=cpu_features,json=cpuFeatures,proto3" json:"cpu_features,omitempty"`
-	SharedPaths   []string               `protobuf:"bytes,8,rep,name=shared_paths,json=sharedPaths,proto3" json:"shared_paths,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Spec        *PodSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	MemoryBytes int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	DiskBytes   int64                  `protobuf:"varint,3,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
+	Kernel      string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	CriuVersion string                 `protobuf:"bytes,5,opt,name=criu_version,json=criuVersion,proto3" json:"criu_version,omitempty"`
+	Arch        string                 `protobuf:"bytes,6,opt,name=arch,proto3" json:"arch,omitempty"`
+	CpuFeatures []string               `protobuf:"bytes,7,rep,name=cpu_features,json=cpuFeatures,proto3" json:"cpu_features,omitempty"`
+	SharedPaths []string               `protobuf:"bytes,8,rep,name=shared_paths,json=sharedPaths,proto3" json:"shared_paths,omitempty"`
+	// Restarts of each container so far.
+	Restarts      map[string]int32 `protobuf:"bytes,9,rep,name=restarts,proto3" json:"restarts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1081,6 +1083,13 @@ func (x *PodNeeds) GetSharedPaths() []string {
 	return nil
 }
 
+func (x *PodNeeds) GetRestarts() map[string]int32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return nil
+}
+
 type ReceiveCheckRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Migration     *MigrationSpec         `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
@@ -1137,8 +1146,9 @@ type ReceiveCheckResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Refusals []*Refusal             `protobuf:"bytes,1,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	Info     *HostInfo              `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
-	// Bytes of image layers that are missing here.
-	ImageBytes    int64 `protobuf:"varint,3,opt,name=image_bytes,json=imageBytes,proto3" json:"image_bytes,omitempty"`
+	// Bytes of image layers that are missing here; -1 where that is not known.
+	ImageBytes    int64  `protobuf:"varint,3,opt,name=image_bytes,json=imageBytes,proto3" json:"image_bytes,omitempty"`
+	BootId        string `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1194,14 +1204,26 @@ func (x *ReceiveCheckResponse) GetImageBytes() int64 {
 	return 0
 }
 
+func (x *ReceiveCheckResponse) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
 type ReceivePrepareRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Migration *MigrationSpec         `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
 	Needs     *PodNeeds              `protobuf:"bytes,2,opt,name=needs,proto3" json:"needs,omitempty"`
 	Source    *Peer                  `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
-	// The static part of the pod's network state, as pods/network encodes it.
-	NetworkState  []byte `protobuf:"bytes,4,opt,name=network_state,json=networkState,proto3" json:"network_state,omitempty"`
-	Epoch         uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The source's boot id.
+	BootId string `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// The part of the pod's network state that rarely changes, as pods/network encodes it.
+	NetworkState []byte `protobuf:"bytes,5,opt,name=network_state,json=networkState,proto3" json:"network_state,omitempty"`
+	// Specifications of the containers, as the runtime takes them.
+	RuntimeSpecs  map[string][]byte `protobuf:"bytes,6,rep,name=runtime_specs,json=runtimeSpecs,proto3" json:"runtime_specs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Incarnation   uint64            `protobuf:"varint,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Mode          MigrationMode     `protobuf:"varint,8,opt,name=mode,proto3,enum=drydock.v1.MigrationMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1257,6 +1279,13 @@ func (x *ReceivePrepareRequest) GetSource() *Peer {
 	return nil
 }
 
+func (x *ReceivePrepareRequest) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
 func (x *ReceivePrepareRequest) GetNetworkState() []byte {
 	if x != nil {
 		return x.NetworkState
@@ -1264,11 +1293,25 @@ func (x *ReceivePrepareRequest) GetNetworkState() []byte {
 	return nil
 }
 
-func (x *ReceivePrepareRequest) GetEpoch() uint64 {
+func (x *ReceivePrepareRequest) GetRuntimeSpecs() map[string][]byte {
 	if x != nil {
-		return x.Epoch
+		return x.RuntimeSpecs
+	}
+	return nil
+}
+
+func (x *ReceivePrepareRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
 	}
 	return 0
+}
+
+func (x *ReceivePrepareRequest) GetMode() MigrationMode {
+	if x != nil {
+		return x.Mode
+	}
+	return MigrationMode_MIGRATION_MODE_UNSPECIFIED
 }
 
 type ReceivePrepareResponse struct {
@@ -1310,6 +1353,7 @@ func (*ReceivePrepareResponse) Descriptor() ([]byte, []int) {
 type ReceiveHoldRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Migration     string                 `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1347,6 +1391,13 @@ func (*ReceiveHoldRequest) Descriptor() ([]byte, []int) {
 func (x *ReceiveHoldRequest) GetMigration() string {
 	if x != nil {
 		return x.Migration
+	}
+	return ""
+}
+
+func (x *ReceiveHoldRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
 	}
 	return ""
 }
@@ -1390,10 +1441,11 @@ func (*ReceiveHoldResponse) Descriptor() ([]byte, []int) {
 type ReceiveRestoreRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Migration string                 `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
+	Pod       string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
 	// The part of the network state that changes: neighbours, connections.
-	NetworkState []byte `protobuf:"bytes,2,opt,name=network_state,json=networkState,proto3" json:"network_state,omitempty"`
-	// What must have arrived: names and sizes of image files by container.
-	Files         []*ReceivedFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
+	NetworkState []byte `protobuf:"bytes,3,opt,name=network_state,json=networkState,proto3" json:"network_state,omitempty"`
+	// Size of every image file that must have arrived.
+	Files         map[string]int64 `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1435,6 +1487,13 @@ func (x *ReceiveRestoreRequest) GetMigration() string {
 	return ""
 }
 
+func (x *ReceiveRestoreRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
 func (x *ReceiveRestoreRequest) GetNetworkState() []byte {
 	if x != nil {
 		return x.NetworkState
@@ -1442,88 +1501,26 @@ func (x *ReceiveRestoreRequest) GetNetworkState() []byte {
 	return nil
 }
 
-func (x *ReceiveRestoreRequest) GetFiles() []*ReceivedFile {
+func (x *ReceiveRestoreRequest) GetFiles() map[string]int64 {
 	if x != nil {
 		return x.Files
 	}
 	return nil
 }
 
-type ReceivedFile struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Size  int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	// SHA-256.
-	Digest        []byte `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ReceivedFile) Reset() {
-	*x = ReceivedFile{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ReceivedFile) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ReceivedFile) ProtoMessage() {}
-
-func (x *ReceivedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ReceivedFile.ProtoReflect.Descriptor instead.
-func (*ReceivedFile) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
-}
-
-func (x *ReceivedFile) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *ReceivedFile) GetSize() int64 {
-	if x != nil {
-		return x.Size
-	}
-	return 0
-}
-
-func (x *ReceivedFile) GetDigest() []byte {
-	if x != nil {
-		return x.Digest
-	}
-	return nil
-}
-
+// ReceiveEvent is how far the destination is.
 type ReceiveRestoreResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Types that are valid to be assigned to Event:
-	//
-	//	*ReceiveRestoreResponse_Step
-	//	*ReceiveRestoreResponse_Result
-	Event         isReceiveRestoreResponse_Event `protobuf_oneof:"event"`
+	// restored, committed, running, settled; the last one carries the result.
+	Event         string         `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	Result        *ReceiveResult `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1532,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,50 +1545,22 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
-func (x *ReceiveRestoreResponse) GetEvent() isReceiveRestoreResponse_Event {
+func (x *ReceiveRestoreResponse) GetEvent() string {
 	if x != nil {
 		return x.Event
 	}
-	return nil
-}
-
-func (x *ReceiveRestoreResponse) GetStep() *StepReport {
-	if x != nil {
-		if x, ok := x.Event.(*ReceiveRestoreResponse_Step); ok {
-			return x.Step
-		}
-	}
-	return nil
+	return ""
 }
 
 func (x *ReceiveRestoreResponse) GetResult() *ReceiveResult {
 	if x != nil {
-		if x, ok := x.Event.(*ReceiveRestoreResponse_Result); ok {
-			return x.Result
-		}
+		return x.Result
 	}
 	return nil
 }
-
-type isReceiveRestoreResponse_Event interface {
-	isReceiveRestoreResponse_Event()
-}
-
-type ReceiveRestoreResponse_Step struct {
-	Step *StepReport `protobuf:"bytes,1,opt,name=step,proto3,oneof"`
-}
-
-type ReceiveRestoreResponse_Result struct {
-	// The last event.
-	Result *ReceiveResult `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
-}
-
-func (*ReceiveRestoreResponse_Step) isReceiveRestoreResponse_Event() {}
-
-func (*ReceiveRestoreResponse_Result) isReceiveRestoreResponse_Event() {}
 
 type ReceiveResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1604,7 +1573,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1585,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1598,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -1656,13 +1625,14 @@ func (x *ReceiveResult) GetFramesHeld() int64 {
 type ReceiveDiscardRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Migration     string                 `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1674,7 +1644,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1687,12 +1657,19 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
 	if x != nil {
 		return x.Migration
+	}
+	return ""
+}
+
+func (x *ReceiveDiscardRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
 	}
 	return ""
 }
@@ -1705,7 +1682,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1694,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,19 +1707,20 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 type ReceiveStateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Migration     string                 `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1732,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1745,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -1777,17 +1755,31 @@ func (x *ReceiveStateRequest) GetMigration() string {
 	return ""
 }
 
+func (x *ReceiveStateRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
 type ReceiveStateResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The last journalled state of the receiving side, empty where the migration is not known here.
-	State         string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	BootId string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// Whether this host takes part in the migration.
+	Known bool `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	// The journal's side and stage.
+	Stage string `protobuf:"bytes,3,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Whether this host has given the migration up.
+	Failed bool `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Whether the pod runs here, plugged in and whole.
+	Settled       bool `protobuf:"varint,5,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1791,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,14 +1804,42 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
-func (x *ReceiveStateResponse) GetState() string {
+func (x *ReceiveStateResponse) GetBootId() string {
 	if x != nil {
-		return x.State
+		return x.BootId
 	}
 	return ""
+}
+
+func (x *ReceiveStateResponse) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *ReceiveStateResponse) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *ReceiveStateResponse) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
+func (x *ReceiveStateResponse) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
 }
 
 var File_drydock_v1_agent_proto protoreflect.FileDescriptor
@@ -1874,7 +1894,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x04spec\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\x04spec\"'\n" +
 	"\x15AbortMigrationRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x18\n" +
-	"\x16AbortMigrationResponse\"\x8a\x02\n" +
+	"\x16AbortMigrationResponse\"\x87\x03\n" +
 	"\bPodNeeds\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1d\n" +
@@ -1884,49 +1904,67 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\fcriu_version\x18\x05 \x01(\tR\vcriuVersion\x12\x12\n" +
 	"\x04arch\x18\x06 \x01(\tR\x04arch\x12!\n" +
 	"\fcpu_features\x18\a \x03(\tR\vcpuFeatures\x12!\n" +
-	"\fshared_paths\x18\b \x03(\tR\vsharedPaths\"z\n" +
+	"\fshared_paths\x18\b \x03(\tR\vsharedPaths\x12>\n" +
+	"\brestarts\x18\t \x03(\v2\".drydock.v1.PodNeeds.RestartsEntryR\brestarts\x1a;\n" +
+	"\rRestartsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"z\n" +
 	"\x13ReceiveCheckRequest\x127\n" +
 	"\tmigration\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\tmigration\x12*\n" +
-	"\x05needs\x18\x02 \x01(\v2\x14.drydock.v1.PodNeedsR\x05needs\"\x92\x01\n" +
+	"\x05needs\x18\x02 \x01(\v2\x14.drydock.v1.PodNeedsR\x05needs\"\xab\x01\n" +
 	"\x14ReceiveCheckResponse\x12/\n" +
 	"\brefusals\x18\x01 \x03(\v2\x13.drydock.v1.RefusalR\brefusals\x12(\n" +
 	"\x04info\x18\x02 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x1f\n" +
 	"\vimage_bytes\x18\x03 \x01(\x03R\n" +
-	"imageBytes\"\xe1\x01\n" +
+	"imageBytes\x12\x17\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\xd0\x03\n" +
 	"\x15ReceivePrepareRequest\x127\n" +
 	"\tmigration\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\tmigration\x12*\n" +
 	"\x05needs\x18\x02 \x01(\v2\x14.drydock.v1.PodNeedsR\x05needs\x12(\n" +
-	"\x06source\x18\x03 \x01(\v2\x10.drydock.v1.PeerR\x06source\x12#\n" +
-	"\rnetwork_state\x18\x04 \x01(\fR\fnetworkState\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\x18\n" +
-	"\x16ReceivePrepareResponse\"2\n" +
+	"\x06source\x18\x03 \x01(\v2\x10.drydock.v1.PeerR\x06source\x12\x17\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12#\n" +
+	"\rnetwork_state\x18\x05 \x01(\fR\fnetworkState\x12X\n" +
+	"\rruntime_specs\x18\x06 \x03(\v23.drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntryR\fruntimeSpecs\x12 \n" +
+	"\vincarnation\x18\a \x01(\x04R\vincarnation\x12-\n" +
+	"\x04mode\x18\b \x01(\x0e2\x19.drydock.v1.MigrationModeR\x04mode\x1a?\n" +
+	"\x11RuntimeSpecsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x18\n" +
+	"\x16ReceivePrepareResponse\"D\n" +
 	"\x12ReceiveHoldRequest\x12\x1c\n" +
-	"\tmigration\x18\x01 \x01(\tR\tmigration\"\x15\n" +
-	"\x13ReceiveHoldResponse\"\x8a\x01\n" +
+	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x15\n" +
+	"\x13ReceiveHoldResponse\"\xea\x01\n" +
 	"\x15ReceiveRestoreRequest\x12\x1c\n" +
-	"\tmigration\x18\x01 \x01(\tR\tmigration\x12#\n" +
-	"\rnetwork_state\x18\x02 \x01(\fR\fnetworkState\x12.\n" +
-	"\x05files\x18\x03 \x03(\v2\x18.drydock.v1.ReceivedFileR\x05files\"N\n" +
-	"\fReceivedFile\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\fR\x06digest\"\x84\x01\n" +
-	"\x16ReceiveRestoreResponse\x12,\n" +
-	"\x04step\x18\x01 \x01(\v2\x16.drydock.v1.StepReportH\x00R\x04step\x123\n" +
-	"\x06result\x18\x02 \x01(\v2\x19.drydock.v1.ReceiveResultH\x00R\x06resultB\a\n" +
-	"\x05event\"~\n" +
+	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12#\n" +
+	"\rnetwork_state\x18\x03 \x01(\fR\fnetworkState\x12B\n" +
+	"\x05files\x18\x04 \x03(\v2,.drydock.v1.ReceiveRestoreRequest.FilesEntryR\x05files\x1a8\n" +
+	"\n" +
+	"FilesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"a\n" +
+	"\x16ReceiveRestoreResponse\x12\x14\n" +
+	"\x05event\x18\x01 \x01(\tR\x05event\x121\n" +
+	"\x06result\x18\x02 \x01(\v2\x19.drydock.v1.ReceiveResultR\x06result\"~\n" +
 	"\rReceiveResult\x126\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1c.drydock.v1.MigrationOutcomeR\aoutcome\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x1f\n" +
 	"\vframes_held\x18\x03 \x01(\x03R\n" +
-	"framesHeld\"5\n" +
+	"framesHeld\"G\n" +
 	"\x15ReceiveDiscardRequest\x12\x1c\n" +
-	"\tmigration\x18\x01 \x01(\tR\tmigration\"\x18\n" +
-	"\x16ReceiveDiscardResponse\"3\n" +
+	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x18\n" +
+	"\x16ReceiveDiscardResponse\"E\n" +
 	"\x13ReceiveStateRequest\x12\x1c\n" +
-	"\tmigration\x18\x01 \x01(\tR\tmigration\",\n" +
-	"\x14ReceiveStateResponse\x12\x14\n" +
-	"\x05state\x18\x01 \x01(\tR\x05state2\xfa\t\n" +
+	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x8d\x01\n" +
+	"\x14ReceiveStateResponse\x12\x17\n" +
+	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
+	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xfa\t\n" +
 	"\fAgentService\x12N\n" +
 	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\x12G\n" +
 	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12H\n" +
@@ -1965,7 +2003,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -1996,108 +2034,112 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReceiveHoldRequest)(nil),      // 26: drydock.v1.ReceiveHoldRequest
 	(*ReceiveHoldResponse)(nil),     // 27: drydock.v1.ReceiveHoldResponse
 	(*ReceiveRestoreRequest)(nil),   // 28: drydock.v1.ReceiveRestoreRequest
-	(*ReceivedFile)(nil),            // 29: drydock.v1.ReceivedFile
-	(*ReceiveRestoreResponse)(nil),  // 30: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 31: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 32: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 33: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 34: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 35: drydock.v1.ReceiveStateResponse
-	(*HostInfo)(nil),                // 36: drydock.v1.HostInfo
-	(*Peer)(nil),                    // 37: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 38: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 39: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 40: google.protobuf.Duration
-	(*Image)(nil),                   // 41: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 42: drydock.v1.MigrationSpec
-	(*Refusal)(nil),                 // 43: drydock.v1.Refusal
-	(*StepReport)(nil),              // 44: drydock.v1.StepReport
-	(MigrationOutcome)(0),           // 45: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 46: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 47: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 48: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 49: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 50: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 51: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 52: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 53: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 54: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 55: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 56: drydock.v1.MigratePodResponse
+	(*ReceiveRestoreResponse)(nil),  // 29: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 30: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 31: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 32: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 33: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 34: drydock.v1.ReceiveStateResponse
+	nil,                             // 35: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 36: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 37: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	(*HostInfo)(nil),                // 38: drydock.v1.HostInfo
+	(*Peer)(nil),                    // 39: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 40: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 41: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 42: google.protobuf.Duration
+	(*Image)(nil),                   // 43: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 44: drydock.v1.MigrationSpec
+	(*Refusal)(nil),                 // 45: drydock.v1.Refusal
+	(MigrationMode)(0),              // 46: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 47: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 48: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 49: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 50: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 51: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 52: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 53: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 54: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 55: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 56: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 57: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 58: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	36, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	37, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	38, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	37, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	39, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	40, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	39, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	37, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	41, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	41, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	42, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	38, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	42, // 12: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
-	21, // 13: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	43, // 14: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	36, // 15: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	42, // 16: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
-	21, // 17: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	37, // 18: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	29, // 19: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceivedFile
-	44, // 20: drydock.v1.ReceiveRestoreResponse.step:type_name -> drydock.v1.StepReport
-	31, // 21: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	45, // 22: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 23: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	46, // 24: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 25: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	4,  // 26: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	6,  // 27: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	8,  // 28: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	10, // 29: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	47, // 30: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	48, // 31: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	49, // 32: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	50, // 33: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	12, // 34: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	14, // 35: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	16, // 36: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	18, // 37: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	19, // 38: drydock.v1.AgentService.AbortMigration:input_type -> drydock.v1.AbortMigrationRequest
-	22, // 39: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	24, // 40: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	26, // 41: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	28, // 42: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	32, // 43: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	34, // 44: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	1,  // 45: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	51, // 46: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 47: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	5,  // 48: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	7,  // 49: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	9,  // 50: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	11, // 51: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	52, // 52: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	53, // 53: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	54, // 54: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	55, // 55: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	13, // 56: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	15, // 57: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	17, // 58: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	56, // 59: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	20, // 60: drydock.v1.AgentService.AbortMigration:output_type -> drydock.v1.AbortMigrationResponse
-	23, // 61: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	25, // 62: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	27, // 63: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	30, // 64: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	33, // 65: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	35, // 66: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	45, // [45:67] is the sub-list for method output_type
-	23, // [23:45] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	38, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	39, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	40, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	39, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	41, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	42, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	41, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	39, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	43, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	43, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	44, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	40, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	35, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	44, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	21, // 14: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
+	45, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	38, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	44, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	21, // 18: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
+	39, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	36, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	46, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	37, // 22: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	30, // 23: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	47, // 24: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	0,  // 25: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	48, // 26: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 27: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	4,  // 28: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	6,  // 29: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	8,  // 30: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	10, // 31: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	49, // 32: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	50, // 33: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	51, // 34: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	52, // 35: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	12, // 36: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	14, // 37: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	16, // 38: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	18, // 39: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	19, // 40: drydock.v1.AgentService.AbortMigration:input_type -> drydock.v1.AbortMigrationRequest
+	22, // 41: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	24, // 42: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	26, // 43: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	28, // 44: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	31, // 45: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	33, // 46: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	1,  // 47: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	53, // 48: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 49: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	5,  // 50: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	7,  // 51: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	9,  // 52: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	11, // 53: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	54, // 54: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	55, // 55: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	56, // 56: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	57, // 57: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	13, // 58: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	15, // 59: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	17, // 60: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	58, // 61: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	20, // 62: drydock.v1.AgentService.AbortMigration:output_type -> drydock.v1.AbortMigrationResponse
+	23, // 63: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	25, // 64: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	27, // 65: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	29, // 66: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	32, // 67: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	34, // 68: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	47, // [47:69] is the sub-list for method output_type
+	25, // [25:47] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2109,17 +2151,13 @@ func file_drydock_v1_agent_proto_init() {
 	file_drydock_v1_coordination_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
-	file_drydock_v1_agent_proto_msgTypes[30].OneofWrappers = []any{
-		(*ReceiveRestoreResponse_Step)(nil),
-		(*ReceiveRestoreResponse_Result)(nil),
-	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

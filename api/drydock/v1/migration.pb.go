@@ -396,7 +396,9 @@ type StepReport struct {
 	// Set where the step was undone.
 	Undone bool `protobuf:"varint,7,opt,name=undone,proto3" json:"undone,omitempty"`
 	// What the time went into, in order.
-	Parts         []*StepPart `protobuf:"bytes,8,rep,name=parts,proto3" json:"parts,omitempty"`
+	Parts []*StepPart `protobuf:"bytes,8,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Why the step was left out.
+	Skipped       string `protobuf:"bytes,9,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +487,13 @@ func (x *StepReport) GetParts() []*StepPart {
 		return x.Parts
 	}
 	return nil
+}
+
+func (x *StepReport) GetSkipped() string {
+	if x != nil {
+		return x.Skipped
+	}
+	return ""
 }
 
 type StepPart struct {
@@ -862,7 +871,7 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"bytesTotal\x12(\n" +
 	"\x10bytes_per_second\x18\a \x01(\x03R\x0ebytesPerSecond\x127\n" +
 	"\tremaining\x18\b \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12\x18\n" +
-	"\amessage\x18\t \x01(\tR\amessage\"\x8d\x02\n" +
+	"\amessage\x18\t \x01(\tR\amessage\"\xa7\x02\n" +
 	"\n" +
 	"StepReport\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
@@ -872,7 +881,8 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x16\n" +
 	"\x06frozen\x18\x06 \x01(\bR\x06frozen\x12\x16\n" +
 	"\x06undone\x18\a \x01(\bR\x06undone\x12*\n" +
-	"\x05parts\x18\b \x03(\v2\x14.drydock.v1.StepPartR\x05parts\"M\n" +
+	"\x05parts\x18\b \x03(\v2\x14.drydock.v1.StepPartR\x05parts\x12\x18\n" +
+	"\askipped\x18\t \x01(\tR\askipped\"M\n" +
 	"\bStepPart\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\xf7\x04\n" +

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"drydock/api/drydock/v1/drydockv1connect"
+)
+
+// app is one invocation: its streams, its settings once they are read, and the controller that it talks to.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	now            func() time.Time
+
+	flags    *pflag.FlagSet
+	settings settings
+	target   *target
+}
+
+// client is a connection to the controller. Nothing is sent before the first call.
+type client struct {
+	drydockv1connect.ControllerServiceClient
+	timeout time.Duration
+}
+
+// connect reads the settings and the context, and returns a client for the controller that they name.
+func (a *app) connect() (*client, error) {
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	t, err := findTarget(a.settings)
+	if err != nil {
+		return nil, err
+	}
+	a.target = t
+	c, err := t.client()
+	if err != nil {
+		return nil, err
+	}
+	return &client{ControllerServiceClient: c, timeout: a.settings.Timeout}, nil
+}
+
+// method is a call with one request and one answer.
+type method[Req, Res any] func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error)
+
+// ask makes a call that is answered at once: the timeout of the settings applies.
+func ask[Req, Res any](ctx context.Context, c *client, call method[Req, Res], req *Req) (*Res, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errNoAnswer(c.timeout))
+	defer cancel()
+	res, err := wait(ctx, call, req)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, context.Cause(ctx)
+	}
+	return res, err
+}
+
+// wait makes a call that takes as long as what it asks for takes.
+func wait[Req, Res any](ctx context.Context, call method[Req, Res], req *Req) (*Res, error) {
+	res, err := call(ctx, connect.NewRequest(req))
+	if err != nil {
+		return nil, err
+	}
+	return res.Msg, nil
+}
+
+// follow makes a call that is answered with a stream, and hands each message to each.
+func follow[Req, Res any](ctx context.Context,
+	call func(context.Context, *connect.Request[Req]) (*connect.ServerStreamForClient[Res], error),
+	req *Req, each func(*Res) error,
+) error {
+	stream, err := call(ctx, connect.NewRequest(req))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		if err := each(stream.Msg()); err != nil {
+			return err
+		}
+	}
+	return stream.Err()
+}
+
+// terminal returns the file behind a stream where it is a terminal.
+func terminal(stream any) (*os.File, bool) {
+	f, ok := stream.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"drydock/lab"
+)
+
+func newLabUpCommand(opts lab.Options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Bring a lab up, and make it the one that commands talk to",
+		Long: `Up makes hosts out of namespaces on this machine's kernel, each with its own containerd, CRIU and agent, a host for
+the controller, and a switch between them. It installs mmdebstrap where that is missing, makes the hosts' root file
+system once, and removes what an earlier lab of the same name left.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts.Progress = cmd.ErrOrStderr()
+			l, err := lab.Up(cmd.Context(), opts)
+			if errors.Is(err, lab.ErrRunning) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "drydock:", err)
+				return exitStatus(3)
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "lab %s is up; `drydock lab down --name %s` removes it\n", l.Name(), l.Name())
+			return nil
+		},
+	}
+	addLabName(cmd, &opts.Name)
+	cmd.Flags().IntVar(&opts.Hosts, "hosts", 3, "number of hosts for pods")
+	cmd.Flags().StringVar(&opts.Driver, "driver", lab.DriverNamespace, "what the hosts are made of: namespace")
+	return cmd
+}

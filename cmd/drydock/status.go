@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	v1 "drydock/api/drydock/v1"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "status [HOST]",
+		Short:             "Show at a glance what is there and what needs attention",
+		Args:              between(0, "HOST"),
+		ValidArgsFunction: a.completeArgs(hostNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				return a.hostStatus(cmd.Context(), c, args[0])
+			}
+			o := overview{}
+			if err := o.fetch(cmd.Context(), c); err != nil {
+				return err
+			}
+			return a.print(o.document(), func(t *table) { o.table(a, t) })
+		},
+	}
+}
+
+// overview is the pool at one moment.
+type overview struct {
+	controller *v1.GetVersionResponse
+	hosts      []*v1.Host
+	pods       []*v1.Pod
+}
+
+func (o *overview) fetch(ctx context.Context, c *client) error {
+	var err error
+	if o.controller, err = ask(ctx, c, c.GetVersion, &v1.GetVersionRequest{}); err != nil {
+		return err
+	}
+	hosts, err := ask(ctx, c, c.ListHosts, &v1.ListHostsRequest{})
+	if err != nil {
+		return err
+	}
+	pods, err := ask(ctx, c, c.ListPods, &v1.ListPodsRequest{})
+	if err != nil {
+		return err
+	}
+	o.hosts, o.pods = hosts.Hosts, pods.Pods
+	return nil
+}
+
+func (o *overview) document() any {
+	return map[string]any{"controller": message{o.controller}, "hosts": messages(o.hosts), "pods": messages(o.pods)}
+}
+
+func (o *overview) table(a *app, t *table) {
+	t.row("Controller:", fmt.Sprintf("%s, leader %s, version %s (API %d)", o.controller.Controller, o.controller.Leader,
+		o.controller.Version, o.controller.Api))
+	t.row("Hosts:", tally(o.hosts, func(h *v1.Host) string { return h.State }))
+	t.row("Pods:", tally(o.pods, func(p *v1.Pod) string { return phaseWord(p.Phase) }))
+	if len(o.hosts) > 0 {
+		t.section("", "HOST", "STATE", "PODS", "KERNEL", "MEMORY FREE", "SEEN")
+	}
+	for _, h := range o.hosts {
+		t.row(h.Name, h.State, fmt.Sprint(len(h.Pods)), h.GetInfo().GetKernel(),
+			size(h.GetInfo().GetMemoryAvailableBytes()), a.age(h.LastSeen))
+	}
+	if attention := o.attention(); len(attention) > 0 {
+		t.section("Needs attention")
+		for _, line := range attention {
+			t.line("  - %s", line)
+		}
+	}
+}
+
+// attention lists what an operator should look at.
+func (o *overview) attention() []string {
+	var out []string
+	for _, h := range o.hosts {
+		if h.State != "ready" {
+			out = append(out, withMessage(fmt.Sprintf("host %s is %s", h.Name, h.State), h.Message))
+		}
+		for _, p := range h.GetInfo().GetProblems() {
+			out = append(out, fmt.Sprintf("host %s: %s; remedy: %s", h.Name, p.Reason, p.Remedy))
+		}
+	}
+	for _, p := range o.pods {
+		wanted := p.Phase == v1.PodPhase_POD_PHASE_RUNNING || p.Phase == v1.PodPhase_POD_PHASE_STOPPED
+		if !wanted || p.Message != "" {
+			out = append(out, withMessage(fmt.Sprintf("pod %s is %s on %s", p.GetSpec().GetName(), phaseWord(p.Phase),
+				cmp.Or(podPlace(p), "no host")), p.Message))
+		}
+		for _, s := range p.Containers {
+			if s.Healthy != nil && !*s.Healthy {
+				out = append(out, withMessage(fmt.Sprintf("pod %s: container %s is unhealthy", p.GetSpec().GetName(), s.Name),
+					s.HealthMessage))
+			}
+		}
+	}
+	return out
+}
+
+func withMessage(text, message string) string {
+	if message == "" {
+		return text
+	}
+	return text + ": " + message
+}
+
+// tally counts things by state: 3 (2 ready, 1 cordoned).
+func tally[T any](things []T, state func(T) string) string {
+	if len(things) == 0 {
+		return "none"
+	}
+	counts := map[string]int{}
+	var states []string
+	for _, thing := range things {
+		s := cmp.Or(state(thing), "in an unknown state")
+		if counts[s]++; counts[s] == 1 {
+			states = append(states, s)
+		}
+	}
+	slices.SortFunc(states, func(x, y string) int {
+		return cmp.Or(cmp.Compare(counts[y], counts[x]), strings.Compare(x, y))
+	})
+	var parts []string
+	for _, s := range states {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
+	}
+	return fmt.Sprintf("%d (%s)", len(things), strings.Join(parts, ", "))
+}
+
+// hostStatus shows one host and the pods that it holds.
+func (a *app) hostStatus(ctx context.Context, c *client, name string) error {
+	host, err := ask(ctx, c, c.GetHost, &v1.GetHostRequest{Name: name})
+	if err != nil {
+		return err
+	}
+	pods, err := ask(ctx, c, c.ListPods, &v1.ListPodsRequest{Host: name})
+	if err != nil {
+		return err
+	}
+	document := map[string]any{"host": message{host.Host}, "pods": messages(pods.Pods)}
+	return a.print(document, func(t *table) {
+		a.hostRows(t, []*v1.Host{host.Host})
+		o := overview{hosts: []*v1.Host{host.Host}, pods: pods.Pods}
+		if len(pods.Pods) > 0 {
+			t.line("")
+			a.podRows(t, pods.Pods)
+		}
+		if attention := o.attention(); len(attention) > 0 {
+			t.section("Needs attention")
+			for _, line := range attention {
+				t.line("  - %s", line)
+			}
+		}
+	})
+}

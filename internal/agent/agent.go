@@ -1,0 +1,191 @@
+// Package agent is the server on every host: a thin layer over pods, migrate and status that speaks to controllers and to
+// other agents, restarts containers by policy, and reports. It may be killed and started again at any time: pods, CRIU and
+// containerd's shims live on without it, and Run takes up what it finds.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"drydock/internal/config"
+	"drydock/internal/pki"
+	"drydock/internal/version"
+	"drydock/migrate"
+	"drydock/migrate/owner"
+	"drydock/pods"
+	"drydock/status"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// namespace of containerd that holds Drydock's pods.
+const namespace = "drydock"
+
+// agent is one host's.
+type agent struct {
+	cfg      config.Agent
+	log      *slog.Logger
+	here     owner.Place
+	keeper   *pki.Keeper
+	pods     *pods.Runtime
+	engine   *migrate.Engine
+	fence    *owner.Fence
+	store    *storeClient
+	peers    *peerSet
+	host     *status.Host
+	watching *supervisor
+}
+
+// Run serves until ctx ends. It joins the controller first, where the host has no certificate yet.
+func Run(ctx context.Context, cfg config.Agent) error {
+	log := cfg.Log.Logger(os.Stderr)
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{cfg.DataDir, cfg.RunDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("directory of the agent: %w", err)
+		}
+	}
+	keeper, err := join(ctx, cfg, boot, log)
+	if err != nil {
+		return err
+	}
+	a := &agent{cfg: cfg, log: log, here: owner.Place{Host: cfg.Name, BootID: boot}, keeper: keeper}
+	if err := a.assemble(); err != nil {
+		return err
+	}
+	defer a.pods.Close()
+	log.Info("agent starts", "host", cfg.Name, "boot", boot, "listen", cfg.Listen)
+	if err := a.engine.Resume(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.serve(ctx) })
+	group.Go(func() error { return a.tend(ctx) })
+	group.Go(func() error { return a.report(ctx) })
+	group.Go(func() error { return a.watching.run(ctx) })
+	group.Go(func() error { return keeper.Run(ctx, a.store.renew, log) })
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (a *agent) assemble() (err error) {
+	a.fence, err = owner.OpenFence(filepath.Join(a.cfg.DataDir, "fence.json"))
+	if err != nil {
+		return err
+	}
+	a.pods, err = pods.New(pods.Config{
+		Socket: a.cfg.Containerd.Socket, Namespace: namespace, DataDir: a.cfg.DataDir, RunDir: a.cfg.RunDir,
+		CgroupParent: a.cfg.CgroupParent, Bridge: a.cfg.Network.Bridge,
+	})
+	if err != nil {
+		return err
+	}
+	a.host = &status.Host{DataDir: a.cfg.DataDir, Containerd: a.pods.Version, CgroupVersion: pods.CgroupVersion()}
+	a.peers = newPeers(a.cfg.Name, a.keeper)
+	a.store = newStoreClient(a.cfg.Controllers, a.keeper)
+	a.engine = migrate.New(migrate.Config{
+		Here: a.here, Address: a.cfg.Listen, DataDir: a.cfg.DataDir, RunDir: a.cfg.RunDir,
+		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, At: faultPoints(a.cfg.RunDir, a.log), Log: a.log,
+	})
+	a.watching = newSupervisor(a)
+	return nil
+}
+
+// tendEvery is how often the agent looks after pods that nobody acts on. What is urgent does not wait for it.
+const tendEvery = time.Second
+
+func (a *agent) tend(ctx context.Context) error {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if err := a.engine.Tend(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("pods are not all settled", "error", err)
+		}
+		if err := a.engine.DeliverReports(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("reports are kept", "error", err)
+		}
+		if n%60 == 0 {
+			if err := a.pods.TrimLogs(); err != nil {
+				a.log.Warn("trim logs", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// joinRetry is how long a host waits that no controller lets in yet.
+const joinRetry = 500 * time.Millisecond
+
+// join gets the host's certificate, once; later starts load it.
+func join(ctx context.Context, cfg config.Agent, boot string, log *slog.Logger) (*pki.Keeper, error) {
+	dir := filepath.Join(cfg.DataDir, "pki")
+	keeper, err := pki.OpenKeeper(dir, pki.SystemClock{})
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return keeper, err
+	}
+	token, err := os.ReadFile(cfg.Join.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("this host has not joined and there is no token: %w; make one with `drydock host join %s`", err, cfg.Name)
+	}
+	for {
+		keeper, _, err := pki.Join(ctx, pki.JoinRequest{
+			Controllers: cfg.Controllers, Token: strings.TrimSpace(string(token)), Name: cfg.Name, Address: cfg.Listen,
+			BootID: boot, API: version.API, Dir: dir,
+		}, pki.SystemClock{})
+		if err == nil || !unavailable(err) {
+			return keeper, err
+		}
+		log.Warn("no controller answers yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(joinRetry):
+		}
+	}
+}
+
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("boot id: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// faultPoints lets a test stop the agent at a named point: where a file of the point's name lies in the folder faults of
+// the run directory, it is renamed to NAME.reached, and the agent goes on when that is gone. Without the folder nothing is
+// looked for.
+func faultPoints(runDir string, log *slog.Logger) func(context.Context, string) {
+	dir := filepath.Join(runDir, "faults")
+	if _, err := os.Stat(dir); err != nil {
+		return nil
+	}
+	return func(ctx context.Context, point string) {
+		path := filepath.Join(dir, point)
+		if err := os.Rename(path, path+".reached"); err != nil {
+			return
+		}
+		log.Info("stopped at a fault point", "point", point)
+		for ctx.Err() == nil {
+			if _, err := os.Stat(path + ".reached"); err != nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+)
+
+// reportEvery is how often a host reports where no controller says otherwise.
+const reportEvery = 2 * time.Second
+
+// report tells a controller again and again that this host lives and what it holds, and takes in what it answers.
+func (a *agent) report(ctx context.Context) error {
+	for {
+		every := reportEvery
+		res, err := a.reportOnce(ctx)
+		if err != nil && ctx.Err() == nil {
+			a.log.Warn("no controller takes this host's report", "error", err)
+		}
+		if interval := res.GetInterval().AsDuration(); interval > 0 {
+			every = interval
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(every):
+		case <-a.watching.changed:
+		}
+	}
+}
+
+func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, error) {
+	info, err := a.host.Inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.watching.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images, err := a.images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res, err := a.store.report(ctx, &drydockv1.ReportRequest{
+		BootId: a.here.BootID, Address: a.cfg.Listen, Info: info, Pods: all, Images: images,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.peers.learn(res.Peers)
+	return res, nil
+}

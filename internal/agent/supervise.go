@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/pods"
+)
+
+// supervisor restarts the containers that end, by their pod's policy, and asks their probes.
+type supervisor struct {
+	*agent
+	// changed gets a value when a container has ended or started.
+	changed chan struct{}
+
+	mu      sync.Mutex
+	backoff map[string]backoff
+	health  map[string]*health
+}
+
+// backoff spaces the restarts of a container that ends again and again.
+type backoff struct {
+	next time.Time
+	wait time.Duration
+}
+
+const (
+	superviseEvery = 500 * time.Millisecond
+	firstBackoff   = 500 * time.Millisecond
+	longestBackoff = time.Minute
+)
+
+func newSupervisor(a *agent) *supervisor {
+	return &supervisor{agent: a, changed: make(chan struct{}, 1), backoff: make(map[string]backoff), health: make(map[string]*health)}
+}
+
+func (s *supervisor) run(ctx context.Context) error {
+	tick := time.NewTicker(superviseEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		names, err := s.pods.Names()
+		if err != nil {
+			s.log.Error("list pods", "error", err)
+			continue
+		}
+		for _, pod := range names {
+			if err := s.look(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
+				s.log.Error("look after pod", "pod", pod, "error", err)
+			}
+		}
+	}
+}
+
+// look restarts what ended in one pod. Pods that somebody acts on, or that do not run here, are left alone.
+func (s *supervisor) look(ctx context.Context, pod string) error {
+	return s.engine.WithResident(ctx, pod, func() error {
+		status, err := s.pods.Status(ctx, pod)
+		if err != nil {
+			return err
+		}
+		if status.Phase == drydockv1.PodPhase_POD_PHASE_ENDED {
+			return nil
+		}
+		for i, c := range status.Containers {
+			switch {
+			case c.State == "running":
+				s.ask(ctx, pod, status.Spec.Containers[i])
+			case c.State == "stopped" || c.State == "absent":
+				if err := s.restart(ctx, pod, status.Spec.RestartPolicy, c); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (s *supervisor) restart(ctx context.Context, pod string, policy drydockv1.RestartPolicy, c *drydockv1.ContainerStatus) error {
+	rec, err := s.pods.Record(pod)
+	if err != nil {
+		return err
+	}
+	failed := c.State == "absent" || c.ExitCode != 0
+	if policy == drydockv1.RestartPolicy_RESTART_POLICY_NEVER || policy == drydockv1.RestartPolicy_RESTART_POLICY_ON_FAILURE && !failed {
+		rec.Ended = true
+		s.note()
+		return s.pods.Save(rec)
+	}
+	key := pod + "/" + c.Name
+	s.mu.Lock()
+	b := s.backoff[key]
+	if time.Now().Before(b.next) {
+		s.mu.Unlock()
+		return nil
+	}
+	if time.Since(b.next) > 10*longestBackoff {
+		b.wait = 0
+	}
+	b.wait = min(max(2*b.wait, firstBackoff), longestBackoff)
+	b.next = time.Now().Add(b.wait)
+	s.backoff[key] = b
+	s.mu.Unlock()
+	s.log.Info("container ended, restarting", "pod", pod, "container", c.Name, "exit", c.ExitCode)
+	if rec.Restarts == nil {
+		rec.Restarts = make(map[string]int32)
+	}
+	rec.Restarts[c.Name]++
+	if err := s.pods.Save(rec); err != nil {
+		return err
+	}
+	defer s.note()
+	return s.pods.StartContainer(ctx, pod, c.Name)
+}
+
+func (s *supervisor) note() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// status is a pod as an operator sees it.
+func (s *supervisor) status(ctx context.Context, pod string) (*drydockv1.Pod, error) {
+	status, err := s.pods.Status(ctx, pod)
+	if err != nil {
+		return nil, err
+	}
+	status.Host = s.here.Host
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range status.Containers {
+		if h := s.health[pod+"/"+c.Name]; h != nil && h.known {
+			c.Healthy, c.HealthMessage = &h.ok, h.message
+		}
+	}
+	return status, nil
+}
+
+func (s *supervisor) all(ctx context.Context) ([]*drydockv1.Pod, error) {
+	names, err := s.pods.Names()
+	if err != nil {
+		return nil, err
+	}
+	var list []*drydockv1.Pod
+	for _, name := range names {
+		status, err := s.status(ctx, name)
+		if errors.Is(err, pods.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, status)
+	}
+	return list, nil
+}

@@ -1,0 +1,113 @@
+package lab
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+)
+
+func TestTheMirrorIsTheMachinesOwnOrDebians(t *testing.T) {
+	debian := mirror{archive: "http://deb.debian.org/debian", security: "http://deb.debian.org/debian-security"}
+	for name, c := range map[string]struct {
+		targets string
+		want    mirror
+	}{
+		"nothing known": {"", debian},
+		"own mirrors": {
+			"Debian|http://mirror.example/debian/\nDebian|http://second.example/debian/\nDebian-Security|http://mirror.example/security/\n",
+			mirror{"http://mirror.example/debian", "http://mirror.example/security"},
+		},
+		"others and media": {"Node|https://node.example/\nDebian|cdrom://x/\n", debian},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := parseMirrors(c.targets); got != c.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestARootIsNamedByWhatIsInItAndNotByItsMirror(t *testing.T) {
+	base := newRecipe(nil)
+	moved := base
+	moved.mirror = mirror{"http://a.example", "http://b.example"}
+	if base.path() != moved.path() {
+		t.Error("another mirror, another root")
+	}
+	if base.path() == newRecipe([]string{"podman"}).path() {
+		t.Error("another package, the same root")
+	}
+	if base.path() != newRecipe([]string{"runc"}).path() {
+		t.Error("a package named twice makes another root")
+	}
+}
+
+func TestOptionsAreRefusedWithEveryReason(t *testing.T) {
+	_, err := Options{Name: "No/Good", Hosts: 99, Driver: "cloud", HostServices: []Service{{Name: "a/b"}}}.withDefaults()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{`"No/Good"`, "99 hosts", `"cloud"`, `"a/b"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+}
+
+func TestANameThatCouldLeaveTheLabsDirectoriesIsRefused(t *testing.T) {
+	for _, name := range []string{"", "..", "a/b", "-a", "a-", "A", strings.Repeat("a", 21)} {
+		if _, err := Open(name); err == nil || strings.Contains(err.Error(), "drydock lab up") {
+			t.Errorf("%q: got %v", name, err)
+		}
+	}
+}
+
+func TestTheAgentsConfigurationSaysWhereItIs(t *testing.T) {
+	l := &Lab{name: "x", rec: record{Hosts: []string{"h1", "h2"}}}
+	var got map[string]any
+	if err := yaml.Unmarshal([]byte(l.agentConfig("h2")), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"name": "h2", "listen": "10.77.0.12:7444", "controller": []any{"https://10.77.0.2:7443"},
+		"data-dir": "/var/lib/drydock", "run-dir": "/run/drydock",
+		"containerd":    map[string]any{"socket": "/run/containerd/containerd.sock"},
+		"cgroup-parent": "/drydock-lab/x/h2", "network": map[string]any{"bridge": "br0"},
+		"join": map[string]any{"token-file": "/etc/drydock/token"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestARecordedProcessIsNotAnotherOneWithItsPID(t *testing.T) {
+	self, err := identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !self.alive() {
+		t.Error("this process is not alive")
+	}
+	other := self
+	other.Start++
+	if other.alive() {
+		t.Error("another start, the same process")
+	}
+	other = self
+	other.Boot = "before"
+	if other.alive() {
+		t.Error("another boot of the machine, the same process")
+	}
+	if (process{}).alive() {
+		t.Error("no process is alive")
+	}
+}
+
+func TestMountPointsWithBlanksAreRead(t *testing.T) {
+	if got := unescape(`/a\040b\134c`); got != `/a b\c` {
+		t.Errorf("got %q", got)
+	}
+}

@@ -1,0 +1,156 @@
+// Package rig brings up a lab whose hosts belong to its own controller, and drives it as an operator would: what the demo,
+// the soak, the fault tests and the benchmarks stand on.
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/lab"
+	"drydock/lab/images"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Rig is a lab with a client of its controller.
+type Rig struct {
+	*lab.Lab
+	drydockv1connect.ControllerServiceClient
+}
+
+// Up brings a lab up, removing what is left of one of that name first, also when it still runs.
+func Up(ctx context.Context, options lab.Options) (*Rig, error) {
+	if err := lab.Down(ctx, options.Name); err != nil && !errors.Is(err, lab.ErrNotFound) {
+		return nil, err
+	}
+	options.Join, options.WaitReady = Join, Ready
+	l, err := lab.Up(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	return &Rig{l, Client(l)}, nil
+}
+
+// Open finds a lab that is up.
+func Open(name string) (*Rig, error) {
+	l, err := lab.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Rig{l, Client(l)}, nil
+}
+
+// Down removes the lab and everything in it.
+func (r *Rig) Down(ctx context.Context) error { return lab.Down(ctx, r.Name()) }
+
+// Client talks to a lab's controller over its socket, which only root may use.
+func Client(l *lab.Lab) drydockv1connect.ControllerServiceClient {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client := &http.Client{Transport: &http.Transport{
+		Protocols: protocols,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", l.Socket())
+		},
+	}}
+	return drydockv1connect.NewControllerServiceClient(client, "http://localhost")
+}
+
+// ImportImages builds the demo's images, or finds them in the cache, and imports them as redis, postgres, nginx and
+// workbench on the host that is named; others fetch what they need.
+func (r *Rig) ImportImages(ctx context.Context, host string, progress io.Writer, names ...string) error {
+	set, err := images.Build(ctx, images.DefaultCache, progress)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := r.importArchive(ctx, set.Path(name), name, host); err != nil {
+			return fmt.Errorf("import image %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (r *Rig) importArchive(ctx context.Context, path, reference, host string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	stream := r.ImportImage(ctx)
+	header := &drydockv1.ImportImageHeader{Reference: reference, Host: host}
+	if err := stream.Send(&drydockv1.ImportImageRequest{Header: header}); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := file.Read(buf)
+		if n > 0 {
+			if serr := stream.Send(&drydockv1.ImportImageRequest{Data: buf[:n]}); serr != nil {
+				break // the answer says why
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err = stream.CloseAndReceive()
+	return err
+}
+
+// Run starts a pod on a host and returns it once it runs.
+func (r *Rig) Run(ctx context.Context, spec *drydockv1.PodSpec, host string) (*drydockv1.Pod, error) {
+	stream, err := r.RunPod(ctx, connect.NewRequest(&drydockv1.RunPodRequest{Spec: spec, Host: host}))
+	if err != nil {
+		return nil, fmt.Errorf("run pod %s: %w", spec.Name, err)
+	}
+	defer stream.Close()
+	var pod *drydockv1.Pod
+	for stream.Receive() {
+		if p := stream.Msg().GetPod(); p != nil {
+			pod = p
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return nil, fmt.Errorf("run pod %s: %w", spec.Name, err)
+	}
+	return pod, nil
+}
+
+// Move migrates a pod and returns the report, also of a migration that was refused or aborted; then err says why.
+func (r *Rig) Move(ctx context.Context, pod, to string, mode drydockv1.MigrationMode, progress func(*drydockv1.MigrationProgress)) (*drydockv1.MigrationReport, error) {
+	stream, err := r.MigratePod(ctx, connect.NewRequest(&drydockv1.MigratePodRequest{
+		Pod: pod, To: to, Mode: mode, AllowPostcopy: mode == drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY, DowntimeBudget: durationpb.New(0),
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("migrate %s to %s: %w", pod, to, err)
+	}
+	defer stream.Close()
+	var report *drydockv1.MigrationReport
+	for stream.Receive() {
+		if p := stream.Msg().GetProgress(); p != nil && progress != nil {
+			progress(p)
+		}
+		if got := stream.Msg().GetReport(); got != nil {
+			report = got
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return report, fmt.Errorf("migrate %s to %s: %w", pod, to, err)
+	}
+	if report.GetOutcome() != drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED {
+		return report, fmt.Errorf("migrate %s to %s: %s: %s", pod, to, report.GetOutcome(), report.GetError())
+	}
+	return report, nil
+}

@@ -1,0 +1,217 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/filesync"
+	"drydock/migrate/owner"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// check finds everything that would make the migration fail, on both sides, before anything is touched.
+func (m *move) check(ctx context.Context) error {
+	var reasons []*drydockv1.Refusal
+	rec, err := m.Pods.Record(m.spec.Pod)
+	if err != nil {
+		return err
+	}
+	m.rec = rec
+	m.peer = &drydockv1.Peer{Name: m.spec.To, Address: m.spec.ToAddress}
+	m.receiver = m.Peers.Receiver(m.peer)
+	info, err := m.Inspect(ctx)
+	if err != nil {
+		return err
+	}
+	reasons = append(reasons, info.Problems...)
+	obstacles, err := m.Pods.Obstacles(ctx, m.spec.Pod)
+	if err != nil {
+		return err
+	}
+	for _, o := range obstacles {
+		reasons = append(reasons, &drydockv1.Refusal{Reason: o.Reason, Remedy: o.Remedy})
+	}
+	if m.needs, err = m.measure(ctx, info); err != nil {
+		return err
+	}
+	answer, err := m.receiver.Check(ctx, connect.NewRequest(&drydockv1.ReceiveCheckRequest{Migration: m.spec, Needs: m.needs}))
+	if err != nil {
+		return refuse(fmt.Sprintf("host %s does not answer: %v", m.spec.To, err), "bring its agent up, or choose another host")
+	}
+	reasons = append(reasons, answer.Msg.Refusals...)
+	m.destination = owner.Place{Host: m.spec.To, BootID: answer.Msg.BootId}
+	reasons = append(reasons, m.choose(info, answer.Msg.Info)...)
+	m.estimate(answer.Msg.ImageBytes)
+	if len(reasons) > 0 {
+		return &Refused{reasons}
+	}
+	if m.spec.DryRun {
+		return errOver
+	}
+	return nil
+}
+
+// measure says what the pod asks of a host.
+func (m *move) measure(ctx context.Context, info *drydockv1.HostInfo) (*drydockv1.PodNeeds, error) {
+	needs := &drydockv1.PodNeeds{
+		Spec: m.rec.Spec, Kernel: info.Kernel, CriuVersion: info.CriuVersion, Arch: info.Arch, CpuFeatures: info.CpuFeatures,
+		Restarts: m.rec.Restarts,
+	}
+	var err error
+	if needs.MemoryBytes, err = m.Pods.Memory(m.spec.Pod); err != nil {
+		return nil, err
+	}
+	trees, err := m.Pods.Trees(ctx, m.spec.Pod)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range trees {
+		bytes, _, err := filesync.Usage(t.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("%s of pod %s: %w", t.Name, m.spec.Pod, err)
+		}
+		needs.DiskBytes += bytes
+	}
+	for _, v := range m.rec.Spec.Volumes {
+		if shared := v.GetShared(); shared != nil {
+			needs.SharedPaths = append(needs.SharedPaths, shared.Path)
+		}
+	}
+	return needs, nil
+}
+
+// Figures of a freeze, for estimates: what it costs without any memory, and how fast memory goes from one host's CRIU
+// through encryption to the other's. docs/performance.md says how they were measured.
+const (
+	emptyFreeze    = 350 * time.Millisecond
+	memoryPerSec   = 250 << 20
+	filesPerSec    = 100 << 20
+	preparation    = 500 * time.Millisecond
+	postcopyLeast  = 128 << 20
+	defaultBudget  = time.Second
+	dirtyTracking  = "mem_dirty_track"
+	lazyPages      = "lazy_pages"
+	lazyPagesAlias = "uffd-noncoop"
+)
+
+func (m *move) estimate(images int64) {
+	e := &drydockv1.Estimate{
+		MemoryBytes: m.needs.MemoryBytes, FileBytes: m.needs.DiskBytes, ImageBytes: images, BandwidthBytesPerSecond: memoryPerSec,
+	}
+	freeze := emptyFreeze
+	memory := time.Duration(float64(m.needs.MemoryBytes) / memoryPerSec * float64(time.Second))
+	if !m.postcopy() {
+		freeze += memory
+	}
+	files := time.Duration(float64(m.needs.DiskBytes+max(0, images)) / filesPerSec * float64(time.Second))
+	e.Freeze, e.Total = durationpb.New(freeze), durationpb.New(preparation+files+emptyFreeze+memory)
+	m.report.Estimate = e
+}
+
+// choose settles the mode, and says why.
+func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
+	lazy := func(i *drydockv1.HostInfo) bool {
+		return i.GetCriuFeatures()[lazyPages] || i.GetCriuFeatures()[lazyPagesAlias]
+	}
+	canPostcopy := lazy(here) && lazy(there)
+	allowed := m.spec.AllowPostcopy || m.rec.Spec.AllowPostcopy
+	set := func(mode drydockv1.MigrationMode, why string) {
+		m.mode, m.report.Mode, m.report.ModeReason = mode, mode, why
+	}
+	switch m.spec.Mode {
+	case drydockv1.MigrationMode_MIGRATION_MODE_STOP:
+		set(m.spec.Mode, "asked for")
+	case drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY:
+		set(m.spec.Mode, "asked for")
+		return []*drydockv1.Refusal{{
+			Reason: "mode precopy: the kernel of " + m.spec.From + " does not track which pages a process writes",
+			Remedy: "run a kernel with CONFIG_MEM_SOFT_DIRTY, or use mode stop or postcopy",
+		}}
+	case drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY:
+		set(m.spec.Mode, "asked for")
+		var reasons []*drydockv1.Refusal
+		if !allowed {
+			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy is not allowed for this pod: if the source is lost before all pages have arrived, so is the pod", Remedy: "allow it with --allow-postcopy, or in the pod's specification"})
+		}
+		if !canPostcopy {
+			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy: CRIU cannot restore lazily on both hosts", Remedy: "use mode stop"})
+		}
+		return reasons
+	default:
+		budget := m.spec.DowntimeBudget.AsDuration()
+		if budget == 0 {
+			budget = defaultBudget
+		}
+		stop := emptyFreeze + time.Duration(float64(m.needs.MemoryBytes)/memoryPerSec*float64(time.Second))
+		switch {
+		case stop <= budget:
+			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, fmt.Sprintf("%s of memory are over within the downtime budget of %s", size(m.needs.MemoryBytes), budget))
+		case !allowed:
+			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, "post-copy is not allowed for this pod")
+		case !canPostcopy:
+			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, "CRIU cannot restore lazily on both hosts")
+		default:
+			set(drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY, fmt.Sprintf("%s of memory would take %s, more than the downtime budget of %s", size(m.needs.MemoryBytes), stop.Round(10*time.Millisecond), budget))
+		}
+	}
+	return nil
+}
+
+func size(bytes int64) string { return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20)) }
+
+// Check says what would keep this host from taking a pod.
+func (e *Engine) Check(ctx context.Context, req *drydockv1.ReceiveCheckRequest) (*drydockv1.ReceiveCheckResponse, error) {
+	info, err := e.Inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer := &drydockv1.ReceiveCheckResponse{Info: info, BootId: e.Here.BootID, Refusals: slices.Clone(info.Problems)}
+	no := func(remedy, format string, args ...any) {
+		answer.Refusals = append(answer.Refusals, &drydockv1.Refusal{Reason: e.Here.Host + ": " + fmt.Sprintf(format, args...), Remedy: remedy})
+	}
+	needs := req.Needs
+	if j, err := e.journals.load(needs.Spec.Name); err != nil {
+		return nil, err
+	} else if j.Side != "" {
+		no("wait until that is over", "pod %s is already here (%s)", needs.Spec.Name, j)
+	}
+	if needs.Arch != info.Arch {
+		no("choose a host of the same architecture", "architecture is %s, the pod's is %s", info.Arch, needs.Arch)
+	}
+	if older(info.CriuVersion, needs.CriuVersion) {
+		no("install the same CRIU on both hosts", "CRIU %s cannot be relied on to read what %s writes", info.CriuVersion, needs.CriuVersion)
+	}
+	if older(info.Kernel, needs.Kernel) {
+		no("choose a host with the same or a newer kernel", "kernel %s is older than the source's %s", info.Kernel, needs.Kernel)
+	}
+	if missing := missingFeatures(needs.CpuFeatures, info.CpuFeatures); len(missing) > 0 {
+		no("choose a host with the same or a newer processor", "the processor lacks %v, which the pod may use", missing)
+	}
+	if wanted := needs.MemoryBytes * 2; wanted > info.MemoryAvailableBytes {
+		no("move another pod away first", "%s of memory are free, receiving the pod takes %s", size(info.MemoryAvailableBytes), size(wanted))
+	}
+	if needs.DiskBytes+needs.DiskBytes/10 > info.DiskAvailableBytes {
+		no("make room on its disk", "%s of disk are free, the pod's files take %s", size(info.DiskAvailableBytes), size(needs.DiskBytes))
+	}
+	for _, path := range needs.SharedPaths {
+		if !exists(path) {
+			no("mount the shared file system there", "shared path %s is not there", path)
+		}
+	}
+	for _, c := range needs.Spec.Containers {
+		answer.ImageBytes += e.Pods.MissingBytes(ctx, c.ImageDigest)
+	}
+	taken, err := e.Pods.AddressTaken(ctx, needs.Spec)
+	if err != nil {
+		return nil, err
+	}
+	if taken != "" {
+		no("stop what uses the address", "address %s is in use", taken)
+	}
+	return answer, nil
+}

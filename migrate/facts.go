@@ -1,0 +1,149 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"drydock/migrate/owner"
+	"drydock/pods"
+
+	"connectrpc.com/connect"
+
+	drydockv1 "drydock/api/drydock/v1"
+)
+
+// facts is what owner.Next wants to know, as the kernel and this process show it now.
+func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.Facts, error) {
+	f := owner.Facts{Here: e.Here, Tasks: owner.NoTasks, Peer: owner.PeerUnknown}
+	p := e.place(pod)
+	f.Interrupted = p.interrupted
+	state, err := e.Pods.State(ctx, pod)
+	if errors.Is(err, pods.ErrNotFound) {
+		return f, nil
+	}
+	if err != nil {
+		return f, err
+	}
+	f.Plugged = state.Plugged
+	f.Busy = state.Busy
+	switch {
+	case state.Processes == 0:
+	case j.Side == owner.Destination && e.held(pod, j.Migration):
+		f.Tasks = owner.TasksHeld
+	case state.Frozen:
+		f.Tasks = owner.TasksFrozen
+	default:
+		f.Tasks = owner.TasksRunning
+	}
+	if f.Tasks == owner.TasksHeld {
+		f.Busy = false
+	}
+	if j.Side == owner.Destination {
+		e.destinationFacts(pod, j, &f)
+	}
+	if j.Side == owner.Source || j.Side == owner.Destination {
+		f.Peer, f.PeerSettled = e.peer(ctx, pod, j)
+	}
+	return f, nil
+}
+
+// destinationFacts adds what is marked in the migration's directory.
+func (e *Engine) destinationFacts(pod string, j owner.Journal, f *owner.Facts) {
+	dir := e.dir(j.Migration)
+	_, err := os.Stat(filepath.Join(dir, completeMark))
+	f.Complete = err == nil
+	_, err = os.Stat(filepath.Join(dir, pagesLostMark))
+	f.Broken = err == nil
+	if e.place(pod).coming == nil && !f.Complete && !j.PostCopy {
+		f.Interrupted = true
+	}
+}
+
+const (
+	// completeMark: everything that a restore needs is here.
+	completeMark = "complete"
+	// pagesLostMark: pages that had not arrived never will.
+	pagesLostMark = "pages-lost"
+)
+
+// held tells whether CRIU waits in the hook of every container of the pod.
+func (e *Engine) held(pod, migration string) bool {
+	rec, err := e.Pods.Record(pod)
+	if err != nil {
+		return false
+	}
+	for _, c := range rec.Spec.Containers {
+		if !e.hook(migration, c.Name).waiting() {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Engine) hook(migration, container string) hook {
+	return hook{filepath.Join(e.dir(migration), "hooks", container)}
+}
+
+// askPeer is how long an answer of the other side may take.
+const askPeer = 2 * time.Second
+
+// peer asks the other side of a migration how it is.
+func (e *Engine) peer(ctx context.Context, pod string, j owner.Journal) (owner.Peer, bool) {
+	p := e.place(pod)
+	peer, found := e.Peers.Find(j.Peer.Host)
+	if !found {
+		return e.silence(p), false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askPeer)
+	defer cancel()
+	answer, err := e.Peers.Receiver(peer).GetState(ctx, connect.NewRequest(&drydockv1.ReceiveStateRequest{Migration: j.Migration, Pod: pod}))
+	if err != nil {
+		return e.silence(p), false
+	}
+	p.peerHeard = time.Now()
+	switch m := answer.Msg; {
+	case m.BootId != j.Peer.BootID:
+		return owner.PeerGone, false
+	case m.Settled:
+		return owner.PeerWhole, true
+	case m.Failed || !m.Known:
+		return owner.PeerFailed, false
+	}
+	return owner.PeerWhole, false
+}
+
+func (e *Engine) silence(p *place) owner.Peer {
+	if time.Since(p.peerHeard) > patience {
+		return owner.PeerSilent
+	}
+	return owner.PeerUnknown
+}
+
+// State answers the other side's question.
+func (e *Engine) State(ctx context.Context, pod, migration string) (*drydockv1.ReceiveStateResponse, error) {
+	answer := &drydockv1.ReceiveStateResponse{BootId: e.Here.BootID}
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return nil, err
+	}
+	answer.Stage = strings.TrimSpace(string(j.Side) + " " + string(j.Stage))
+	if j.Migration != migration || j.Side == owner.Resident || j.Side == "" {
+		return answer, nil
+	}
+	answer.Known = true
+	if j.BootID != e.Here.BootID {
+		answer.Failed = true
+	}
+	p := e.place(pod)
+	if j.Side == owner.Source {
+		// A source that is not in the middle of its steps has given them up, unless everything was sent.
+		answer.Failed = answer.Failed || p.moving == nil && (j.Stage == owner.Prepared || j.Stage == owner.Thawing)
+		return answer, nil
+	}
+	answer.Settled = j.Stage == owner.PluggedIn && p.coming != nil && p.coming.settled
+	return answer, nil
+}

@@ -1,0 +1,124 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// hook is where CRIU asks, after it has rebuilt every task of a container and before any of them has run an instruction,
+// whether it shall go on. The asking is done by a shell script, so that it outlives the agent: the script leaves a mark and
+// then reads the verdict from a FIFO, for as long as it takes.
+type hook struct{ dir string }
+
+// hookScript is CRIU's action script. It is run once for every stage, within the freeze, so it starts nothing.
+const hookScript = `#!/bin/sh
+cd "${0%/*}" || exit 1
+case $CRTOOLS_SCRIPT_ACTION in
+post-restore)
+	echo "$$ $PPID" >asked.new && mv asked.new asked || exit 1
+	while :; do
+		if read -r verdict <verdict && [ -n "$verdict" ]; then
+			[ "$verdict" = commit ]
+			exit
+		fi
+	done
+	;;
+post-resume)
+	: >resumed
+	;;
+esac
+exit 0
+`
+
+// newHook makes a container's hook in a directory of its own, or makes it anew for another attempt.
+func newHook(dir string) (hook, error) {
+	h := hook{dir}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return h, err
+	}
+	for _, mark := range []string{"asked", "resumed"} {
+		if err := os.Remove(filepath.Join(dir, mark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return h, err
+		}
+	}
+	if err := os.WriteFile(h.script(), []byte(hookScript), 0o700); err != nil {
+		return h, err
+	}
+	if err := unix.Mkfifo(h.fifo(), 0o600); err != nil && !errors.Is(err, syscall.EEXIST) {
+		return h, fmt.Errorf("make %s: %w", h.fifo(), err)
+	}
+	return h, nil
+}
+
+func (h hook) script() string { return filepath.Join(h.dir, "action") }
+func (h hook) fifo() string   { return filepath.Join(h.dir, "verdict") }
+
+// waiting tells whether CRIU stands in the hook now: every task is rebuilt and none has run.
+func (h hook) waiting() bool {
+	pids := h.pids()
+	return len(pids) == 2 && alive(pids[0]) && alive(pids[1])
+}
+
+// resumed tells whether CRIU has let the tasks go.
+func (h hook) resumed() bool {
+	_, err := os.Stat(filepath.Join(h.dir, "resumed"))
+	return err == nil
+}
+
+func (h hook) pids() []int {
+	data, err := os.ReadFile(filepath.Join(h.dir, "asked"))
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, field := range strings.Fields(string(data)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// answer lets CRIU go on, or makes it undo the restore. Without a CRIU that waits it does nothing.
+func (h hook) answer(ctx context.Context, commit bool) error {
+	verdict := "abort\n"
+	if commit {
+		verdict = "commit\n"
+	}
+	for h.waiting() {
+		fifo, err := os.OpenFile(h.fifo(), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			_, err = fifo.WriteString(verdict)
+			return errors.Join(err, fifo.Close())
+		}
+		if !errors.Is(err, syscall.ENXIO) {
+			return err
+		}
+		// The script has left its mark and is about to open the FIFO.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Microsecond):
+		}
+	}
+	return nil
+}
+
+func alive(pid int) bool {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return false
+	}
+	_, rest, found := strings.Cut(string(data), ") ")
+	return found && !strings.HasPrefix(rest, "Z")
+}

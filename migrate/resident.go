@@ -1,0 +1,80 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"drydock/migrate/owner"
+	"drydock/pods"
+)
+
+// Create makes a pod that the store says is this host's, and starts it. It may be asked again.
+func (e *Engine) Create(ctx context.Context, rec *pods.Record) error {
+	pod := rec.Spec.Name
+	release, err := e.hold(ctx, pod)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := e.Pods.Record(pod); errors.Is(err, pods.ErrNotFound) {
+		if err := e.Pods.Save(rec); err != nil {
+			return err
+		}
+	}
+	last, err := e.resolve(ctx, pod, nil)
+	if err != nil {
+		return err
+	}
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return err
+	}
+	if j.Side != owner.Resident || j.Stage != owner.Up {
+		return fmt.Errorf("pod %s was not started: %s: %s", pod, last.Action, last.Reason)
+	}
+	return nil
+}
+
+// Stop ends a pod that the store says is to be stopped, asking its containers first.
+func (e *Engine) Stop(ctx context.Context, pod string, grace time.Duration) error {
+	release, err := e.hold(ctx, pod)
+	if err != nil {
+		return err
+	}
+	defer release()
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return err
+	}
+	view := e.Store.Look(ctx, pod)
+	if view.Known && view.Record.State == owner.Stopping && view.Record.Owner == e.Here && j.Side == owner.Resident {
+		if err := e.Pods.Stop(ctx, pod, grace); err != nil && !errors.Is(err, pods.ErrNotFound) {
+			return err
+		}
+	}
+	_, err = e.resolve(ctx, pod, nil)
+	return err
+}
+
+// WithResident calls do while nobody else acts on a pod that runs here and takes no part in a migration. It does nothing
+// for any other pod.
+func (e *Engine) WithResident(_ context.Context, pod string, do func() error) error {
+	release, held := e.tryHold(pod)
+	if !held {
+		return nil
+	}
+	defer release()
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return err
+	}
+	if j.Side != owner.Resident || j.Stage != owner.Up || j.BootID != e.Here.BootID {
+		return nil
+	}
+	return do()
+}
+
+// Running tells whether a migration runs with this host as its source.
+func (e *Engine) Running(pod, migration string) bool { return e.running(pod, migration) != nil }

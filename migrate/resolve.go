@@ -1,0 +1,221 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"drydock/migrate/owner"
+	"drydock/pods"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxActions bounds one call of resolve; every action makes progress, so a pod that needs more is not understood.
+const maxActions = 32
+
+// resolve does what owner.Next says about a pod until nothing is left to do now, and returns the last thing that it said.
+// The caller holds the pod. known, where set, is the record as it was read after the journal and the facts.
+func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (owner.Step, error) {
+	for range maxActions {
+		j, err := e.journals.load(pod)
+		if err != nil {
+			return owner.Step{}, err
+		}
+		f, err := e.facts(ctx, pod, j)
+		if err != nil {
+			return owner.Step{}, err
+		}
+		view := e.view(ctx, pod, known)
+		next := owner.Next(j, f, view)
+		e.Log.Debug("next", "pod", pod, "journal", j.String(), "tasks", f.Tasks, "action", next.Action, "reason", next.Reason)
+		switch next.Action {
+		case owner.Nothing, owner.Wait, owner.StayFrozen, owner.Freeze:
+			// To freeze is the running migration's to do.
+			return next, nil
+		}
+		if e.kept(j, f, view.Record, next) {
+			return owner.Step{Action: owner.Nothing, Reason: "the restart policy looks after its containers"}, nil
+		}
+		if known, err = e.act(ctx, next, j, view.Record); err != nil {
+			return next, fmt.Errorf("%s (%s): %w", next.Action, next.Reason, err)
+		}
+	}
+	return owner.Step{}, fmt.Errorf("pod %s: no end after %d actions", pod, maxActions)
+}
+
+func (e *Engine) view(ctx context.Context, pod string, known *owner.Record) owner.View {
+	if known != nil {
+		return owner.View{Known: true, Record: *known}
+	}
+	return e.Store.Look(ctx, pod)
+}
+
+// kept tells that a pod whose tasks ended on the host that owns it is the restart policy's, not lost: no other copy exists,
+// and its files are here.
+func (e *Engine) kept(j owner.Journal, f owner.Facts, r owner.Record, next owner.Step) bool {
+	return next.Action == owner.ReportLost && j.Side == owner.Resident && j.Stage == owner.Up &&
+		j.BootID == e.Here.BootID && r.MayRun(e.Here) && f.Tasks == owner.NoTasks
+}
+
+// act carries out one action. It returns the record where the action has just learnt it.
+func (e *Engine) act(ctx context.Context, next owner.Step, j owner.Journal, r owner.Record) (*owner.Record, error) {
+	e.Log.Info("pod: "+string(next.Action), "pod", r.Pod, "reason", next.Reason)
+	p := e.place(r.Pod)
+	at := func(point string) { e.At(ctx, point) }
+	switch next.Action {
+	case owner.StartFresh:
+		return nil, e.startFresh(ctx, r)
+	case owner.Thaw:
+		return nil, e.thaw(ctx, j)
+	case owner.AskAbort:
+		return learn(e.Store.Decide(ctx, r.Pod, r.Migration, owner.Abort))
+	case owner.AskCommit:
+		at("destination-before-decide")
+		record, err := learn(e.Store.Decide(ctx, r.Pod, j.Migration, owner.Commit))
+		if err == nil {
+			p.tell(eventRestored)
+		}
+		at("destination-after-decide")
+		return record, err
+	case owner.Restore:
+		return &r, e.restore(ctx, j)
+	case owner.Run:
+		return &r, e.release(ctx, j)
+	case owner.PlugIn:
+		return &r, e.plugIn(ctx, j, r)
+	case owner.Settle:
+		record, err := learn(e.Store.Settle(ctx, r.Pod, r.Epoch, e.Here))
+		if err == nil {
+			p.settled()
+		}
+		return record, err
+	case owner.Adopt:
+		return nil, e.adopt(ctx, j, r)
+	case owner.DropCopy:
+		return nil, e.dropCopy(ctx, j)
+	case owner.KillAndClean:
+		return nil, e.clean(ctx, r.Pod, j)
+	case owner.HandBack:
+		return e.handBack(ctx, j)
+	case owner.ReportLost:
+		_, err := e.Store.ReportLost(ctx, r.Pod, r.Epoch, e.Here, next.Reason)
+		return nil, err
+	case owner.ReportStopped:
+		_, err := e.Store.ReportStopped(ctx, r.Pod, r.Epoch, e.Here)
+		return nil, err
+	}
+	return nil, fmt.Errorf("unknown action %q", next.Action)
+}
+
+func learn(r owner.Record, err error) (*owner.Record, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// startFresh starts a pod from nothing, or from what its volumes hold here.
+func (e *Engine) startFresh(ctx context.Context, r owner.Record) error {
+	j := owner.Journal{Pod: r.Pod, Side: owner.Resident, Stage: owner.Starting, Incarnation: r.Incarnation, BootID: e.Here.BootID}
+	rec, err := e.Pods.Record(r.Pod)
+	if errors.Is(err, pods.ErrNotFound) {
+		return nil // the controller is about to bring it
+	}
+	if err != nil {
+		return err
+	}
+	if err := e.journals.save(j); err != nil {
+		return err
+	}
+	rec.Role, rec.Epoch, rec.Migration, rec.Ended = pods.Owned, r.Epoch, "", false
+	if err := errors.Join(e.Pods.Kill(ctx, r.Pod), e.Pods.Create(ctx, rec, nil)); err != nil {
+		return err
+	}
+	if err := e.Pods.Start(ctx, r.Pod); err != nil {
+		return err
+	}
+	j.Stage = owner.Up
+	e.place(r.Pod).interrupted = false
+	return e.journals.save(j)
+}
+
+// thaw lets the source's copy go on after an abort.
+func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
+	j.Stage = owner.Thawing
+	if err := e.journals.save(j); err != nil {
+		return err
+	}
+	if err := e.Pods.Thaw(ctx, j.Pod); err != nil {
+		return err
+	}
+	return e.Pods.PlugIn(ctx, j.Pod)
+}
+
+// adopt ends the host's part in a migration: it keeps the pod.
+func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) error {
+	rec, err := e.Pods.Record(j.Pod)
+	if err != nil {
+		return err
+	}
+	rec.Role, rec.Epoch, rec.Migration = pods.Owned, r.Epoch, ""
+	if err := e.Pods.Save(rec); err != nil {
+		return err
+	}
+	err = e.journals.save(owner.Journal{Pod: j.Pod, Side: owner.Resident, Stage: owner.Up, Incarnation: r.Incarnation, BootID: e.Here.BootID})
+	if err != nil {
+		return err
+	}
+	e.place(j.Pod).interrupted = false
+	return e.removeDir(j.Migration)
+}
+
+// clean ends everything of a pod here without letting a task run another instruction.
+func (e *Engine) clean(ctx context.Context, pod string, j owner.Journal) error {
+	if err := e.Pods.Remove(ctx, pod); err != nil {
+		return err
+	}
+	if err := e.removeDir(j.Migration); err != nil {
+		return err
+	}
+	p := e.place(pod)
+	p.interrupted = false
+	return e.journals.remove(pod)
+}
+
+// removeDir takes away a migration's directory, with the file system in memory that is mounted there.
+func (e *Engine) removeDir(migration string) error {
+	if migration == "" {
+		return nil
+	}
+	dir := e.dir(migration)
+	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount %s: %w", dir, err)
+	}
+	return os.RemoveAll(dir)
+}
+
+// makeDir mounts a file system that is never swapped out, for a migration's images.
+func (e *Engine) makeDir(migration string) (string, error) {
+	dir := e.dir(migration)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	var here, above unix.Stat_t
+	if err := errors.Join(unix.Stat(dir, &here), unix.Stat(dir+"/..", &above)); err != nil {
+		return "", err
+	}
+	if here.Dev != above.Dev {
+		return dir, nil // an earlier attempt has mounted it
+	}
+	err := unix.Mount("drydock", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,size=100%,noswap")
+	if errors.Is(err, unix.EINVAL) {
+		// Kernels before 6.4 cannot keep a tmpfs from being swapped out; a ramfs never is.
+		err = unix.Mount("drydock", dir, "ramfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700")
+	}
+	if err != nil {
+		return "", fmt.Errorf("mount a file system in memory at %s: %w", dir, err)
+	}
+	return dir, nil
+}

@@ -1,0 +1,89 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/filesync"
+	"drydock/migrate/owner"
+	"drydock/migrate/transfer"
+)
+
+// Serve takes one connection of a migration that is received here, until it ends.
+func (e *Engine) Serve(ctx context.Context, conn net.Conn, hello transfer.Hello) error {
+	pod, name, _ := strings.Cut(hello.Name, "/")
+	coming, err := e.arrival(pod, hello.Migration)
+	if err != nil {
+		return err
+	}
+	switch hello.Kind {
+	case transfer.Images:
+		return coming.images.Receive(conn)
+	case transfer.Files:
+		return e.serveFiles(ctx, conn, pod, name)
+	}
+	return fmt.Errorf("a connection of migration %s says that it carries %q, which this agent does not know", hello.Migration, hello.Kind)
+}
+
+func (e *Engine) serveFiles(ctx context.Context, conn net.Conn, pod, name string) error {
+	trees, err := e.Pods.Trees(ctx, pod)
+	if err != nil {
+		return err
+	}
+	for _, t := range trees {
+		if t.Name != name {
+			continue
+		}
+		target, err := filesync.NewTarget(t.Dir)
+		if err != nil {
+			return err
+		}
+		return errors.Join(transfer.ReceiveFiles(ctx, conn, target), target.Close())
+	}
+	return fmt.Errorf("pod %s has no %s here", pod, name)
+}
+
+// Discard undoes the receiving of a migration, unless it was committed.
+func (e *Engine) Discard(ctx context.Context, pod, migration string) error {
+	release, err := e.hold(ctx, pod)
+	if err != nil {
+		return err
+	}
+	defer release()
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return err
+	}
+	if j.Side != owner.Destination || j.Migration != migration {
+		return nil
+	}
+	e.place(pod).interrupted = true
+	_, err = e.resolve(ctx, pod, nil)
+	return err
+}
+
+// Result says, after Arrived, what became of the migration here.
+func (e *Engine) Result(pod string, last owner.Step, err error) *drydockv1.ReceiveResult {
+	result := &drydockv1.ReceiveResult{}
+	if coming := e.place(pod).coming; coming != nil {
+		result.FramesHeld = coming.frames
+	}
+	j, jerr := e.journals.load(pod)
+	switch {
+	case jerr == nil && j.Side == owner.Resident:
+		result.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
+	case jerr == nil && j.Side == "":
+		result.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
+		result.Error = last.Reason
+	default:
+		result.Error = fmt.Sprintf("%s: %s", last.Action, last.Reason)
+	}
+	if err = errors.Join(err, jerr); err != nil {
+		result.Error = err.Error()
+	}
+	return result
+}

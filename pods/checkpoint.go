@@ -1,0 +1,195 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Freeze stops every process of the pod and returns when the kernel says that all of them are stopped.
+func (r *Runtime) Freeze(ctx context.Context, pod string) error {
+	return r.eachCgroup(pod, func(c cgroup) error { return c.freeze(ctx) })
+}
+
+// Thaw lets the pod's processes go on.
+func (r *Runtime) Thaw(ctx context.Context, pod string) error {
+	return r.eachCgroup(pod, func(c cgroup) error { return c.thaw(ctx) })
+}
+
+// Frozen tells whether every container of the pod is frozen, as the kernel says.
+func (r *Runtime) Frozen(pod string) (bool, error) {
+	all := true
+	err := r.eachCgroup(pod, func(c cgroup) error {
+		frozen, err := c.frozen()
+		all = all && frozen
+		return err
+	})
+	return all, err
+}
+
+// Processes lists the pod's processes by container, as the host numbers them.
+func (r *Runtime) Processes(pod string) (map[string][]int, error) {
+	rec, err := r.Record(pod)
+	if err != nil {
+		return nil, err
+	}
+	result := make(map[string][]int)
+	for _, c := range rec.Spec.Containers {
+		group := cgroupAt(r.containerCgroup(pod, c.Name))
+		if !group.exists() {
+			continue
+		}
+		if result[c.Name], err = group.pids(); err != nil {
+			return nil, err
+		}
+	}
+	return result, nil
+}
+
+func (r *Runtime) eachCgroup(pod string, do func(cgroup) error) error {
+	rec, err := r.Record(pod)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range rec.Spec.Containers {
+		errs = append(errs, do(cgroupAt(r.containerCgroup(pod, c.Name))))
+	}
+	return errors.Join(errs...)
+}
+
+// Dump says how a container's state is written.
+type Dump struct {
+	// Images is the directory that CRIU writes to; it lies in memory.
+	Images string
+	// Work holds CRIU's log.
+	Work string
+	// PageServer, host:port, takes the memory's pages instead of Images.
+	PageServer string
+	// Lazy leaves the pages in place, to be asked for by the destination. LazyReady is written to when it may ask.
+	Lazy      bool
+	LazyReady *os.File
+}
+
+// dumpOptions are CRIU's for a dump. The lock on the pod's connections is ours: its network is unplugged.
+const dumpOptions = `tcp-established
+network-lock skip
+file-locks
+link-remap
+ghost-limit 1073741824
+manage-cgroups ignore
+`
+
+// Checkpoint writes the state of one frozen container and leaves it frozen and whole. CRIU is never killed: it
+// would leave its parasite in the container.
+func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump) error {
+	if err := writeCRIUConfig(pod, container, dumpOptions); err != nil {
+		return err
+	}
+	command, err := r.checkpointCommand(pod, container, dump)
+	if err != nil {
+		return err
+	}
+	if err := run(command, filepath.Join(dump.Work, "runc.log")); err != nil {
+		return fmt.Errorf("checkpoint container %s of pod %s: %w%s", container, pod, err, lastErrors(filepath.Join(dump.Work, "dump.log")))
+	}
+	frozen, err := cgroupAt(r.containerCgroup(pod, container)).frozen()
+	if err != nil {
+		return err
+	}
+	if !frozen {
+		return fmt.Errorf("checkpoint container %s of pod %s: it was no longer frozen when CRIU had finished", container, pod)
+	}
+	return nil
+}
+
+// checkpointCommand is runc's, with what containerd's shim has no words for.
+func (r *Runtime) checkpointCommand(pod, container string, dump Dump) (*exec.Cmd, error) {
+	args := []string{"runc", "--root", r.runcRoot, "checkpoint", "--leave-running", "--tcp-established", "--file-locks",
+		"--image-path", dump.Images, "--work-path", dump.Work}
+	if dump.PageServer != "" {
+		args = append(args, "--page-server", dump.PageServer)
+	}
+	if dump.Lazy {
+		args = append(args, "--lazy-pages")
+	}
+	var extra []*os.File
+	if dump.LazyReady != nil {
+		args, extra = append(args, "--status-fd", "3"), []*os.File{dump.LazyReady}
+	}
+	as, err := r.asOwner(pod, container)
+	if err != nil {
+		return nil, err
+	}
+	args = append(append(as, args...), containerID(pod, container))
+	command := exec.Command(args[0], args[1:]...)
+	command.ExtraFiles = extra
+	// A session of its own, so that CRIU outlives an agent that is ended.
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return command, nil
+}
+
+// run runs a command whose output goes to a log, for the end of its error. A file rather than a pipe takes the output, so
+// that the command does not depend on this process.
+func run(command *exec.Cmd, log string) error {
+	out, err := os.Create(log)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	command.Stdout, command.Stderr = out, out
+	err = command.Run()
+	if err == nil {
+		return nil
+	}
+	said, _ := os.ReadFile(log)
+	return fmt.Errorf("%s: %w: %s", filepath.Base(command.Path), err, strings.TrimSpace(string(said)))
+}
+
+func writeCRIUConfig(pod, container, options string) error {
+	path := criuConfig(pod, container)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(options), 0o600)
+}
+
+// lastErrors finds what CRIU said went wrong, for the end of an error message.
+func lastErrors(log string) string {
+	data, err := os.ReadFile(log)
+	if err != nil {
+		return ""
+	}
+	var lines []string
+	for _, line := range strings.Split(string(data), "\n") {
+		if strings.Contains(line, "Error") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	if len(lines) > 4 {
+		lines = lines[:4]
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return "; CRIU: " + strings.Join(lines, "; ")
+}
+
+// CRIUVersion is the installed CRIU's, for example 4.2.1.
+func CRIUVersion(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "criu", "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("criu --version: %w; install CRIU 4.2 or later", err)
+	}
+	for _, line := range strings.Split(string(out), "\n") {
+		if version, found := strings.CutPrefix(line, "Version: "); found {
+			return strings.TrimSpace(version), nil
+		}
+	}
+	return "", fmt.Errorf("criu --version said %q", out)
+}

@@ -1,0 +1,149 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// Restore says where a container's state comes from.
+type Restore struct {
+	Images string
+	Work   string
+	// Script is run by CRIU at its stages; see migrate.
+	Script string
+	// Lazy restores before the memory is there; a lazy-pages daemon must listen in Work.
+	Lazy bool
+}
+
+const restoreOptions = `tcp-established
+network-lock skip
+file-locks
+link-remap
+manage-cgroups ignore
+`
+
+// PrepareRestore makes a container's task ready to be restored, so that RestoreTask has as little to do as possible. Images
+// may still be empty.
+func (r *Runtime) PrepareRestore(ctx context.Context, pod, container string, from Restore) error {
+	ctx = r.context(ctx)
+	options := restoreOptions + "action-script " + from.Script + "\n"
+	if from.Lazy {
+		options += "lazy-pages\n"
+	}
+	if err := writeCRIUConfig(pod, container, options); err != nil {
+		return err
+	}
+	c, err := r.client.LoadContainer(ctx, containerID(pod, container))
+	if err != nil {
+		return fmt.Errorf("container %s of pod %s: %w", container, pod, err)
+	}
+	log := r.logFile(pod, container)
+	if err := os.MkdirAll(filepath.Dir(log), 0o700); err != nil {
+		return err
+	}
+	_, err = c.NewTask(ctx, cio.LogFile(log), containerd.WithRestoreImagePath(from.Images), containerd.WithRestoreWorkPath(from.Work))
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("prepare the task of container %s of pod %s: %w", container, pod, err)
+	}
+	return nil
+}
+
+// RestoreTask restores a prepared container. It returns when its processes run, or when CRIU has given up.
+func (r *Runtime) RestoreTask(ctx context.Context, pod, container string, from Restore) error {
+	ctx = r.context(context.WithoutCancel(ctx))
+	task, err := r.task(ctx, pod, container)
+	if err != nil {
+		return err
+	}
+	if err := task.Start(ctx); err != nil {
+		return fmt.Errorf("restore container %s of pod %s: %w%s", container, pod, err, lastErrors(filepath.Join(from.Work, "restore.log")))
+	}
+	return nil
+}
+
+// Kill ends every process of the pod without letting it run another instruction, and deletes its tasks. Containers,
+// files and network stay. Safe to call again.
+func (r *Runtime) Kill(ctx context.Context, pod string) error {
+	rec, err := r.Record(pod)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range rec.Spec.Containers {
+		group.Go(func() error { return r.killContainer(ctx, pod, c.Name) })
+	}
+	return group.Wait()
+}
+
+// KillTasks ends every process of the pod, as Kill does, but leaves containerd's tasks to whoever waits for them.
+func (r *Runtime) KillTasks(ctx context.Context, pod string) error {
+	return r.eachCgroup(pod, func(c cgroup) error { return c.kill(ctx) })
+}
+
+func (r *Runtime) killContainer(ctx context.Context, pod, container string) error {
+	if err := cgroupAt(r.containerCgroup(pod, container)).kill(ctx); err != nil {
+		return err
+	}
+	if err := r.unmountRestoreRoot(pod, container); err != nil {
+		return err
+	}
+	task, err := r.task(ctx, pod, container)
+	if errors.Is(err, errNoTask) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = task.Delete(r.context(ctx), containerd.WithProcessKill)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete the task of container %s of pod %s: %w", container, pod, err)
+	}
+	return nil
+}
+
+// unmountRestoreRoot takes away the bind mount of the container's root that a killed `runc restore` leaves in runc's state
+// directory. It must be gone before anything deletes the container: runc removes that directory recursively, through the
+// mount.
+func (r *Runtime) unmountRestoreRoot(pod, container string) error {
+	dir := filepath.Join(r.runcRoot, containerID(pod, container), "criu-root")
+	for {
+		err := unix.Unmount(dir, unix.MNT_DETACH)
+		if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOENT) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("unmount %s: %w", dir, err)
+		}
+	}
+}
+
+var errNoTask = errors.New("the container has no task")
+
+func (r *Runtime) task(ctx context.Context, pod, container string) (containerd.Task, error) {
+	ctx = r.context(ctx)
+	c, err := r.client.LoadContainer(ctx, containerID(pod, container))
+	if errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("container %s of pod %s: %w", container, pod, errNoTask)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("container %s of pod %s: %w", container, pod, err)
+	}
+	task, err := c.Task(ctx, nil)
+	if errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("container %s of pod %s: %w", container, pod, errNoTask)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("task of container %s of pod %s: %w", container, pod, err)
+	}
+	return task, nil
+}

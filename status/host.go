@@ -1,0 +1,183 @@
+package status
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/version"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Host inspects the host that it runs on.
+type Host struct {
+	// DataDir is on the disk whose room counts.
+	DataDir       string
+	Containerd    func(ctx context.Context) (string, error)
+	CgroupVersion int
+
+	mu     sync.Mutex
+	steady *drydockv1.HostInfo
+	until  time.Time
+}
+
+// steadyFor is how long what rarely changes is not looked at again.
+const steadyFor = time.Minute
+
+// Inspect tells what the host is and can do now. What is wrong with it is a problem in the answer, not an error.
+func (h *Host) Inspect(ctx context.Context) (*drydockv1.HostInfo, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.steady == nil || time.Now().After(h.until) {
+		h.steady, h.until = h.inspectSteady(ctx), time.Now().Add(steadyFor)
+		if len(h.steady.Problems) > 0 {
+			h.until = time.Now()
+		}
+	}
+	info := proto.Clone(h.steady).(*drydockv1.HostInfo)
+	memory, err := meminfo()
+	if err != nil {
+		return nil, err
+	}
+	info.MemoryBytes, info.MemoryAvailableBytes = memory["MemTotal"], memory["MemAvailable"]
+	var disk unix.Statfs_t
+	if err := unix.Statfs(h.DataDir, &disk); err != nil {
+		return nil, fmt.Errorf("room on the disk of %s: %w", h.DataDir, err)
+	}
+	info.DiskAvailableBytes = int64(disk.Bavail) * disk.Bsize
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
+		info.Uptime = durationpb.New(time.Duration(up.Nano()))
+	}
+	return info, nil
+}
+
+func (h *Host) inspectSteady(ctx context.Context) *drydockv1.HostInfo {
+	info := &drydockv1.HostInfo{
+		Arch: runtime.GOARCH, Cpus: int32(runtime.NumCPU()), AgentVersion: version.String(), Api: version.API,
+		CgroupVersion: int32(h.CgroupVersion), Simulated: os.Getenv("DRYDOCK_LAB") != "",
+	}
+	problem := func(remedy, format string, args ...any) {
+		info.Problems = append(info.Problems, &drydockv1.Refusal{Reason: fmt.Sprintf(format, args...), Remedy: remedy})
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err == nil {
+		info.Kernel = unix.ByteSliceToString(uts.Release[:])
+	}
+	info.Os = osName()
+	info.CpuModel, info.CpuFeatures = processor()
+	var err error
+	if info.ContainerdVersion, err = h.Containerd(ctx); err != nil {
+		problem("start containerd, and see its journal", "containerd does not answer: %v", err)
+	}
+	if info.RuncVersion, err = firstLine(ctx, "runc", "--version"); err != nil {
+		problem("install runc", "runc: %v", err)
+	}
+	info.RuncVersion = strings.TrimPrefix(info.RuncVersion, "runc version ")
+	line, err := firstLine(ctx, "criu", "--version")
+	if err != nil {
+		problem("install CRIU 4.2 or later", "CRIU: %v", err)
+	}
+	info.CriuVersion = strings.TrimPrefix(line, "Version: ")
+	info.CriuFeatures = criuFeatures(ctx)
+	return info
+}
+
+// criuFeatures asks CRIU what it can do on this kernel.
+func criuFeatures(ctx context.Context) map[string]bool {
+	features := make(map[string]bool)
+	for _, name := range []string{"mem_dirty_track", "lazy_pages", "uffd-noncoop", "pidfd_store", "time_namespace"} {
+		features[name] = exec.CommandContext(ctx, "criu", "check", "--feature", name).Run() == nil
+	}
+	return features
+}
+
+func firstLine(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, name, args...).Output()
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line), nil
+}
+
+func osName() string {
+	data, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return ""
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if value, found := strings.CutPrefix(line, "PRETTY_NAME="); found {
+			return strings.Trim(value, `"`)
+		}
+	}
+	return ""
+}
+
+func processor() (model string, features []string) {
+	data, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "", nil
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		key, value, found := strings.Cut(line, ":")
+		switch key = strings.TrimSpace(key); {
+		case !found:
+		case key == "model name" && model == "":
+			model = strings.TrimSpace(value)
+		case (key == "flags" || key == "Features") && features == nil:
+			features = strings.Fields(value)
+		}
+	}
+	return model, features
+}
+
+func meminfo() (map[string]int64, error) {
+	file, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return nil, fmt.Errorf("memory of this host: %w", err)
+	}
+	defer file.Close()
+	values := make(map[string]int64)
+	for scanner := bufio.NewScanner(file); scanner.Scan(); {
+		key, value, _ := strings.Cut(scanner.Text(), ":")
+		fields := strings.Fields(value)
+		if len(fields) == 0 {
+			continue
+		}
+		if kib, err := strconv.ParseInt(fields[0], 10, 64); err == nil {
+			values[key] = kib << 10
+		}
+	}
+	return values, nil
+}
+
+// Doctor turns what Inspect finds into checks that an operator can go through.
+func (h *Host) Doctor(ctx context.Context) ([]*drydockv1.DoctorCheck, error) {
+	h.mu.Lock()
+	h.until = time.Time{}
+	h.mu.Unlock()
+	info, err := h.Inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var checks []*drydockv1.DoctorCheck
+	for name, detail := range map[string]string{"kernel": info.Kernel, "containerd": info.ContainerdVersion, "runc": info.RuncVersion, "criu": info.CriuVersion} {
+		checks = append(checks, &drydockv1.DoctorCheck{Name: name, Ok: detail != "", Detail: detail})
+	}
+	for _, p := range info.Problems {
+		checks = append(checks, &drydockv1.DoctorCheck{Name: "problem", Detail: p.Reason, Remedy: p.Remedy})
+	}
+	return checks, nil
+}
