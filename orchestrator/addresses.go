@@ -31,7 +31,7 @@ func (c *Controller) taken(ctx context.Context) (map[netip.Addr]string, error) {
 	return taken, nil
 }
 
-// free is the first address of the pods' range that nobody has. avoid may hold addresses of hosts.
+// free is the first address of the pods' range that nobody has.
 func (c *Controller) free(taken map[netip.Addr]string) (netip.Addr, error) {
 	pods := netip.MustParsePrefix(c.config.PodCIDR)
 	for addr := pods.Addr().Next(); pods.Contains(addr); addr = addr.Next() {
