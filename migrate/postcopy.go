@@ -210,15 +210,20 @@ func readPID(dir string) (int, bool) {
 	return pid, err == nil && alive(pid)
 }
 
-// childOf is the one process that a keeper has started.
+// childOf is the one process that a keeper has started, on whichever of its threads.
 func childOf(pid int) int {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return 0
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		var child int
+		if n, _ := fmt.Sscan(string(data), &child); n == 1 {
+			return child
+		}
 	}
-	var child int
-	_, _ = fmt.Sscan(string(data), &child)
-	return child
+	return 0
 }
 
 // pagesHere tells, in post-copy, whether all pages have arrived, and whether they never will.

@@ -96,7 +96,7 @@ network-lock skip
 file-locks
 link-remap
 ghost-limit 1073741824
-manage-cgroups ignore
+manage-cgroups=ignore
 `
 
 // Checkpoint writes the state of one frozen container and leaves it frozen and whole. CRIU is never killed: it

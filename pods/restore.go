@@ -29,7 +29,7 @@ const restoreOptions = `tcp-established
 network-lock skip
 file-locks
 link-remap
-manage-cgroups ignore
+manage-cgroups=ignore
 `
 
 // PrepareRestore makes a container's task ready to be restored, so that RestoreTask has as little to do as possible. Images
