@@ -68,13 +68,18 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 	if err := e.begin(req); err != nil {
 		return err
 	}
+	start := time.Now()
+	lap := func(what string) { e.Log.Debug("prepare", "pod", spec.Name, "part", what, "took", time.Since(start)); start = time.Now() }
 	if err := e.fetchImages(ctx, spec, req.Source); err != nil {
 		return err
 	}
+	lap("images")
 	rec := &pods.Record{Spec: spec, Epoch: req.Migration.Epoch, Role: pods.Incoming, Migration: req.Migration.Id, Restarts: req.Needs.Restarts}
 	if err := e.Pods.Create(ctx, rec, req.RuntimeSpecs); err != nil {
 		return err
 	}
+	lap("containers")
+	defer lap("network and tasks")
 	return e.ready(ctx, req)
 }
 
