@@ -143,16 +143,14 @@ func (e *examiner) mounts(pid int) error {
 		return err
 	}
 	for _, info := range infos {
-		if !slices.Contains(movable, info.FSType) && !isMask(info) {
+		// What hides parts of /proc and /sys is bound from the host's /dev, and there on every host.
+		hides := strings.HasPrefix(info.Mountpoint, "/proc/") || strings.HasPrefix(info.Mountpoint, "/sys/")
+		if !hides && !slices.Contains(movable, info.FSType) {
 			e.say(pid, "take it out of the pod's volumes", "has a %s mounted at %s", info.FSType, info.Mountpoint)
 		}
 	}
 	return nil
 }
-
-// isMask tells a file that is hidden from the container by /dev/null: in a container that was started it is the one of the
-// container's own tmpfs, in one that was restored the host's.
-func isMask(info *mountinfo.Info) bool { return info.FSType == "devtmpfs" && info.Root == "/null" }
 
 func procPath(pid int, parts ...string) string {
 	return filepath.Join(append([]string{"/proc", strconv.Itoa(pid)}, parts...)...)
