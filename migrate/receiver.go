@@ -65,6 +65,7 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 		return err
 	}
 	defer release()
+	e.At(ctx, "destination-before-prepare")
 	if err := e.begin(req); err != nil {
 		return err
 	}
@@ -75,7 +76,11 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 	if err := e.Pods.Create(ctx, rec, req.RuntimeSpecs); err != nil {
 		return err
 	}
-	return e.ready(ctx, req)
+	if err := e.ready(ctx, req); err != nil {
+		return err
+	}
+	e.At(ctx, "destination-after-prepare")
+	return nil
 }
 
 // begin journals that this host takes part.
@@ -187,7 +192,12 @@ func (e *Engine) Announce(ctx context.Context, pod, migration string) error {
 	if err != nil {
 		return err
 	}
-	return coming.hold.Announce(ctx)
+	e.At(ctx, "destination-before-hold")
+	if err := coming.hold.Announce(ctx); err != nil {
+		return err
+	}
+	e.At(ctx, "destination-after-hold")
+	return nil
 }
 
 func (e *Engine) arrival(pod, migration string) (*arrival, error) {
@@ -248,6 +258,7 @@ func (e *Engine) receive(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 		last, rerr := e.resolve(ctx, req.Pod, nil)
 		return last, errors.Join(err, rerr)
 	}
+	e.At(ctx, "destination-complete")
 	return e.resolve(ctx, req.Pod, nil)
 }
 
@@ -430,7 +441,11 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 			return err
 		}
 	}
-	return e.Pods.PlugIn(ctx, j.Pod)
+	if err := e.Pods.PlugIn(ctx, j.Pod); err != nil {
+		return err
+	}
+	e.At(ctx, "destination-after-plug-in")
+	return nil
 }
 
 // dropCopy undoes everything of a pod that was to come here and never ran.

@@ -86,10 +86,12 @@ func (e *Engine) act(ctx context.Context, next owner.Step, j owner.Journal, r ow
 	case owner.PlugIn:
 		return &r, e.plugIn(ctx, j, r)
 	case owner.Settle:
+		at(string(j.Side) + "-before-settle")
 		record, err := learn(e.Store.Settle(ctx, r.Pod, r.Epoch, e.Here))
 		if err == nil {
 			p.settled()
 		}
+		at(string(j.Side) + "-after-settle")
 		return record, err
 	case owner.Adopt:
 		return nil, e.adopt(ctx, j, r)
