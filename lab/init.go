@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,7 @@ func runInit(specPath, boot string) error {
 		return err
 	}
 	report := os.NewFile(reportFD, "report") // stays open: its end tells the keeper that this init is dying
+	defer runtime.KeepAlive(report)          // or the collector closes it, at the latest after two minutes
 	sup, err := setUp(specPath, boot)
 	fmt.Fprintln(report, word(err))
 	if err != nil {

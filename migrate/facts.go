@@ -40,7 +40,8 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 	default:
 		f.Tasks = owner.TasksRunning
 	}
-	if f.Tasks == owner.TasksHeld {
+	// CRIU that waits in its hook, or has let the tasks go, touches them no more.
+	if f.Tasks == owner.TasksHeld || j.Side == owner.Destination && e.letGo(pod, j.Migration) {
 		f.Busy = false
 	}
 	if j.Side == owner.Destination {
@@ -83,6 +84,12 @@ func (e *Engine) held(pod, migration string) bool {
 		}
 	}
 	return true
+}
+
+// letGo tells whether CRIU has let every task of the pod run.
+func (e *Engine) letGo(pod, migration string) bool {
+	rec, err := e.Pods.Record(pod)
+	return err == nil && e.resumed(migration, rec.Spec)
 }
 
 func (e *Engine) hook(migration, container string) hook {
