@@ -29,7 +29,8 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 		return f, err
 	}
 	f.Plugged = state.Plugged
-	f.Busy = state.Busy
+	// A CRIU that serves the pages of a sealed pod touches its tasks no more.
+	f.Busy = state.Busy && !state.Sealed
 	switch {
 	case state.Processes == 0:
 	case j.Side == owner.Destination && e.held(pod, j.Migration):
@@ -56,8 +57,10 @@ func (e *Engine) destinationFacts(pod string, j owner.Journal, f *owner.Facts) {
 	dir := e.dir(j.Migration)
 	_, err := os.Stat(filepath.Join(dir, completeMark))
 	f.Complete = err == nil
-	_, err = os.Stat(filepath.Join(dir, pagesLostMark))
-	f.Broken = err == nil
+	if j.PostCopy {
+		whole, lost := e.pagesHere(pod, j.Migration)
+		f.Complete, f.Broken = f.Complete && whole, lost
+	}
 	if e.place(pod).coming == nil && !f.Complete && !j.PostCopy {
 		f.Interrupted = true
 	}
@@ -66,8 +69,6 @@ func (e *Engine) destinationFacts(pod string, j owner.Journal, f *owner.Facts) {
 const (
 	// completeMark: everything that a restore needs is here.
 	completeMark = "complete"
-	// pagesLostMark: pages that had not arrived never will.
-	pagesLostMark = "pages-lost"
 )
 
 // held tells whether CRIU waits in the hook of every container of the pod.

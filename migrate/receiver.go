@@ -69,16 +69,24 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 	if err := e.begin(req); err != nil {
 		return err
 	}
+	start := time.Now()
+	lap := func(what string) {
+		e.Log.Debug("prepare", "pod", spec.Name, "part", what, "took", time.Since(start))
+		start = time.Now()
+	}
 	if err := e.fetchImages(ctx, spec, req.Source); err != nil {
 		return err
 	}
+	lap("images")
 	rec := &pods.Record{Spec: spec, Epoch: req.Migration.Epoch, Role: pods.Incoming, Migration: req.Migration.Id, Restarts: req.Needs.Restarts}
 	if err := e.Pods.Create(ctx, rec, req.RuntimeSpecs); err != nil {
 		return err
 	}
+	lap("containers")
 	if err := e.ready(ctx, req); err != nil {
 		return err
 	}
+	lap("network and tasks")
 	e.At(ctx, "destination-after-prepare")
 	return nil
 }
@@ -140,7 +148,7 @@ func (e *Engine) ready(ctx context.Context, req *drydockv1.ReceivePrepareRequest
 	if err := net.LoadStatic(ctx, static); err != nil {
 		return err
 	}
-	if err := e.prepareTasks(ctx, req.Needs.Spec, id); err != nil {
+	if err := e.prepareTasks(ctx, req.Needs.Spec, id, req.Mode == drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY); err != nil {
 		return err
 	}
 	coming := &arrival{migration: id, events: make(chan string, 8)}
@@ -159,12 +167,13 @@ func (e *Engine) ready(ctx context.Context, req *drydockv1.ReceivePrepareRequest
 	return nil
 }
 
-func (e *Engine) prepareTasks(ctx context.Context, spec *drydockv1.PodSpec, migration string) error {
+func (e *Engine) prepareTasks(ctx context.Context, spec *drydockv1.PodSpec, migration string, lazy bool) error {
 	for _, c := range spec.Containers {
 		if _, err := newHook(e.hook(migration, c.Name).dir); err != nil {
 			return err
 		}
 		from := e.restoreFrom(migration, c.Name)
+		from.Lazy = lazy
 		for _, dir := range []string{from.Images, from.Work} {
 			if err := os.MkdirAll(dir, 0o700); err != nil {
 				return err
@@ -259,13 +268,39 @@ func (e *Engine) receive(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 		return last, errors.Join(err, rerr)
 	}
 	e.At(ctx, "destination-complete")
-	return e.resolve(ctx, req.Pod, nil)
+	for {
+		last, err := e.resolve(ctx, req.Pod, nil)
+		if err != nil || !e.arriving(req) {
+			return last, err
+		}
+		// The pod runs, and its pages still come.
+		time.Sleep(pagesPoll)
+	}
+}
+
+// pagesPoll is how often it is looked whether all pages have come.
+const pagesPoll = 10 * time.Millisecond
+
+// arriving tells that a pod runs here by post-copy and has not settled.
+func (e *Engine) arriving(req *drydockv1.ReceiveRestoreRequest) bool {
+	j, err := e.journals.load(req.Pod)
+	return err == nil && j.PostCopy && j.Side == owner.Destination && j.Migration == req.Migration && j.Stage == owner.PluggedIn
 }
 
 // accept verifies that all is here, and marks it so.
 func (e *Engine) accept(req *drydockv1.ReceiveRestoreRequest, coming *arrival) error {
 	if err := coming.images.Missing(req.Files); err != nil {
 		return err
+	}
+	if req.Pages != nil {
+		j, err := e.journals.load(req.Pod)
+		if err != nil {
+			return err
+		}
+		j.Stage = owner.Received
+		if err := errors.Join(e.journals.save(j), e.startKeepers(j, req.Pages)); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(filepath.Join(e.dir(req.Migration), completeMark), req.NetworkState, 0o600)
 }
@@ -283,12 +318,17 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) error {
 		return err
 	}
 	if again {
-		if err := errors.Join(e.Pods.Kill(ctx, j.Pod), e.prepareTasks(ctx, rec.Spec, j.Migration)); err != nil {
+		if err := errors.Join(e.Pods.Kill(ctx, j.Pod), e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy)); err != nil {
 			return err
 		}
 	}
 	if err := e.loadNetwork(ctx, j); err != nil {
 		return err
+	}
+	if j.PostCopy {
+		if err := e.awaitDaemons(ctx, j, rec.Spec); err != nil {
+			return err
+		}
 	}
 	group := new(errgroup.Group)
 	watch, err := e.watchHooks(j.Migration, rec.Spec)
@@ -313,7 +353,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) error {
 	if p.coming != nil {
 		p.coming.restores = group
 	}
-	for !e.held(j.Pod, j.Migration) {
+	for !e.held(j.Pod, j.Migration) || j.PostCopy && !e.keptSafe(j.Migration, rec.Spec) {
 		select {
 		case <-watch.Events:
 			continue
@@ -453,7 +493,6 @@ func (e *Engine) dropCopy(ctx context.Context, j owner.Journal) error {
 	if rec, err := e.Pods.Record(j.Pod); err == nil {
 		e.abandon(ctx, j, rec.Spec)
 	}
-	e.endArrival(ctx, j.Pod)
 	return e.clean(ctx, j.Pod, j)
 }
 

@@ -149,6 +149,11 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 	if err := e.journals.save(j); err != nil {
 		return err
 	}
+	if j.PostCopy {
+		if err := e.Pods.EndCheckpoint(ctx, j.Pod); err != nil {
+			return err
+		}
+	}
 	if err := e.Pods.Thaw(ctx, j.Pod); err != nil {
 		return err
 	}
@@ -175,6 +180,11 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 
 // clean ends everything of a pod here without letting a task run another instruction.
 func (e *Engine) clean(ctx context.Context, pod string, j owner.Journal) error {
+	if err := e.Pods.Kill(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
+		return err
+	}
+	e.endKeepers(pod, j.Migration)
+	e.endArrival(ctx, pod)
 	if err := e.Pods.Remove(ctx, pod); err != nil {
 		return err
 	}

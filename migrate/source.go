@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,7 @@ type move struct {
 	dumped  map[string]int64
 	bytes   atomic.Int64
 	frozen  time.Time
+	pages   *drydockv1.PageSource
 	arrived *connect.ServerStreamForClient[drydockv1.ReceiveRestoreResponse]
 }
 
@@ -113,6 +115,11 @@ func (m *move) prepare(ctx context.Context) error {
 	}
 	if _, err := m.makeDir(m.spec.Id); err != nil {
 		return err
+	}
+	if m.postcopy() {
+		if err := m.offerPages(); err != nil {
+			return err
+		}
 	}
 	return m.connect(ctx)
 }
@@ -251,6 +258,7 @@ func (m *move) dump(ctx context.Context) error {
 
 func (m *move) checkpoint(ctx context.Context, images string) error {
 	group := new(errgroup.Group)
+	var lock sync.Mutex
 	for _, c := range m.rec.Spec.Containers {
 		group.Go(func() error {
 			dump := pods.Dump{Images: filepath.Join(images, c.Name), Work: filepath.Join(m.dir(m.spec.Id), "work", c.Name)}
@@ -259,10 +267,31 @@ func (m *move) checkpoint(ctx context.Context, images string) error {
 					return err
 				}
 			}
-			return m.Pods.Checkpoint(ctx, m.spec.Pod, c.Name, dump)
+			if !m.postcopy() {
+				return m.Pods.Checkpoint(ctx, m.spec.Pod, c.Name, dump)
+			}
+			port, err := m.lazyCheckpoint(ctx, c.Name, dump)
+			lock.Lock()
+			defer lock.Unlock()
+			m.pages.Ports[c.Name] = uint32(port)
+			return err
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil || !m.postcopy() {
+		return err
+	}
+	return m.Pods.FreezeAll(ctx, m.spec.Pod)
+}
+
+// offerPages makes what the destination needs to ask for pages.
+func (m *move) offerPages() (err error) {
+	host, _, err := net.SplitHostPort(m.Address)
+	if err != nil {
+		return err
+	}
+	m.pages = &drydockv1.PageSource{Host: host, Ports: make(map[string]uint32)}
+	m.pages.Certificate, m.pages.Key, err = makePageCredentials(m.dir(m.spec.Id))
+	return err
 }
 
 // restore hands over: the destination restores, and asks for the decision when every task is rebuilt.
@@ -280,7 +309,7 @@ func (m *move) restore(ctx context.Context) error {
 		return err
 	}
 	m.arrived, err = m.receiver.Restore(ctx, connect.NewRequest(&drydockv1.ReceiveRestoreRequest{
-		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped,
+		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped, Pages: m.pages,
 	}))
 	if err != nil {
 		return err

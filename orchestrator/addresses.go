@@ -31,7 +31,7 @@ func (c *Controller) taken(ctx context.Context) (map[netip.Addr]string, error) {
 	return taken, nil
 }
 
-// free is the first address of the pods' range that nobody has. avoid may hold addresses of hosts.
+// free is the first address of the pods' range that nobody has.
 func (c *Controller) free(taken map[netip.Addr]string) (netip.Addr, error) {
 	pods := netip.MustParsePrefix(c.config.PodCIDR)
 	for addr := pods.Addr().Next(); pods.Contains(addr); addr = addr.Next() {
@@ -153,7 +153,7 @@ func (c *Controller) stillNew(ctx context.Context, r *reign, name string) error 
 	if _, err := c.pod(ctx, name); err == nil {
 		return errPodExists(name)
 	}
-	return r.ctx.Err()
+	return c.stillLeads(ctx, r)
 }
 
 // macFor is a locally administered MAC that belongs to an address: unique as long as that is, and the same when a pod

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -44,7 +45,13 @@ func (s coordinationService) Report(ctx context.Context, request *connect.Reques
 	return connect.NewResponse(response), nil
 }
 
+// keepBoots is how many past boots of a host are remembered.
+const keepBoots = 32
+
 func (c *Controller) storeReport(ctx context.Context, h host, m *drydockv1.ReportRequest) error {
+	if slices.Contains(h.record.GetPastBootIds(), m.GetBootId()) {
+		return refuse("report of host "+h.name(), because("boot "+m.GetBootId()+" is over: a later one has reported", "drop the report"))
+	}
 	report := &drydockv1.HostReport{
 		BootId: m.GetBootId(), Received: timestamppb.New(c.now()), Info: m.GetInfo(),
 		Pods: m.GetPods(), Images: m.GetImages(), Migrations: m.GetMigrations(),
@@ -65,6 +72,8 @@ func (c *Controller) storeReport(ctx context.Context, h host, m *drydockv1.Repor
 		}
 		if item.Value.GetBootId() != m.GetBootId() {
 			c.log.Info("host booted", "host", h.name(), "boot", m.GetBootId())
+			item.Value.PastBootIds = append(item.Value.PastBootIds, item.Value.GetBootId())
+			item.Value.PastBootIds = item.Value.PastBootIds[max(len(item.Value.PastBootIds)-keepBoots, 0):]
 		}
 		item.Value.BootId, item.Value.Address = m.GetBootId(), address
 		return nil

@@ -51,10 +51,13 @@ func invalid(format string, args ...any) error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
 }
 
-// onWire is err as a Connect error: what the caller can act on is in its code and, for refusals, in its details.
+// onWire is err as a Connect error of one line: what the caller can act on is in its code and, for refusals, in its details.
 func onWire(err error) error {
 	if err == nil {
 		return nil
+	}
+	if strings.Contains(err.Error(), "\n") {
+		err = oneLine{err}
 	}
 	var refused *RefusedError
 	if errors.As(err, &refused) {
@@ -70,6 +73,12 @@ func onWire(err error) error {
 	}
 	return connect.NewError(codeOf(err), err)
 }
+
+// oneLine is an error that lists several, one after the other.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
+func (e oneLine) Unwrap() error { return e.error }
 
 func codeOf(err error) connect.Code {
 	for target, code := range map[error]connect.Code{

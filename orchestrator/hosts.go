@@ -46,6 +46,12 @@ func (h host) peer() *drydockv1.Peer {
 	}
 }
 
+// isOver says whether an operator's word that the host is dead is about this boot too: it was given for it, or for a later one.
+func (h host) isOver(boot string) bool {
+	dead := h.record.GetDeadBootId()
+	return dead != "" && (dead == boot || dead == h.record.GetBootId() && slices.Contains(h.record.GetPastBootIds(), boot))
+}
+
 // why is the reason that nothing can be placed on the host or moved to it, or nil.
 func (h host) why() *drydockv1.Refusal {
 	name := h.name()

@@ -226,10 +226,11 @@ func TestASecondControllerPassesOperatorsOnToTheLeader(t *testing.T) {
 	}
 	l.refused(stream.Err(), "image none is not known")
 	l.must(stream.Close())
-	// The first goes; the second leads.
-	first := l.Controller
-	r, _ := first.reigning()
-	l.must(r.term.Resign())
+	// The first loses its leadership; the second leads.
+	r, err := l.leading(t.Context())
+	l.must(err)
+	_, err = l.store.Client().Delete(t.Context(), r.term.Key())
+	l.must(err)
 	l.eventually("the second leads", func() bool {
 		version, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
 		return err == nil && version.Msg.GetController() == "c2"

@@ -42,7 +42,7 @@ func (p pass) look(ctx context.Context, name string) owner.HostView {
 	if name != known.Host {
 		known = p.own.Destination
 	}
-	if dead := h.record.GetDeadBootId(); dead != "" && dead == known.BootID {
+	if h.isOver(known.BootID) {
 		view.Dead = owner.ConfirmedDead
 	}
 	if h.record.GetBootId() == known.BootID || !h.answers() {

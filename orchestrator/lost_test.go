@@ -104,6 +104,26 @@ func TestAHostThatBootedStartsItsPodsAnew(t *testing.T) {
 	}
 }
 
+func TestAHostThatBootedAndThenDiedIsDeadForItsEarlierBootsToo(t *testing.T) {
+	l, h1, h2 := pair(t)
+	// The host boots and reports, but its agent answers nothing, and then it is gone.
+	l.must(h1.server.Close())
+	old := h1.boot
+	h1.set(func() { h1.boot = "h1-boot-2" })
+	l.eventually("the boot is known", func() bool {
+		h, err := l.host(t.Context(), "h1")
+		return err == nil && h.record.GetBootId() == "h1-boot-2"
+	})
+	_, err := h1.coord.Report(t.Context(), connect.NewRequest(&drydockv1.ReportRequest{BootId: old}))
+	l.refused(err, "boot h1-boot-1 is over")
+	l.unreachable(h1)
+	if record := l.owner("web"); record.State != owner.Running {
+		t.Fatalf("taken over without proof: %v", record)
+	}
+	l.must(l.confirmDead("h1", "h1-boot-2"))
+	l.eventually("web runs on h2", func() bool { return h2.runs("web") })
+}
+
 func TestAMigrationToAHostThatDiedIsAborted(t *testing.T) {
 	l, h1, h2 := pair(t)
 	begun := make(chan struct{})

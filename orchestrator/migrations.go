@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -30,7 +32,10 @@ func newMigrationID(now time.Time) string {
 func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest) (*drydockv1.MigrationSpec, podItem, error) {
 	item, err := c.pod(ctx, m.GetPod())
 	to, hostErr := c.host(ctx, m.GetTo())
-	if err := errors.Join(err, hostErr); err != nil {
+	if connect.CodeOf(err) == connect.CodeNotFound && connect.CodeOf(hostErr) == connect.CodeNotFound {
+		err = connect.NewError(connect.CodeNotFound, fmt.Errorf("there is neither a pod %q nor a host %q: see `drydock pod ls` and `drydock host ls`", m.GetPod(), m.GetTo()))
+	}
+	if err := cmp.Or(err, hostErr); err != nil {
 		return nil, podItem{}, err
 	}
 	own, err := c.ownerOf(ctx, m.GetPod())

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
-	"drydock/migrate/owner"
 	"drydock/orchestrator/store"
 )
 
@@ -104,8 +103,8 @@ func (c *Controller) want(ctx context.Context, r *reign, name string, change fun
 		if !errors.Is(err, store.ErrConflict) {
 			return item, err
 		}
-		if _, err := c.store.Txn().If(r.term.Holds()).Commit(ctx); err != nil {
-			return podItem{}, fmt.Errorf("change pod %s: %w: %w", name, owner.ErrDeposed, err)
+		if err := c.stillLeads(ctx, r); err != nil {
+			return podItem{}, fmt.Errorf("change pod %s: %w", name, err)
 		}
 	}
 }

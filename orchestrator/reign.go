@@ -117,6 +117,15 @@ func (c *Controller) leading(ctx context.Context) (*reign, error) {
 	}
 }
 
+// stillLeads says why a leader's write that met a conflict is not to be tried again, or nil.
+func (c *Controller) stillLeads(ctx context.Context, r *reign) error {
+	_, err := c.store.Txn().If(r.term.Holds()).Commit(ctx)
+	if errors.Is(err, store.ErrConflict) {
+		return owner.ErrDeposed
+	}
+	return err
+}
+
 // detached does work that a caller waits for but does not own: it goes on when the caller goes away.
 func detached[T any](ctx context.Context, r *reign, work func(context.Context) (T, error)) (T, error) {
 	type result struct {

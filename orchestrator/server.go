@@ -43,14 +43,27 @@ func (c *Controller) leader(ctx context.Context) (store.Leader, error) {
 // handler is everything that a controller serves, before anybody is let in.
 func (c *Controller) handler() http.Handler {
 	mux := http.NewServeMux()
-	options := connect.WithInterceptors(errorInterceptor{})
-	path, service := drydockv1connect.NewControllerServiceHandler(controllerService{c}, options)
+	whole := connect.WithInterceptors(errorInterceptor{})
+	// Agents get an answer in good time, also while the store is away: that it is not known.
+	short := connect.WithInterceptors(errorInterceptor{}, c.limit())
+	path, service := drydockv1connect.NewControllerServiceHandler(controllerService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
-	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, options))
-	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, options)
+	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, short))
+	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, short)
 	mux.Handle(path, service)
 	mux.Handle(drydockv1connect.CoordinationServiceBeginMoveProcedure, c.byLeader(service))
 	return mux
+}
+
+// limit gives every call the configured time.
+func (c *Controller) limit() connect.UnaryInterceptorFunc {
+	return func(next connect.UnaryFunc) connect.UnaryFunc {
+		return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
+			ctx, cancel := c.call(ctx)
+			defer cancel()
+			return next(ctx, request)
+		}
+	}
 }
 
 // byLeader serves a call where this controller leads, and else passes an operator's on to the one that does.

@@ -60,6 +60,9 @@ func (c cgroup) thaw(ctx context.Context) error {
 }
 
 func (c cgroup) write(frozen bool) error {
+	if !frozen && !c.exists() {
+		return nil
+	}
 	file, value := "freezer.state", "THAWED"
 	if frozen {
 		value = "FROZEN"
@@ -131,12 +134,9 @@ func (c cgroup) pids() ([]int, error) {
 	return pids, err
 }
 
-// kill ends every process of the group without letting it run another instruction: SIGKILL is queued while the group is
-// frozen, and acts as soon as it is thawed.
-func (c cgroup) kill(ctx context.Context) error {
-	if !c.exists() {
-		return nil
-	}
+// killAll ends every process of the group and of those below it without letting it run another instruction: SIGKILL is
+// queued while they are frozen, and acts as soon as they are thawed.
+func (c cgroup) killAll(ctx context.Context) error {
 	for {
 		pids, err := c.pids()
 		if err != nil {
@@ -147,7 +147,7 @@ func (c cgroup) kill(ctx context.Context) error {
 				return fmt.Errorf("kill process %d of cgroup %s: %w", pid, c.dir, err)
 			}
 		}
-		if err := c.write(false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := c.thawTree(); err != nil {
 			return err
 		}
 		if len(pids) == 0 {
@@ -159,6 +159,19 @@ func (c cgroup) kill(ctx context.Context) error {
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// thawTree thaws the group and those below it.
+func (c cgroup) thawTree() error {
+	return filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = cgroup{dir: path, v2: c.v2}.write(false)
+		}
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
+			return nil
+		}
+		return err
+	})
 }
 
 // remove deletes the group in every hierarchy that has it. The group must be empty.

@@ -16,8 +16,20 @@ func (r *Runtime) Freeze(ctx context.Context, pod string) error {
 	return r.eachCgroup(pod, func(c cgroup) error { return c.freeze(ctx) })
 }
 
+// FreezeAll freezes, above the containers' own cgroups, the one that holds them all: CRIU thaws the former while it dumps,
+// but what is frozen above stays frozen whatever becomes of CRIU. Nothing but Thaw and Kill undoes it.
+func (r *Runtime) FreezeAll(ctx context.Context, pod string) error {
+	return cgroupAt(r.podCgroup(pod)).freeze(ctx)
+}
+
 // Thaw lets the pod's processes go on.
 func (r *Runtime) Thaw(ctx context.Context, pod string) error {
+	if err := r.eachCgroup(pod, func(c cgroup) error { return c.write(false) }); err != nil {
+		return err
+	}
+	if err := cgroupAt(r.podCgroup(pod)).thaw(ctx); err != nil {
+		return err
+	}
 	return r.eachCgroup(pod, func(c cgroup) error { return c.thaw(ctx) })
 }
 
@@ -74,6 +86,8 @@ type Dump struct {
 	// Lazy leaves the pages in place, to be asked for by the destination. LazyReady is written to when it may ask.
 	Lazy      bool
 	LazyReady *os.File
+	// Options are more lines for CRIU's configuration.
+	Options []string
 }
 
 // dumpOptions are CRIU's for a dump. The lock on the pod's connections is ours: its network is unplugged.
@@ -82,13 +96,17 @@ network-lock skip
 file-locks
 link-remap
 ghost-limit 1073741824
-manage-cgroups ignore
+manage-cgroups=ignore
 `
 
 // Checkpoint writes the state of one frozen container and leaves it frozen and whole. CRIU is never killed: it
 // would leave its parasite in the container.
 func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump) error {
-	if err := writeCRIUConfig(pod, container, dumpOptions); err != nil {
+	options := dumpOptions
+	for _, option := range dump.Options {
+		options += option + "\n"
+	}
+	if err := writeCRIUConfig(pod, container, options); err != nil {
 		return err
 	}
 	command, err := r.checkpointCommand(pod, container, dump)
@@ -97,6 +115,9 @@ func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump
 	}
 	if err := run(command, filepath.Join(dump.Work, "runc.log")); err != nil {
 		return fmt.Errorf("checkpoint container %s of pod %s: %w%s", container, pod, err, lastErrors(filepath.Join(dump.Work, "dump.log")))
+	}
+	if dump.Lazy {
+		return nil // the pages are gone over, and the destination runs
 	}
 	frozen, err := cgroupAt(r.containerCgroup(pod, container)).frozen()
 	if err != nil {

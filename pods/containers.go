@@ -78,6 +78,9 @@ func (r *Runtime) withSpec(rec *Record, index int, image ocispec.ImageConfig, gi
 				return err
 			}
 			err = mount.WithReadonlyTempMount(ctx, mounts, func(root string) (err error) {
+				if err := r.ownVolumes(rec.Spec, rec.Spec.Containers[index], root); err != nil {
+					return err
+				}
 				built, err = spec.Build(ctx, r.specInput(rec, index, image, root))
 				return err
 			})

@@ -143,7 +143,9 @@ func (e *examiner) mounts(pid int) error {
 		return err
 	}
 	for _, info := range infos {
-		if !slices.Contains(movable, info.FSType) {
+		// What hides parts of /proc and /sys is bound from the host's /dev, and there on every host.
+		hides := strings.HasPrefix(info.Mountpoint, "/proc/") || strings.HasPrefix(info.Mountpoint, "/sys/")
+		if !hides && !slices.Contains(movable, info.FSType) {
 			e.say(pid, "take it out of the pod's volumes", "has a %s mounted at %s", info.FSType, info.Mountpoint)
 		}
 	}

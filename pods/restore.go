@@ -29,7 +29,7 @@ const restoreOptions = `tcp-established
 network-lock skip
 file-locks
 link-remap
-manage-cgroups ignore
+manage-cgroups=ignore
 `
 
 // PrepareRestore makes a container's task ready to be restored, so that RestoreTask has as little to do as possible. Images
@@ -78,22 +78,28 @@ func (r *Runtime) Kill(ctx context.Context, pod string) error {
 	if err != nil {
 		return err
 	}
+	// A CRIU that serves this pod's pages would wait for ever for tasks that are frozen.
+	if state, err := r.State(ctx, pod); err == nil && state.Sealed {
+		if err := r.EndCheckpoint(ctx, pod); err != nil {
+			return err
+		}
+	}
+	if err := r.KillTasks(ctx, pod); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range rec.Spec.Containers {
-		group.Go(func() error { return r.killContainer(ctx, pod, c.Name) })
+		group.Go(func() error { return r.deleteTask(ctx, pod, c.Name) })
 	}
 	return group.Wait()
 }
 
 // KillTasks ends every process of the pod, as Kill does, but leaves containerd's tasks to whoever waits for them.
 func (r *Runtime) KillTasks(ctx context.Context, pod string) error {
-	return r.eachCgroup(pod, func(c cgroup) error { return c.kill(ctx) })
+	return cgroupAt(r.podCgroup(pod)).killAll(ctx)
 }
 
-func (r *Runtime) killContainer(ctx context.Context, pod, container string) error {
-	if err := cgroupAt(r.containerCgroup(pod, container)).kill(ctx); err != nil {
-		return err
-	}
+func (r *Runtime) deleteTask(ctx context.Context, pod, container string) error {
 	if err := r.unmountRestoreRoot(pod, container); err != nil {
 		return err
 	}

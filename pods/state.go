@@ -3,9 +3,17 @@ package pods
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
 )
 
 // State is what the kernel shows of a pod on this host.
@@ -14,6 +22,8 @@ type State struct {
 	Processes int
 	// Frozen tells that every container's cgroup is.
 	Frozen bool
+	// Sealed tells that the pod is frozen above the containers' own cgroups; see FreezeAll.
+	Sealed bool
 	// Plugged tells that the pod is connected to the host's bridge.
 	Plugged bool
 	// Busy tells that a checkpoint or a restore is at work on a container of the pod.
@@ -35,6 +45,11 @@ func (r *Runtime) State(ctx context.Context, pod string) (State, error) {
 			return state, err
 		}
 	}
+	if whole := cgroupAt(r.podCgroup(pod)); whole.exists() {
+		if state.Sealed, err = whole.frozen(); err != nil {
+			return state, err
+		}
+	}
 	if net, err := r.Network(ctx, pod); err == nil {
 		if state.Plugged, err = net.Plugged(); err != nil {
 			return state, err
@@ -44,20 +59,74 @@ func (r *Runtime) State(ctx context.Context, pod string) (State, error) {
 	if err != nil {
 		return state, err
 	}
-	var ids []string
-	for _, c := range rec.Spec.Containers {
-		ids = append(ids, containerID(pod, c.Name))
-	}
-	state.Busy, err = checkpointing(ids)
+	runcs, err := checkpointing(containerIDs(rec.Spec))
+	state.Busy = len(runcs) > 0
 	return state, err
 }
 
-// checkpointing looks for a `runc checkpoint` or `runc restore` of one of the containers. Both name the container last, and
+func containerIDs(pod *drydockv1.PodSpec) []string {
+	var ids []string
+	for _, c := range pod.Containers {
+		ids = append(ids, containerID(pod.Name, c.Name))
+	}
+	return ids
+}
+
+// EndCheckpoint ends a CRIU that serves the pages of a pod in post-copy. The pod must be sealed, so that its tasks do not
+// run when CRIU lets them go.
+func (r *Runtime) EndCheckpoint(ctx context.Context, pod string) error {
+	rec, err := r.Record(pod)
+	if err != nil {
+		return err
+	}
+	if whole := cgroupAt(r.podCgroup(pod)); whole.exists() {
+		if sealed, err := whole.frozen(); err != nil || !sealed {
+			return errors.Join(err, fmt.Errorf("pod %s is not sealed: CRIU would let its tasks run", pod))
+		}
+	}
+	for {
+		runcs, err := checkpointing(containerIDs(rec.Spec))
+		if err != nil || len(runcs) == 0 {
+			return err
+		}
+		for _, pid := range runcs {
+			for _, child := range children(pid) {
+				_ = syscall.Kill(child, syscall.SIGKILL)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// children of a process, of all of its threads.
+func children(pid int) []int {
+	paths, _ := filepath.Glob(procPath(pid, "task", "*", "children"))
+	var pids []int
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		for _, field := range strings.Fields(string(data)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, child)
+			}
+		}
+	}
+	return pids
+}
+
+// checkpointing lists each `runc checkpoint` or `runc restore` of one of the containers. Both name the container last, and
 // both live as long as the CRIU that they started.
-func checkpointing(ids []string) (bool, error) {
+func checkpointing(ids []string) ([]int, error) {
+	var found []int
 	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
@@ -70,9 +139,11 @@ func checkpointing(ids []string) (bool, error) {
 		}
 		for _, arg := range args {
 			if string(arg) == "checkpoint" || string(arg) == "restore" {
-				return true, nil
+				if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+					found = append(found, pid)
+				}
 			}
 		}
 	}
-	return false, nil
+	return found, nil
 }

@@ -34,6 +34,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
 		newControllerCommand(),
 		newAgentCommand(),
+		newKeeperCommand(),
 	)
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"connectrpc.com/connect"
 
@@ -86,7 +87,7 @@ func joinAny(ctx context.Context, controllers []string, token Token, message *dr
 }
 
 // pinnedClient trusts controllers whose chain ends in the CA that the token pins.
-func pinnedClient(controller string, token Token, clock Clock) (httpClient, string, error) {
+func pinnedClient(controller string, token Token, clock Clock) (*http.Client, string, error) {
 	expect := ExpectKind(Controller)
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS13,
@@ -106,19 +107,11 @@ func pinnedClient(controller string, token Token, clock Clock) (httpClient, stri
 			return expect(id)
 		},
 	}
-	client, base, err := Client(controller, &Keeper{}, expect)
+	address, err := addressOf(controller)
 	if err != nil {
 		return nil, "", err
 	}
-	if base == "http://localhost" {
-		return client, base, nil
-	}
-	return tlsClient(config), base, nil
-}
-
-type httpClient interface {
-	connect.HTTPClient
-	CloseIdleConnections()
+	return tlsClient(config), "https://" + address, nil
 }
 
 // RenewWith is how a host's keeper renews: it asks a controller, showing the certificate that is to be replaced.

@@ -89,14 +89,22 @@ func Client(target string, keeper *Keeper, expect Expect) (*http.Client, string,
 	if path, ok := strings.CutPrefix(target, "unix://"); ok {
 		return unixClient(path), "http://localhost", nil
 	}
-	address := strings.TrimSuffix(strings.TrimPrefix(target, "https://"), "/")
-	if _, _, err := net.SplitHostPort(address); err != nil || strings.Contains(address, "/") {
-		return nil, "", fmt.Errorf("%q is no address: give https://HOST:PORT or unix:///PATH", target)
+	address, err := addressOf(target)
+	if err != nil {
+		return nil, "", err
 	}
 	if keeper == nil || expect == nil {
 		return nil, "", fmt.Errorf("no credentials for %s: give a CA, a certificate and a key, or use the controller's unix socket", target)
 	}
 	return tlsClient(keeper.ClientTLS(expect)), "https://" + address, nil
+}
+
+func addressOf(target string) (string, error) {
+	address := strings.TrimSuffix(strings.TrimPrefix(target, "https://"), "/")
+	if _, _, err := net.SplitHostPort(address); err != nil || strings.Contains(address, "/") {
+		return "", fmt.Errorf("%q is no address: give https://HOST:PORT or unix:///PATH", target)
+	}
+	return address, nil
 }
 
 func tlsClient(config *tls.Config) *http.Client {

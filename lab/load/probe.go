@@ -1,7 +1,6 @@
 package load
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +16,7 @@ type ProbeConfig struct {
 	Addr     string
 	Interval time.Duration // between an answer and the next question at the least; 1 ms if zero
 	Ask      []byte        // Redis's PING if empty
-	Answer   []byte        // what must come back, byte for byte
+	Answer   []byte        // what must come back, byte for byte; a zero byte stands for any
 
 	// RedialAfter makes the probe try fresh connections as well once the open one has been silent for so long, as a
 	// client of a service that loses connections would. The first answer on either ends the silence. If zero, only an error
@@ -229,8 +228,10 @@ func (c *probeConn) await(wait time.Duration) error {
 		}
 	}
 	c.have = 0
-	if !bytes.Equal(c.read, c.answer) {
-		return fmt.Errorf("the answer was %q instead of %q", c.read, c.answer)
+	for i, want := range c.answer {
+		if want != 0 && c.read[i] != want {
+			return fmt.Errorf("the answer was %q instead of %q", c.read, c.answer)
+		}
 	}
 	return nil
 }

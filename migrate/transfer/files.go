@@ -54,8 +54,8 @@ func ReceiveFiles(ctx context.Context, conn net.Conn, target *filesync.Target) e
 	for {
 		framed := &frameReader{r: conn}
 		stats, err := target.Apply(ctx, framed)
-		if errors.Is(err, io.EOF) && !framed.begun {
-			return nil
+		if err != nil && !framed.begun {
+			return nil // the source has nothing more to send
 		}
 		if err == nil {
 			err = framed.drain()

@@ -18,6 +18,8 @@ const leaseSeconds = 10
 type Term struct {
 	session  *concurrency.Session
 	election *concurrency.Election
+	lost     chan struct{}
+	stop     context.CancelFunc
 }
 
 // Leader is who leads.
@@ -45,7 +47,27 @@ func (s *Store) Campaign(ctx context.Context, prefix string, me Leader) (*Term, 
 	if err := election.Campaign(ctx, string(value)); err != nil {
 		return nil, errors.Join(fmt.Errorf("campaign for leadership: %w", err), session.Close())
 	}
-	return &Term{session: session, election: election}, nil
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	term := &Term{session: session, election: election, lost: make(chan struct{}), stop: stop}
+	go s.watchTerm(watching, term)
+	return term, nil
+}
+
+// watchTerm ends the term when its session may have ended, or when its key is gone: another process of the same name has
+// taken over.
+func (s *Store) watchTerm(ctx context.Context, term *Term) {
+	defer close(term.lost)
+	changes := s.client.Watch(ctx, term.Key(), clientv3.WithRev(term.Revision()+1), clientv3.WithFilterPut())
+	for {
+		select {
+		case <-term.session.Done():
+			return
+		case response, open := <-changes:
+			if !open || len(response.Events) > 0 || response.Err() != nil {
+				return
+			}
+		}
+	}
 }
 
 func (s *Store) resignDead(ctx context.Context, prefix, name string) error {
@@ -100,10 +122,11 @@ func (t *Term) Holds() clientv3.Cmp {
 }
 
 // Lost is closed when the term is over, or may be.
-func (t *Term) Lost() <-chan struct{} { return t.session.Done() }
+func (t *Term) Lost() <-chan struct{} { return t.lost }
 
 // Resign ends the term, so that another may lead at once.
 func (t *Term) Resign() error {
+	t.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	return errors.Join(t.election.Resign(ctx), t.session.Close())

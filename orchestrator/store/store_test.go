@@ -99,6 +99,7 @@ func TestOnlyOneLeadsAndTermsGrow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	<-first.Lost()
 	if second.Revision() <= first.Revision() {
 		t.Errorf("term %d follows %d", second.Revision(), first.Revision())
 	}

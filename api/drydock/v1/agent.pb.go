@@ -1445,7 +1445,9 @@ type ReceiveRestoreRequest struct {
 	// The part of the network state that changes: neighbours, connections.
 	NetworkState []byte `protobuf:"bytes,3,opt,name=network_state,json=networkState,proto3" json:"network_state,omitempty"`
 	// Size of every image file that must have arrived.
-	Files         map[string]int64 `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Files map[string]int64 `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// In post-copy, where the pages are.
+	Pages         *PageSource `protobuf:"bytes,5,opt,name=pages,proto3" json:"pages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1508,6 +1510,84 @@ func (x *ReceiveRestoreRequest) GetFiles() map[string]int64 {
 	return nil
 }
 
+func (x *ReceiveRestoreRequest) GetPages() *PageSource {
+	if x != nil {
+		return x.Pages
+	}
+	return nil
+}
+
+// PageSource is where CRIU serves the pages of a pod in post-copy.
+type PageSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// By container.
+	Ports map[string]uint32 `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Of the migration alone, PEM: who has them may ask for the pages.
+	Certificate   []byte `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Key           []byte `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PageSource) Reset() {
+	*x = PageSource{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PageSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PageSource) ProtoMessage() {}
+
+func (x *PageSource) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PageSource.ProtoReflect.Descriptor instead.
+func (*PageSource) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *PageSource) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *PageSource) GetPorts() map[string]uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *PageSource) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *PageSource) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // ReceiveEvent is how far the destination is.
 type ReceiveRestoreResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1520,7 +1600,7 @@ type ReceiveRestoreResponse struct {
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1612,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1625,7 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReceiveRestoreResponse) GetEvent() string {
@@ -1573,7 +1653,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1665,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1678,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -1632,7 +1712,7 @@ type ReceiveDiscardRequest struct {
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1724,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1737,7 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
@@ -1682,7 +1762,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1774,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1787,7 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 type ReceiveStateRequest struct {
@@ -1720,7 +1800,7 @@ type ReceiveStateRequest struct {
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1812,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1825,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -1779,7 +1859,7 @@ type ReceiveStateResponse struct {
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1871,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1884,7 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReceiveStateResponse) GetBootId() string {
@@ -1934,16 +2014,27 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x12ReceiveHoldRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x15\n" +
-	"\x13ReceiveHoldResponse\"\xea\x01\n" +
+	"\x13ReceiveHoldResponse\"\x98\x02\n" +
 	"\x15ReceiveRestoreRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12#\n" +
 	"\rnetwork_state\x18\x03 \x01(\fR\fnetworkState\x12B\n" +
-	"\x05files\x18\x04 \x03(\v2,.drydock.v1.ReceiveRestoreRequest.FilesEntryR\x05files\x1a8\n" +
+	"\x05files\x18\x04 \x03(\v2,.drydock.v1.ReceiveRestoreRequest.FilesEntryR\x05files\x12,\n" +
+	"\x05pages\x18\x05 \x01(\v2\x16.drydock.v1.PageSourceR\x05pages\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"a\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xc7\x01\n" +
+	"\n" +
+	"PageSource\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x127\n" +
+	"\x05ports\x18\x02 \x03(\v2!.drydock.v1.PageSource.PortsEntryR\x05ports\x12 \n" +
+	"\vcertificate\x18\x03 \x01(\fR\vcertificate\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\x1a8\n" +
+	"\n" +
+	"PortsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"a\n" +
 	"\x16ReceiveRestoreResponse\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\tR\x05event\x121\n" +
 	"\x06result\x18\x02 \x01(\v2\x19.drydock.v1.ReceiveResultR\x06result\"~\n" +
@@ -2003,7 +2094,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2034,112 +2125,116 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReceiveHoldRequest)(nil),      // 26: drydock.v1.ReceiveHoldRequest
 	(*ReceiveHoldResponse)(nil),     // 27: drydock.v1.ReceiveHoldResponse
 	(*ReceiveRestoreRequest)(nil),   // 28: drydock.v1.ReceiveRestoreRequest
-	(*ReceiveRestoreResponse)(nil),  // 29: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 30: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 31: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 32: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 33: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 34: drydock.v1.ReceiveStateResponse
-	nil,                             // 35: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 36: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 37: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	(*HostInfo)(nil),                // 38: drydock.v1.HostInfo
-	(*Peer)(nil),                    // 39: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 40: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 41: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 42: google.protobuf.Duration
-	(*Image)(nil),                   // 43: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 44: drydock.v1.MigrationSpec
-	(*Refusal)(nil),                 // 45: drydock.v1.Refusal
-	(MigrationMode)(0),              // 46: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 47: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 48: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 49: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 50: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 51: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 52: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 53: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 54: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 55: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 56: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 57: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 58: drydock.v1.MigratePodResponse
+	(*PageSource)(nil),              // 29: drydock.v1.PageSource
+	(*ReceiveRestoreResponse)(nil),  // 30: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 31: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 32: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 33: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 34: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 35: drydock.v1.ReceiveStateResponse
+	nil,                             // 36: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 37: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 38: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 39: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 40: drydock.v1.HostInfo
+	(*Peer)(nil),                    // 41: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 42: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 43: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 44: google.protobuf.Duration
+	(*Image)(nil),                   // 45: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 46: drydock.v1.MigrationSpec
+	(*Refusal)(nil),                 // 47: drydock.v1.Refusal
+	(MigrationMode)(0),              // 48: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 49: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 50: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 51: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 52: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 53: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 54: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 55: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 56: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 57: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 58: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 59: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 60: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	38, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	39, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	40, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	39, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	41, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	42, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	41, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	39, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	43, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	43, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	44, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	40, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	35, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	44, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	40, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	41, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	42, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	41, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	43, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	44, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	43, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	41, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	45, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	45, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	46, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	42, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	36, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	46, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
 	21, // 14: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	45, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	38, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	44, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	47, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	40, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	46, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
 	21, // 18: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	39, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	36, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	46, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	37, // 22: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	30, // 23: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	47, // 24: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 25: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	48, // 26: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 27: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	4,  // 28: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	6,  // 29: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	8,  // 30: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	10, // 31: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	49, // 32: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	50, // 33: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	51, // 34: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	52, // 35: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	12, // 36: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	14, // 37: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	16, // 38: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	18, // 39: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	19, // 40: drydock.v1.AgentService.AbortMigration:input_type -> drydock.v1.AbortMigrationRequest
-	22, // 41: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	24, // 42: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	26, // 43: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	28, // 44: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	31, // 45: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	33, // 46: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	1,  // 47: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	53, // 48: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 49: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	5,  // 50: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	7,  // 51: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	9,  // 52: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	11, // 53: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	54, // 54: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	55, // 55: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	56, // 56: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	57, // 57: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	13, // 58: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	15, // 59: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	17, // 60: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	58, // 61: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	20, // 62: drydock.v1.AgentService.AbortMigration:output_type -> drydock.v1.AbortMigrationResponse
-	23, // 63: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	25, // 64: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	27, // 65: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	29, // 66: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	32, // 67: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	34, // 68: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	47, // [47:69] is the sub-list for method output_type
-	25, // [25:47] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	41, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	37, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	48, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	38, // 22: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	29, // 23: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	39, // 24: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	31, // 25: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	49, // 26: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	0,  // 27: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	50, // 28: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 29: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	4,  // 30: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	6,  // 31: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	8,  // 32: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	10, // 33: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	51, // 34: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	52, // 35: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	53, // 36: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	54, // 37: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	12, // 38: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	14, // 39: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	16, // 40: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	18, // 41: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	19, // 42: drydock.v1.AgentService.AbortMigration:input_type -> drydock.v1.AbortMigrationRequest
+	22, // 43: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	24, // 44: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	26, // 45: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	28, // 46: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	32, // 47: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	34, // 48: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	1,  // 49: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	55, // 50: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 51: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	5,  // 52: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	7,  // 53: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	9,  // 54: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	11, // 55: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	56, // 56: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	57, // 57: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	58, // 58: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	59, // 59: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	13, // 60: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	15, // 61: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	17, // 62: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	60, // 63: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	20, // 64: drydock.v1.AgentService.AbortMigration:output_type -> drydock.v1.AbortMigrationResponse
+	23, // 65: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	25, // 66: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	27, // 67: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	30, // 68: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	33, // 69: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	35, // 70: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	49, // [49:71] is the sub-list for method output_type
+	27, // [27:49] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2157,7 +2252,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

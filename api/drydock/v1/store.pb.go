@@ -87,7 +87,9 @@ type HostRecord struct {
 	// Set while no pod may be placed here.
 	Cordon *Cordon `protobuf:"bytes,5,opt,name=cordon,proto3" json:"cordon,omitempty"`
 	// The boot that is known to have ended without a report of its successor.
-	DeadBootId    string `protobuf:"bytes,6,opt,name=dead_boot_id,json=deadBootId,proto3" json:"dead_boot_id,omitempty"`
+	DeadBootId string `protobuf:"bytes,6,opt,name=dead_boot_id,json=deadBootId,proto3" json:"dead_boot_id,omitempty"`
+	// Boots that are over, since a later one has reported; the latest last, and only the last few.
+	PastBootIds   []string `protobuf:"bytes,7,rep,name=past_boot_ids,json=pastBootIds,proto3" json:"past_boot_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,6 +164,13 @@ func (x *HostRecord) GetDeadBootId() string {
 		return x.DeadBootId
 	}
 	return ""
+}
+
+func (x *HostRecord) GetPastBootIds() []string {
+	if x != nil {
+		return x.PastBootIds
+	}
+	return nil
 }
 
 // Cordon says who keeps pods off a host, and whether it is being emptied.
@@ -649,7 +658,7 @@ var File_drydock_v1_store_proto protoreflect.FileDescriptor
 const file_drydock_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/store.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd5\x01\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n" +
 	"\n" +
 	"HostRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -658,7 +667,8 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\x06joined\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06joined\x12*\n" +
 	"\x06cordon\x18\x05 \x01(\v2\x12.drydock.v1.CordonR\x06cordon\x12 \n" +
 	"\fdead_boot_id\x18\x06 \x01(\tR\n" +
-	"deadBootId\"y\n" +
+	"deadBootId\x12\"\n" +
+	"\rpast_boot_ids\x18\a \x03(\tR\vpastBootIds\"y\n" +
 	"\x06Cordon\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12'\n" +

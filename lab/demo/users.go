@@ -1,0 +1,185 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"drydock/lab/images"
+	"drydock/lab/load"
+	"drydock/lab/selfcheck"
+)
+
+// user uses a pod from outside while it moves, and keeps the books.
+type user interface {
+	// blackout is the longest time in the window that a client waited for an answer.
+	blackout(from, to time.Time) time.Duration
+	// acked counts the writes that were acknowledged so far.
+	acked() int64
+	// check says what is wrong already while all goes on.
+	check(ctx context.Context) []string
+	// stop ends the clients and says what they found. An error means that this cannot be told.
+	stop(ctx context.Context) (load.Result, error)
+}
+
+const (
+	redisConnections, redisRate     = 20, 1000 // writes a second
+	postgresConnections, commitRate = 4, 200   // commits a second
+	benchClients, benchRate         = 4, 40    // transactions a second
+)
+
+// downloadRate lets the one download of nginx's file take about half a minute.
+const downloadRate = "1m"
+
+type redisUser struct {
+	*load.RedisWriters
+	probe *load.Probe
+}
+
+func useRedis(ctx context.Context, d *demo, addr string) (user, error) {
+	writers, err := load.StartRedisWriters(ctx, load.RedisConfig{
+		Dialer: d.client, Addr: addr, Connections: redisConnections, Rate: redisRate, ValueSize: 512, Fill: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	probe, err := load.StartProbe(ctx, load.ProbeConfig{Dialer: d.client, Addr: addr})
+	return redisUser{writers, probe}, err
+}
+
+func (u redisUser) blackout(from, to time.Time) time.Duration { return u.probe.Blackout(from, to) }
+func (u redisUser) acked() int64                              { return u.Acked() }
+func (u redisUser) check(context.Context) []string            { return nil }
+
+func (u redisUser) stop(ctx context.Context) (load.Result, error) {
+	result, err := u.Stop(ctx)
+	return both(result, u.probe.Stop()), err
+}
+
+type postgresUser struct {
+	*load.PGWriters
+	bench *load.PGBench
+}
+
+func usePostgres(ctx context.Context, d *demo, addr string) (user, error) {
+	writers, err := load.StartPGWriters(ctx, load.PGConfig{Dialer: d.client, Addr: addr, Connections: postgresConnections, Rate: commitRate})
+	if err != nil {
+		return nil, err
+	}
+	bench, err := load.StartPGBench(ctx, load.PGBenchConfig{
+		Dialer: d.client, Root: d.set.Root(), Addr: addr, Clients: benchClients, Rate: benchRate,
+	})
+	return postgresUser{writers, bench}, err
+}
+
+func (u postgresUser) blackout(from, to time.Time) time.Duration { return u.Blackout(from, to) }
+func (u postgresUser) acked() int64                              { return u.Acked() }
+func (u postgresUser) check(context.Context) []string            { return nil }
+
+func (u postgresUser) stop(ctx context.Context) (load.Result, error) {
+	benched, berr := u.bench.Stop(ctx)
+	if berr == nil && benched.AckedWrites == 0 {
+		berr = errors.New("pgbench made no transaction")
+	}
+	result, err := u.Stop(ctx)
+	return both(result, benched.Result), errors.Join(err, berr)
+}
+
+type nginxUser struct {
+	download *load.Download
+	probe    *load.Probe
+}
+
+// aliveAnswer is what nginx says to the probe; the date differs from time to time.
+const aliveAnswer = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: " +
+	"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" +
+	"\r\nContent-Type: application/octet-stream\r\nContent-Length: 6\r\nConnection: keep-alive\r\n\r\nalive\n"
+
+func useNginx(ctx context.Context, d *demo, addr string) (user, error) {
+	download, err := load.StartDownload(ctx, load.DownloadConfig{
+		Dialer: d.client, URL: "http://" + addr + "/data.bin?rate=" + downloadRate, SHA256: images.DataSHA256(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	probe, err := load.StartProbe(ctx, load.ProbeConfig{
+		Dialer: d.client, Addr: addr, Ask: []byte("GET /alive HTTP/1.1\r\nHost: nginx\r\n\r\n"), Answer: []byte(aliveAnswer),
+	})
+	return nginxUser{download, probe}, err
+}
+
+func (u nginxUser) blackout(from, to time.Time) time.Duration { return u.probe.Blackout(from, to) }
+func (u nginxUser) acked() int64                              { return 0 }
+func (u nginxUser) check(context.Context) []string            { return nil }
+
+func (u nginxUser) stop(ctx context.Context) (load.Result, error) {
+	return both(u.download.Stop(ctx).Result, u.probe.Stop()), nil
+}
+
+type workbenchUser struct {
+	client *selfcheck.Client
+	probe  *load.Probe
+	shared string
+	asked  map[string]bool // checks that were reported as failed
+}
+
+func useWorkbench(ctx context.Context, d *demo, addr string) (user, error) {
+	client, err := selfcheck.Dial(ctx, d.client.DialContext, addr)
+	if err != nil {
+		return nil, err
+	}
+	probe, err := load.StartProbe(ctx, load.ProbeConfig{
+		Dialer: d.client, Addr: addr, Ask: []byte(selfcheck.Ask), Answer: []byte(selfcheck.Answer),
+	})
+	return &workbenchUser{client, probe, d.rig.SharedDir(), make(map[string]bool)}, err
+}
+
+func (u *workbenchUser) blackout(from, to time.Time) time.Duration { return u.probe.Blackout(from, to) }
+func (u *workbenchUser) acked() int64                              { return 0 }
+
+// check has the program check itself, and looks for signs of a second copy.
+func (u *workbenchUser) check(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	report, err := u.client.Check(ctx)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var wrong []string
+	for _, failed := range report.Failed() {
+		if !u.asked[failed.Name] {
+			u.asked[failed.Name] = true
+			wrong = append(wrong, failed.Name+": "+failed.Detail)
+		}
+	}
+	if report.Generation.Violations > 0 {
+		wrong = append(wrong, fmt.Sprintf("a second copy ran: seen %d times", report.Generation.Violations))
+	}
+	return wrong
+}
+
+func (u *workbenchUser) stop(ctx context.Context) (load.Result, error) {
+	result := load.Result{ConnectionsBefore: 1, ConnectionsAfter: 1}
+	if wrong := u.check(ctx); len(wrong) > 0 {
+		result.Errors, result.FirstError = int64(len(wrong)), wrong[0]
+	}
+	generation, err := selfcheck.ReadGeneration(u.shared)
+	if err == nil && generation.Counter == 0 {
+		err = errors.New("the program has left no sign of life on the shared volume")
+	}
+	return both(result, u.probe.Stop()), errors.Join(err, u.client.Close())
+}
+
+// both adds two results up.
+func both(a, b load.Result) load.Result {
+	a.ConnectionsBefore += b.ConnectionsBefore
+	a.ConnectionsAfter += b.ConnectionsAfter
+	a.AckedWritesLost += b.AckedWritesLost
+	a.AckedWrites += b.AckedWrites
+	a.Errors += b.Errors
+	if a.FirstError == "" {
+		a.FirstError = b.FirstError
+	}
+	return a
+}
