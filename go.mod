@@ -26,7 +26,6 @@ require (
 )
 
 require (
-	github.com/checkpoint-restore/go-criu/v7 v7.2.0
 	github.com/fxamacker/cbor/v2 v2.9.4 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
