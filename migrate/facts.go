@@ -44,6 +44,10 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 	if f.Tasks == owner.TasksHeld || j.Side == owner.Destination && e.letGo(pod, j.Migration) {
 		f.Busy = false
 	}
+	if rec, err := e.Pods.Record(pod); err == nil && p.coming != nil && p.coming.restore.waits(rec.Spec) {
+		// What is there is CRIU, waiting for the images.
+		f.Tasks, f.Busy = owner.NoTasks, false
+	}
 	if j.Side == owner.Destination {
 		e.destinationFacts(pod, j, &f)
 	}

@@ -25,7 +25,7 @@ const hookScript = `#!/bin/sh
 cd "${0%/*}" || exit 1
 case $CRTOOLS_SCRIPT_ACTION in
 post-restore)
-	echo "$$ $PPID" >asked.new && mv asked.new asked || exit 1
+	echo "$$ $PPID" >asked || exit 1
 	while :; do
 		if read -r verdict <verdict && [ -n "$verdict" ]; then
 			[ "$verdict" = commit ]

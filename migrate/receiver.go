@@ -18,7 +18,6 @@ import (
 	"drydock/pods/network"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sync/errgroup"
 )
 
 // arrival is a pod that is being received.
@@ -28,8 +27,10 @@ type arrival struct {
 	images    *transfer.ImageReceiver
 	hold      *network.Hold
 	loopback  *network.LoopbackHold
-	// restores ends when CRIU has finished with every container.
-	restores *errgroup.Group
+	// restore is the one that runs or waits.
+	restore *early
+	// descriptors are runc's, by container.
+	descriptors map[string][]byte
 	// events go to the source, for as long as it listens.
 	events  chan string
 	settled bool
@@ -154,7 +155,7 @@ func (e *Engine) receiving(ctx context.Context, req *drydockv1.ReceivePrepareReq
 	if err := net.LoadStatic(ctx, static); err != nil {
 		return err
 	}
-	coming := &arrival{migration: id, events: make(chan string, 8)}
+	coming := &arrival{migration: id, events: make(chan string, 8), descriptors: req.Descriptors}
 	if coming.images, err = transfer.NewImageReceiver(images); err != nil {
 		return err
 	}
@@ -193,8 +194,15 @@ func (e *Engine) Ready(ctx context.Context, pod, migration string) error {
 		return err
 	}
 	if len(rec.Spec.Containers) > 1 {
-		coming.loopback, err = net.HoldLoopback(ctx)
+		if coming.loopback, err = net.HoldLoopback(ctx); err != nil {
+			return err
+		}
 	}
+	if j.PostCopy {
+		// The lazy-pages daemon reads the same inventory, and would take it from the restore.
+		return nil
+	}
+	coming.restore, err = e.startEarly(ctx, rec.Spec, migration, coming.descriptors)
 	return err
 }
 
@@ -365,40 +373,27 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 			return err
 		}
 	}
-	group := new(errgroup.Group)
 	watch, err := e.watchHooks(j.Migration, rec.Spec)
 	if err != nil {
 		return err
 	}
 	defer watch.Close()
-	failed := make(chan struct{})
-	for _, c := range rec.Spec.Containers {
-		group.Go(func() error {
-			err := e.Pods.RestoreTask(ctx, j.Pod, c.Name, e.restoreFrom(j.Migration, c.Name))
-			if err != nil {
-				select {
-				case failed <- struct{}{}:
-				default:
-				}
-			}
-			return err
-		})
+	restores, err := e.goOn(ctx, j, rec.Spec)
+	if err != nil {
+		return err
 	}
 	p := e.place(j.Pod)
-	if p.coming != nil {
-		p.coming.restores = group
-	}
 	for !e.held(j.Pod, j.Migration) || j.PostCopy && !e.keptSafe(j.Migration, rec.Spec) {
 		select {
 		case <-watch.Events:
 			continue
 		case <-time.After(50 * time.Millisecond):
 			continue
-		case <-failed:
+		case <-restores.failed:
 		}
 		// What CRIU or a container that was restored has left is ended here, before it could run.
 		e.abandon(ctx, j, rec.Spec)
-		err := group.Wait()
+		err := restores.restores.Wait()
 		p.interrupted = true
 		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
 		p.tell("failed: " + err.Error())
@@ -406,6 +401,25 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	}
 	e.At(ctx, "destination-after-restore")
 	return nil
+}
+
+// goOn lets the restores that wait go on, or starts them where none does.
+func (e *Engine) goOn(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) (*early, error) {
+	images := func(container string) string { return e.restoreFrom(j.Migration, container).Images }
+	coming := e.place(j.Pod).coming
+	if coming != nil && coming.restore.waits(spec) {
+		return coming.restore, coming.restore.feed(images)
+	}
+	for _, c := range spec.Containers {
+		if err := settleImages(images(c.Name)); err != nil {
+			return nil, err
+		}
+	}
+	r := e.runRestores(ctx, spec, j.Migration)
+	if coming != nil {
+		coming.restore = r
+	}
+	return r, nil
 }
 
 // abandon makes every CRIU that waits give up.
@@ -565,8 +579,9 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 	if coming == nil {
 		return
 	}
-	if coming.restores != nil {
-		_ = coming.restores.Wait()
+	if coming.restore != nil {
+		coming.restore.giveUp()
+		_ = coming.restore.restores.Wait()
 	}
 	if coming.loopback != nil {
 		_ = coming.loopback.Drop(ctx)

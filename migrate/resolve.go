@@ -165,9 +165,9 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 
 // adopt ends the host's part in a migration: it keeps the pod.
 func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) error {
-	if coming := e.place(j.Pod).coming; coming != nil && coming.restores != nil {
+	if coming := e.place(j.Pod).coming; coming != nil && coming.restore != nil {
 		// containerd knows of the running tasks when runc has returned.
-		if err := coming.restores.Wait(); err != nil {
+		if err := coming.restore.restores.Wait(); err != nil {
 			e.Log.Warn("restored, with complaints", "pod", j.Pod, "error", err)
 		}
 		coming.close()

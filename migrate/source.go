@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,10 +103,14 @@ func (m *move) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	descriptors, err := m.Pods.Descriptors(m.spec.Pod)
+	if err != nil {
+		return err
+	}
 	_, err = m.receiver.Prepare(ctx, connect.NewRequest(&drydockv1.ReceivePrepareRequest{
 		Migration: m.spec, Needs: m.needs, NetworkState: state, RuntimeSpecs: specs, Mode: m.mode,
 		Source: &drydockv1.Peer{Name: m.Here.Host, Address: m.Address}, BootId: m.Here.BootID,
-		Incarnation: m.record.Incarnation,
+		Incarnation: m.record.Incarnation, Descriptors: descriptors,
 	}))
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.spec.To, err)
@@ -244,14 +246,28 @@ func (m *move) dump(ctx context.Context) error {
 		return err
 	})
 	group.Go(func() error {
-		defer close(written)
-		if err := m.checkpoint(ctx, images); err != nil {
+		// The pod stands still, so its files do, while CRIU dumps.
+		last := filesync.PassOptions{Final: true}
+		passed := make(chan error, 1)
+		go func() { passed <- m.passes(ctx, last, func(filesync.Stats) {}) }()
+		err := m.checkpoint(ctx, images)
+		close(written)
+		if err := errors.Join(err, <-passed); err != nil {
 			return err
 		}
-		// CRIU may have left links in the writable layer, so that files which have no name can be found.
-		return m.passes(ctx, filesync.PassOptions{Final: true}, func(filesync.Stats) {})
+		if !m.remapped(images) {
+			return nil
+		}
+		return m.passes(ctx, last, func(filesync.Stats) {})
 	})
 	return group.Wait()
+}
+
+// remapped tells whether CRIU has made links among the pod's files, so that those which are open and have no name any more
+// can be found at the destination.
+func (m *move) remapped(images string) bool {
+	found, err := filepath.Glob(filepath.Join(images, "*", "remap-fpath.img"))
+	return err != nil || len(found) > 0
 }
 
 func (m *move) checkpoint(ctx context.Context, images string) error {
@@ -434,5 +450,3 @@ func (m *move) skipPrecopy() string {
 	}
 	return "mode " + modeName(m.mode)
 }
-
-func sortedKeys[V any](in map[string]V) []string { return slices.Sorted(maps.Keys(in)) }

@@ -152,6 +152,30 @@ func (r *Runtime) Specs(ctx context.Context, pod string) (map[string][]byte, err
 	return result, nil
 }
 
+// Descriptors are what runc keeps, by container, of the descriptors that its first process has from outside. A checkpoint
+// writes the same.
+func (r *Runtime) Descriptors(pod string) (map[string][]byte, error) {
+	rec, err := r.Record(pod)
+	if err != nil {
+		return nil, err
+	}
+	result := make(map[string][]byte)
+	for _, c := range rec.Spec.Containers {
+		data, err := os.ReadFile(filepath.Join(r.runcRoot, containerID(pod, c.Name), "state.json"))
+		if err != nil {
+			return nil, fmt.Errorf("runc's state of container %s of pod %s: %w", c.Name, pod, err)
+		}
+		var state struct {
+			Descriptors json.RawMessage `json:"external_descriptors"`
+		}
+		if err := json.Unmarshal(data, &state); err != nil {
+			return nil, fmt.Errorf("runc's state of container %s of pod %s: %w", c.Name, pod, err)
+		}
+		result[c.Name] = state.Descriptors
+	}
+	return result, nil
+}
+
 func decodeSpec(data []byte) (*oci.Spec, error) {
 	if data == nil {
 		return nil, nil

@@ -166,6 +166,19 @@ func (s *ImageSender) send(conn net.Conn, p part) error {
 	return err
 }
 
+// Arrived is appended to the names of CRIU's inventory and runc's descriptors: under their own names lie what a restore that
+// was started before they arrived waits for, and was told.
+const Arrived = ".arrived"
+
+// stored is the name under which an image is kept until the restore.
+func stored(name string) string {
+	switch filepath.Base(name) {
+	case "inventory.img", "descriptors.json":
+		return name + Arrived
+	}
+	return name
+}
+
 // ImageReceiver writes what an ImageSender sends below a directory.
 type ImageReceiver struct {
 	root  *os.Root
@@ -219,7 +232,7 @@ func (r *ImageReceiver) take(conn net.Conn, p part) error {
 	if err := r.makeDir(filepath.Dir(p.Name)); err != nil {
 		return err
 	}
-	file, err := r.root.OpenFile(p.Name, os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := r.root.OpenFile(stored(p.Name), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -248,7 +261,7 @@ func (r *ImageReceiver) makeDir(dir string) error {
 // Missing compares what has arrived with what was sent, and names the first difference.
 func (r *ImageReceiver) Missing(sizes map[string]int64) error {
 	for name, size := range sizes {
-		info, err := r.root.Stat(name)
+		info, err := r.root.Stat(stored(name))
 		if err != nil {
 			return fmt.Errorf("image %s has not arrived: %w", name, err)
 		}

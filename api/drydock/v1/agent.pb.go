@@ -1141,9 +1141,11 @@ type ReceivePrepareRequest struct {
 	// The part of the pod's network state that rarely changes, as pods/network encodes it.
 	NetworkState []byte `protobuf:"bytes,5,opt,name=network_state,json=networkState,proto3" json:"network_state,omitempty"`
 	// Specifications of the containers, as the runtime takes them.
-	RuntimeSpecs  map[string][]byte `protobuf:"bytes,6,rep,name=runtime_specs,json=runtimeSpecs,proto3" json:"runtime_specs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Incarnation   uint64            `protobuf:"varint,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Mode          MigrationMode     `protobuf:"varint,8,opt,name=mode,proto3,enum=drydock.v1.MigrationMode" json:"mode,omitempty"`
+	RuntimeSpecs map[string][]byte `protobuf:"bytes,6,rep,name=runtime_specs,json=runtimeSpecs,proto3" json:"runtime_specs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Incarnation  uint64            `protobuf:"varint,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Mode         MigrationMode     `protobuf:"varint,8,opt,name=mode,proto3,enum=drydock.v1.MigrationMode" json:"mode,omitempty"`
+	// What runc keeps of the descriptors that each container has from outside.
+	Descriptors   map[string][]byte `protobuf:"bytes,9,rep,name=descriptors,proto3" json:"descriptors,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1232,6 +1234,13 @@ func (x *ReceivePrepareRequest) GetMode() MigrationMode {
 		return x.Mode
 	}
 	return MigrationMode_MIGRATION_MODE_UNSPECIFIED
+}
+
+func (x *ReceivePrepareRequest) GetDescriptors() map[string][]byte {
+	if x != nil {
+		return x.Descriptors
+	}
+	return nil
 }
 
 type ReceivePrepareResponse struct {
@@ -2002,7 +2011,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x04info\x18\x02 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x1f\n" +
 	"\vimage_bytes\x18\x03 \x01(\x03R\n" +
 	"imageBytes\x12\x17\n" +
-	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\xd0\x03\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\xe6\x04\n" +
 	"\x15ReceivePrepareRequest\x127\n" +
 	"\tmigration\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\tmigration\x12*\n" +
 	"\x05needs\x18\x02 \x01(\v2\x14.drydock.v1.PodNeedsR\x05needs\x12(\n" +
@@ -2011,8 +2020,12 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\rnetwork_state\x18\x05 \x01(\fR\fnetworkState\x12X\n" +
 	"\rruntime_specs\x18\x06 \x03(\v23.drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntryR\fruntimeSpecs\x12 \n" +
 	"\vincarnation\x18\a \x01(\x04R\vincarnation\x12-\n" +
-	"\x04mode\x18\b \x01(\x0e2\x19.drydock.v1.MigrationModeR\x04mode\x1a?\n" +
+	"\x04mode\x18\b \x01(\x0e2\x19.drydock.v1.MigrationModeR\x04mode\x12T\n" +
+	"\vdescriptors\x18\t \x03(\v22.drydock.v1.ReceivePrepareRequest.DescriptorsEntryR\vdescriptors\x1a?\n" +
 	"\x11RuntimeSpecsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a>\n" +
+	"\x10DescriptorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x18\n" +
 	"\x16ReceivePrepareResponse\"E\n" +
@@ -2103,7 +2116,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2143,107 +2156,109 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReceiveStateResponse)(nil),    // 35: drydock.v1.ReceiveStateResponse
 	nil,                             // 36: drydock.v1.PodNeeds.RestartsEntry
 	nil,                             // 37: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 38: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 39: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 40: drydock.v1.HostInfo
-	(*Peer)(nil),                    // 41: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 42: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 43: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 44: google.protobuf.Duration
-	(*Image)(nil),                   // 45: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 46: drydock.v1.MigrationSpec
-	(*Refusal)(nil),                 // 47: drydock.v1.Refusal
-	(MigrationMode)(0),              // 48: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 49: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 50: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 51: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 52: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 53: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 54: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 55: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 56: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 57: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 58: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 59: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 60: drydock.v1.MigratePodResponse
+	nil,                             // 38: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 39: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 40: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 41: drydock.v1.HostInfo
+	(*Peer)(nil),                    // 42: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 43: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 44: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 45: google.protobuf.Duration
+	(*Image)(nil),                   // 46: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 47: drydock.v1.MigrationSpec
+	(*Refusal)(nil),                 // 48: drydock.v1.Refusal
+	(MigrationMode)(0),              // 49: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 50: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 51: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 52: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 53: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 54: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 55: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 56: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 57: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 58: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 59: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 60: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 61: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	40, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	41, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	42, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	41, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	43, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	44, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	43, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	41, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	45, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	45, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	46, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	42, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	41, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	42, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	43, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	42, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	44, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	45, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	44, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	42, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	46, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	46, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	47, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	43, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
 	36, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	46, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	47, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
 	19, // 14: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	47, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	40, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	46, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	48, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	41, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	47, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
 	19, // 18: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	41, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	42, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
 	37, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	48, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	38, // 22: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	29, // 23: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	39, // 24: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	31, // 25: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	49, // 26: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 27: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	50, // 28: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 29: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	4,  // 30: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	6,  // 31: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	8,  // 32: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	10, // 33: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	51, // 34: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	52, // 35: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	53, // 36: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	54, // 37: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	12, // 38: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	14, // 39: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	16, // 40: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	18, // 41: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	20, // 42: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	22, // 43: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	24, // 44: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	26, // 45: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	28, // 46: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	32, // 47: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	34, // 48: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	1,  // 49: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	55, // 50: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 51: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	5,  // 52: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	7,  // 53: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	9,  // 54: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	11, // 55: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	56, // 56: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	57, // 57: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	58, // 58: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	59, // 59: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	13, // 60: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	15, // 61: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	17, // 62: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	60, // 63: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	21, // 64: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	23, // 65: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	25, // 66: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	27, // 67: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	30, // 68: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	33, // 69: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	35, // 70: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	49, // [49:71] is the sub-list for method output_type
-	27, // [27:49] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	49, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	38, // 22: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	39, // 23: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	29, // 24: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	40, // 25: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	31, // 26: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	50, // 27: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	0,  // 28: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	51, // 29: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 30: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	4,  // 31: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	6,  // 32: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	8,  // 33: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	10, // 34: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	52, // 35: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	53, // 36: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	54, // 37: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	55, // 38: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	12, // 39: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	14, // 40: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	16, // 41: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	18, // 42: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	20, // 43: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	22, // 44: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	24, // 45: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	26, // 46: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	28, // 47: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	32, // 48: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	34, // 49: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	1,  // 50: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	56, // 51: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 52: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	5,  // 53: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	7,  // 54: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	9,  // 55: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	11, // 56: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	57, // 57: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	58, // 58: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	59, // 59: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	60, // 60: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	13, // 61: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	15, // 62: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	17, // 63: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	61, // 64: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	21, // 65: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	23, // 66: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	25, // 67: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	27, // 68: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	30, // 69: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	33, // 70: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	35, // 71: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	50, // [50:72] is the sub-list for method output_type
+	28, // [28:50] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2261,7 +2276,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
