@@ -27,9 +27,10 @@ var (
 )
 
 const (
-	labName = "faults"
-	podName = "victim"
-	stop    = drydockv1.MigrationMode_MIGRATION_MODE_STOP
+	labName  = "faults"
+	podName  = "victim"
+	stop     = drydockv1.MigrationMode_MIGRATION_MODE_STOP
+	postcopy = drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY
 	// limit is how long anything may take before it counts as never happening. It is no promise about speed.
 	limit     = 2 * time.Minute
 	lookAgain = 20 * time.Millisecond

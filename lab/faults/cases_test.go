@@ -53,7 +53,9 @@ func agentPoints() []string {
 func cases() []fault {
 	var all []fault
 	for _, m := range modes() {
-		all = append(all, kills(m)...)
+		for _, group := range []func(mode) []fault{kills, criu, containerd, hosts, links, storeAway, damage, fullMemory, fullDisk} {
+			all = append(all, group(m)...)
+		}
 	}
 	return all
 }
