@@ -52,13 +52,13 @@ func readStat(pid int) (procStat, error) {
 	if err != nil {
 		return procStat{}, err
 	}
-	// The name in parentheses may hold anything; what counts follows the last one. Fields as numbered in proc(5).
+	// The name in parentheses may hold anything; what counts follows the last one. The first one here is number 3 in proc(5).
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	if len(fields) < 20 {
 		return procStat{}, fmt.Errorf("stat of process %d has %d fields", pid, len(fields)+2)
 	}
-	start, err := strconv.ParseUint(string(fields[22-3]), 10, 64)
-	return procStat{state: fields[3-3][0], start: start}, err
+	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	return procStat{state: fields[0][0], start: start}, err
 }
 
 func machineBoot() (string, error) {

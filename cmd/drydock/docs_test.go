@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,23 +35,36 @@ func TestEveryCommandInTheDocumentationParses(t *testing.T) {
 		for _, sub := range c.Commands() {
 			each(sub)
 		}
-		if !c.HasSubCommands() && !shown[c.CommandPath()] {
-			t.Errorf("docs/cli.md does not show %q", c.CommandPath())
+		if !c.HasSubCommands() && !c.Hidden && !shown[c.CommandPath()] {
+			t.Errorf("the documentation does not show %q", c.CommandPath())
 		}
 	}
 	each(newRootCommand(&app{}))
 }
 
+// documentedCommands are the lines of the documentation's examples that call drydock, without the comments behind them.
 func documentedCommands(t *testing.T) []string {
 	t.Helper()
-	data, err := os.ReadFile("../../docs/cli.md")
-	if err != nil {
-		t.Fatal(err)
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no documentation: %v", err)
 	}
 	var lines []string
-	for line := range strings.Lines(string(data)) {
-		if strings.HasPrefix(line, "drydock ") {
-			lines = append(lines, strings.TrimSpace(line))
+	for _, page := range append(pages, "../../README.md") {
+		data, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, block := range strings.Split(string(data), "```") {
+			if i%2 == 0 {
+				continue
+			}
+			for line := range strings.Lines(block) {
+				line, _, _ = strings.Cut(strings.TrimSpace(line), " # ")
+				if line = strings.TrimPrefix(line, "build/"); strings.HasPrefix(line, "drydock ") {
+					lines = append(lines, line)
+				}
+			}
 		}
 	}
 	return lines

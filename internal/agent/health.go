@@ -20,7 +20,6 @@ type health struct {
 	message   string
 	failures  int32
 	next      time.Time
-	since     time.Time
 }
 
 const (

@@ -15,7 +15,7 @@ import (
 // From linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_common.h.
 const (
 	ctSubsystem = 1 << 8
-	ctNew       = ctSubsystem | 0
+	ctNew       = ctSubsystem
 	ctGet       = ctSubsystem | 1
 	ctDelete    = ctSubsystem | 2
 
