@@ -64,6 +64,9 @@ type Options struct {
 	// WaitReady returns when the controller sees all hosts as ready. Nil: the sockets of Service.Ready are enough.
 	WaitReady func(ctx context.Context, l *Lab, hosts []string) error
 
+	// FaultPoints makes every agent stop at the points of a migration that are named by files in FaultDir.
+	FaultPoints bool
+
 	// Progress gets a line for each stage, with the time since the start. Nil: none.
 	Progress io.Writer
 }

@@ -20,7 +20,7 @@ type spec struct {
 func (l *Lab) specPath(node string) string { return l.nodeDir(node, "spec.json") }
 
 // writeNode lays out everything on disk for one host.
-func (l *Lab) writeNode(node, root string, services []Service) error {
+func (l *Lab) writeNode(node, root string, services []Service, faults bool) error {
 	for _, sub := range []string{"upper", "work", "root", "containerd", "data", "etc", "log"} {
 		if err := os.MkdirAll(l.nodeDir(node, sub), 0o755); err != nil {
 			return fmt.Errorf("host %s: %w", node, err)
@@ -30,6 +30,11 @@ func (l *Lab) writeNode(node, root string, services []Service) error {
 	file, text := "agent.yaml", l.agentConfig(node)
 	if node == ControllerNode {
 		file, text = "controller.yaml", controllerConfig()
+	} else if faults {
+		text += "fault-dir: /etc/drydock/faults\n"
+		if err := os.MkdirAll(l.FaultDir(node), 0o755); err != nil {
+			return fmt.Errorf("host %s: %w", node, err)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(l.ConfigDir(node), file), []byte(text), 0o644); err != nil {
 		return fmt.Errorf("host %s: %w", node, err)

@@ -83,6 +83,8 @@ type place struct {
 	coming *arrival
 	// interrupted: the step that the journal names was begun by nobody who is still alive, or failed.
 	interrupted bool
+	// frames were held when the pod last came here.
+	frames int64
 	// peerHeard is when the other side last answered.
 	peerHeard time.Time
 }

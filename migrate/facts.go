@@ -40,7 +40,8 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 	default:
 		f.Tasks = owner.TasksRunning
 	}
-	if f.Tasks == owner.TasksHeld {
+	// CRIU that waits in its hook, or has let the tasks go, touches them no more.
+	if f.Tasks == owner.TasksHeld || j.Side == owner.Destination && e.letGo(pod, j.Migration) {
 		f.Busy = false
 	}
 	if j.Side == owner.Destination {
@@ -85,6 +86,12 @@ func (e *Engine) held(pod, migration string) bool {
 	return true
 }
 
+// letGo tells whether CRIU has let every task of the pod run.
+func (e *Engine) letGo(pod, migration string) bool {
+	rec, err := e.Pods.Record(pod)
+	return err == nil && e.resumed(migration, rec.Spec)
+}
+
 func (e *Engine) hook(migration, container string) hook {
 	return hook{filepath.Join(e.dir(migration), "hooks", container)}
 }
@@ -95,6 +102,10 @@ const askPeer = 2 * time.Second
 // peer asks the other side of a migration how it is.
 func (e *Engine) peer(ctx context.Context, pod string, j owner.Journal) (owner.Peer, bool) {
 	p := e.place(pod)
+	if c := p.coming; j.Side == owner.Destination && c != nil && c.source != nil && c.source.Err() == nil {
+		// The source is on the line, waiting for this side. Asking it would only make it wait longer.
+		return owner.PeerWhole, false
+	}
 	peer, found := e.Peers.Find(j.Peer.Host)
 	if !found {
 		return e.silence(p), false

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/filesync"
 	"drydock/migrate/owner"
 	"drydock/migrate/transfer"
 	"drydock/pods"
@@ -21,6 +23,7 @@ import (
 
 // arrival is a pod that is being received.
 type arrival struct {
+	mu        sync.Mutex
 	migration string
 	images    *transfer.ImageReceiver
 	hold      *network.Hold
@@ -30,7 +33,10 @@ type arrival struct {
 	// events go to the source, for as long as it listens.
 	events  chan string
 	settled bool
-	frames  int64
+	// source ends when the source has hung up.
+	source context.Context
+	// files are the directories that were brought over.
+	files []*filesync.Target
 }
 
 // Events of a destination, in order.
@@ -65,6 +71,7 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 		return err
 	}
 	defer release()
+	e.At(ctx, "destination-before-prepare")
 	if err := e.begin(req); err != nil {
 		return err
 	}
@@ -82,8 +89,12 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 		return err
 	}
 	lap("containers")
-	defer lap("network and tasks")
-	return e.ready(ctx, req)
+	if err := e.receiving(ctx, req); err != nil {
+		return err
+	}
+	lap("network")
+	e.At(ctx, "destination-after-prepare")
+	return nil
 }
 
 // begin journals that this host takes part.
@@ -121,8 +132,8 @@ func (e *Engine) fetchImages(ctx context.Context, spec *drydockv1.PodSpec, from 
 	return nil
 }
 
-// ready makes hooks, tasks and the holding of packets, so that the freeze has none of it to do.
-func (e *Engine) ready(ctx context.Context, req *drydockv1.ReceivePrepareRequest) error {
+// receiving makes what takes in the pod's files, memory and network.
+func (e *Engine) receiving(ctx context.Context, req *drydockv1.ReceivePrepareRequest) error {
 	pod, id := req.Needs.Spec.Name, req.Migration.Id
 	dir, err := e.makeDir(id)
 	if err != nil {
@@ -143,23 +154,48 @@ func (e *Engine) ready(ctx context.Context, req *drydockv1.ReceivePrepareRequest
 	if err := net.LoadStatic(ctx, static); err != nil {
 		return err
 	}
-	if err := e.prepareTasks(ctx, req.Needs.Spec, id, req.Mode == drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY); err != nil {
-		return err
-	}
 	coming := &arrival{migration: id, events: make(chan string, 8)}
 	if coming.images, err = transfer.NewImageReceiver(images); err != nil {
+		return err
+	}
+	e.place(pod).coming = coming
+	return nil
+}
+
+// Ready makes hooks, tasks and the holding of packets, so that the freeze has none of it to do. The pod's files have to be
+// here, but for the last changes: containerd mounts them now.
+func (e *Engine) Ready(ctx context.Context, pod, migration string) error {
+	release, err := e.hold(ctx, pod)
+	if err != nil {
+		return err
+	}
+	defer release()
+	coming, err := e.arrival(pod, migration)
+	if err != nil {
+		return err
+	}
+	rec, err := e.Pods.Record(pod)
+	if err != nil {
+		return err
+	}
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return err
+	}
+	if err := e.prepareTasks(ctx, rec.Spec, migration, j.PostCopy); err != nil {
+		return err
+	}
+	net, err := e.Pods.Network(ctx, pod)
+	if err != nil {
 		return err
 	}
 	if coming.hold, err = net.Hold(ctx); err != nil {
 		return err
 	}
-	if len(req.Needs.Spec.Containers) > 1 {
-		if coming.loopback, err = net.HoldLoopback(ctx); err != nil {
-			return err
-		}
+	if len(rec.Spec.Containers) > 1 {
+		coming.loopback, err = net.HoldLoopback(ctx)
 	}
-	e.place(pod).coming = coming
-	return nil
+	return err
 }
 
 func (e *Engine) prepareTasks(ctx context.Context, spec *drydockv1.PodSpec, migration string, lazy bool) error {
@@ -196,7 +232,12 @@ func (e *Engine) Announce(ctx context.Context, pod, migration string) error {
 	if err != nil {
 		return err
 	}
-	return coming.hold.Announce(ctx)
+	e.At(ctx, "destination-before-hold")
+	if err := coming.hold.Announce(ctx); err != nil {
+		return err
+	}
+	e.At(ctx, "destination-after-hold")
+	return nil
 }
 
 func (e *Engine) arrival(pod, migration string) (*arrival, error) {
@@ -210,6 +251,7 @@ func (e *Engine) arrival(pod, migration string) (*arrival, error) {
 // Arrived says that everything was sent; files has the size of every image. It restores the pod, asks for the decision, and
 // on commit plugs it in. events gets what happens, and the last step is returned.
 func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreRequest, events func(string)) (owner.Step, error) {
+	source := ctx
 	ctx = context.WithoutCancel(ctx)
 	release, err := e.hold(ctx, req.Pod)
 	if err != nil {
@@ -220,6 +262,7 @@ func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 	if err != nil {
 		return owner.Step{}, err
 	}
+	coming.source = source
 	done := make(chan struct{})
 	relayed := make(chan struct{})
 	go func() {
@@ -257,6 +300,7 @@ func (e *Engine) receive(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 		last, rerr := e.resolve(ctx, req.Pod, nil)
 		return last, errors.Join(err, rerr)
 	}
+	e.At(ctx, "destination-complete")
 	for {
 		last, err := e.resolve(ctx, req.Pod, nil)
 		if err != nil || !e.arriving(req) {
@@ -295,17 +339,19 @@ func (e *Engine) accept(req *drydockv1.ReceiveRestoreRequest, coming *arrival) e
 }
 
 // restore has CRIU rebuild every container, and returns when all of them wait in their hooks, or one has failed.
-func (e *Engine) restore(ctx context.Context, j owner.Journal) error {
+func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	e.At(ctx, "destination-before-restore")
 	rec, err := e.Pods.Record(j.Pod)
 	if err != nil {
 		return err
 	}
 	again := j.Attempts > 0
+	// What CRIU rebuilds does not run before the decision, so the journal need not be on disk before CRIU starts; it is
+	// before the decision is asked for.
 	j.Stage, j.Attempts = owner.Restoring, j.Attempts+1
-	if err := e.journals.save(j); err != nil {
-		return err
-	}
+	journaled := make(chan error, 1)
+	go func() { journaled <- e.journals.save(j) }()
+	defer func() { err = errors.Join(err, <-journaled) }()
 	if again {
 		if err := errors.Join(e.Pods.Kill(ctx, j.Pod), e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy)); err != nil {
 			return err
@@ -418,26 +464,35 @@ func (e *Engine) release(ctx context.Context, j owner.Journal) error {
 			return err
 		}
 	}
-	p := e.place(j.Pod)
-	if p.coming == nil || p.coming.restores == nil {
-		return e.awaitResumed(ctx, j, rec.Spec)
-	}
-	return p.coming.restores.Wait()
+	return e.awaitResumed(ctx, j, rec.Spec)
 }
 
-// awaitResumed waits for a CRIU that an earlier agent started.
+// awaitResumed waits until CRIU has let every task go, whoever started it, or has ended without. What runc and containerd
+// have still to do then, nobody waits for.
 func (e *Engine) awaitResumed(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
-	for {
-		state, err := e.Pods.State(ctx, j.Pod)
-		if err != nil || !state.Busy {
-			return err
+	for n := 0; !e.resumed(j.Migration, spec); n++ {
+		if n%100 == 99 {
+			state, err := e.Pods.State(ctx, j.Pod)
+			if err != nil || !state.Busy {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(500 * time.Microsecond):
 		}
 	}
+	return nil
+}
+
+func (e *Engine) resumed(migration string, spec *drydockv1.PodSpec) bool {
+	for _, c := range spec.Containers {
+		if !e.hook(migration, c.Name).resumed() {
+			return false
+		}
+	}
+	return true
 }
 
 // plugIn lets the network through.
@@ -458,10 +513,13 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 		if err != nil {
 			return err
 		}
-		p.coming.frames = stats.In.Frames + stats.Out.Frames
+		p.frames = stats.In.Frames + stats.Out.Frames
 	}
 	j.Stage = owner.PluggedIn
 	if err := e.journals.save(j); err != nil {
+		return err
+	}
+	if err := p.flush(); err != nil {
 		return err
 	}
 	if p.coming == nil {
@@ -470,7 +528,27 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 			return err
 		}
 	}
-	return e.Pods.PlugIn(ctx, j.Pod)
+	if err := e.Pods.PlugIn(ctx, j.Pod); err != nil {
+		return err
+	}
+	e.At(ctx, "destination-after-plug-in")
+	return nil
+}
+
+// flush puts the files that came with the pod on this host's disk. It comes before the pod settles, so that the source keeps
+// its own until then, and after the pod runs, so that no client waits for it.
+func (p *place) flush() error {
+	if p.coming == nil {
+		return nil
+	}
+	p.coming.mu.Lock()
+	defer p.coming.mu.Unlock()
+	for _, target := range p.coming.files {
+		if err := target.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropCopy undoes everything of a pod that was to come here and never ran.
@@ -493,9 +571,22 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 	if coming.loopback != nil {
 		_ = coming.loopback.Drop(ctx)
 	}
-	_ = coming.hold.Drop(ctx)
-	_ = coming.images.Close()
+	if coming.hold != nil {
+		_ = coming.hold.Drop(ctx)
+	}
+	coming.close()
 	p.coming = nil
+}
+
+// close lets go of the directories that were received into.
+func (a *arrival) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_ = a.images.Close()
+	for _, target := range a.files {
+		_ = target.Close()
+	}
+	a.files = nil
 }
 
 // handBack gives a committed pod back that has not run here.

@@ -33,7 +33,7 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 		switch next.Action {
 		case owner.Nothing, owner.Wait, owner.StayFrozen, owner.Freeze:
 			// To freeze is the running migration's to do.
-			return next, nil
+			return next, e.forget(ctx, pod, j, view)
 		}
 		if e.kept(j, f, view.Record, next) {
 			return owner.Step{Action: owner.Nothing, Reason: "the restart policy looks after its containers"}, nil
@@ -86,16 +86,21 @@ func (e *Engine) act(ctx context.Context, next owner.Step, j owner.Journal, r ow
 	case owner.PlugIn:
 		return &r, e.plugIn(ctx, j, r)
 	case owner.Settle:
+		at(string(j.Side) + "-before-settle")
 		record, err := learn(e.Store.Settle(ctx, r.Pod, r.Epoch, e.Here))
 		if err == nil {
 			p.settled()
 		}
+		at(string(j.Side) + "-after-settle")
 		return record, err
 	case owner.Adopt:
 		return nil, e.adopt(ctx, j, r)
 	case owner.DropCopy:
 		return nil, e.dropCopy(ctx, j)
 	case owner.KillAndClean:
+		if last(r, e.Here.Host) {
+			return nil, e.shelve(ctx, r.Pod, j)
+		}
 		return nil, e.clean(ctx, r.Pod, j)
 	case owner.HandBack:
 		return e.handBack(ctx, j)
@@ -160,6 +165,14 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 
 // adopt ends the host's part in a migration: it keeps the pod.
 func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) error {
+	if coming := e.place(j.Pod).coming; coming != nil && coming.restores != nil {
+		// containerd knows of the running tasks when runc has returned.
+		if err := coming.restores.Wait(); err != nil {
+			e.Log.Warn("restored, with complaints", "pod", j.Pod, "error", err)
+		}
+		coming.close()
+		e.place(j.Pod).coming = nil
+	}
 	rec, err := e.Pods.Record(j.Pod)
 	if err != nil {
 		return err
@@ -174,6 +187,41 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 	}
 	e.place(j.Pod).interrupted = false
 	return e.removeDir(j.Migration)
+}
+
+// last tells whether a host has the last files of a pod that runs nowhere: it may be started on them again.
+func last(r owner.Record, host string) bool {
+	return (r.State == owner.Stopped || r.State == owner.Lost || r.State == owner.Stopping) && r.Owner.Host == host
+}
+
+// shelve ends a pod's tasks and keeps its files, for when it is started again.
+func (e *Engine) shelve(ctx context.Context, pod string, j owner.Journal) error {
+	if err := e.Pods.Kill(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
+		return err
+	}
+	e.endKeepers(pod, j.Migration)
+	e.endArrival(ctx, pod)
+	if err := e.Pods.Unplug(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
+		return err
+	}
+	if err := e.removeDir(j.Migration); err != nil {
+		return err
+	}
+	e.place(pod).interrupted = false
+	return e.journals.remove(pod)
+}
+
+// forget removes what is kept here of a pod that has been started elsewhere since, or was removed.
+func (e *Engine) forget(ctx context.Context, pod string, j owner.Journal, view owner.View) error {
+	r := view.Record
+	if !view.Known || j.Side != "" || r.Owner.Host == e.Here.Host && r.State != owner.Removed || r.Destination.Host == e.Here.Host && r.State == owner.Moving {
+		return nil
+	}
+	if _, err := e.Pods.Record(pod); errors.Is(err, pods.ErrNotFound) {
+		return nil
+	}
+	e.Log.Info("pod: files are removed", "pod", pod, "state", r.State, "owner", r.Owner.Host)
+	return e.Pods.Remove(ctx, pod)
 }
 
 // clean ends everything of a pod here without letting a task run another instruction.

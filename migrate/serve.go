@@ -24,12 +24,12 @@ func (e *Engine) Serve(ctx context.Context, conn net.Conn, hello transfer.Hello)
 	case transfer.Images:
 		return coming.images.Receive(conn)
 	case transfer.Files:
-		return e.serveFiles(ctx, conn, pod, name)
+		return e.serveFiles(ctx, conn, coming, pod, name)
 	}
 	return fmt.Errorf("a connection of migration %s says that it carries %q, which this agent does not know", hello.Migration, hello.Kind)
 }
 
-func (e *Engine) serveFiles(ctx context.Context, conn net.Conn, pod, name string) error {
+func (e *Engine) serveFiles(ctx context.Context, conn net.Conn, coming *arrival, pod, name string) error {
 	trees, err := e.Pods.Trees(ctx, pod)
 	if err != nil {
 		return err
@@ -42,7 +42,10 @@ func (e *Engine) serveFiles(ctx context.Context, conn net.Conn, pod, name string
 		if err != nil {
 			return err
 		}
-		return errors.Join(transfer.ReceiveFiles(ctx, conn, target), target.Close())
+		coming.mu.Lock()
+		coming.files = append(coming.files, target)
+		coming.mu.Unlock()
+		return transfer.ReceiveFiles(ctx, conn, target)
 	}
 	return fmt.Errorf("pod %s has no %s here", pod, name)
 }
@@ -69,9 +72,7 @@ func (e *Engine) Discard(ctx context.Context, pod, migration string) error {
 // Result says, after Arrived, what became of the migration here.
 func (e *Engine) Result(pod string, last owner.Step, err error) *drydockv1.ReceiveResult {
 	result := &drydockv1.ReceiveResult{}
-	if coming := e.place(pod).coming; coming != nil {
-		result.FramesHeld = coming.frames
-	}
+	result.FramesHeld = e.place(pod).frames
 	j, jerr := e.journals.load(pod)
 	switch {
 	case jerr == nil && j.Side == owner.Resident:

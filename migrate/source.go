@@ -172,7 +172,7 @@ func (m *move) journal(stage owner.Stage) owner.Journal {
 
 func (m *move) postcopy() bool { return m.mode == drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY }
 
-// sync brings the pod's files over while it runs, until little is left.
+// sync brings the pod's files over while it runs, until little is left, and has the destination make ready for the rest.
 func (m *move) sync(ctx context.Context) error {
 	for range maxPasses {
 		var rest atomic.Int64
@@ -181,10 +181,11 @@ func (m *move) sync(ctx context.Context) error {
 			return err
 		}
 		if rest.Load() < smallRest {
-			return nil
+			break
 		}
 	}
-	return nil
+	_, err := m.receiver.Ready(ctx, connect.NewRequest(&drydockv1.ReceiveReadyRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
+	return err
 }
 
 // passes makes one pass over every tree, all at once.
@@ -250,10 +251,7 @@ func (m *move) dump(ctx context.Context) error {
 		// CRIU may have left links in the writable layer, so that files which have no name can be found.
 		return m.passes(ctx, filesync.PassOptions{Final: true}, func(filesync.Stats) {})
 	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return m.journals.save(m.journal(owner.Dumped))
+	return group.Wait()
 }
 
 func (m *move) checkpoint(ctx context.Context, images string) error {
@@ -277,10 +275,24 @@ func (m *move) checkpoint(ctx context.Context, images string) error {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil || !m.postcopy() {
+	if err := group.Wait(); err != nil {
 		return err
 	}
-	return m.Pods.FreezeAll(ctx, m.spec.Pod)
+	if m.postcopy() {
+		if err := m.Pods.FreezeAll(ctx, m.spec.Pod); err != nil {
+			return err
+		}
+	}
+	return m.recoverTimers(images)
+}
+
+func (m *move) recoverTimers(images string) error {
+	for _, c := range m.rec.Spec.Containers {
+		if err := m.Pods.RecoverTimers(m.spec.Pod, c.Name, filepath.Join(images, c.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // offerPages makes what the destination needs to ask for pages.
@@ -295,7 +307,11 @@ func (m *move) offerPages() (err error) {
 }
 
 // restore hands over: the destination restores, and asks for the decision when every task is rebuilt.
-func (m *move) restore(ctx context.Context) error {
+func (m *move) restore(ctx context.Context) (err error) {
+	// Nothing waits for this entry: without it a restarted agent asks for an abort, and learns what was decided.
+	journaled := make(chan error, 1)
+	go func() { journaled <- m.journals.save(m.journal(owner.Dumped)) }()
+	defer func() { err = errors.Join(err, <-journaled) }()
 	net, err := m.Pods.Network(ctx, m.spec.Pod)
 	if err != nil {
 		return err

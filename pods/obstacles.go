@@ -92,6 +92,9 @@ func (e *examiner) parent(pid int) error {
 	if len(fields) < 2 {
 		return nil
 	}
+	if fields[0] == "T" {
+		e.say(pid, "let it go on (SIGCONT), or end it", "is stopped, and CRIU would wait for it for ever")
+	}
 	parent, err := strconv.Atoi(fields[1])
 	if err != nil {
 		return err
@@ -133,6 +136,9 @@ func (e *examiner) mounts(pid int) error {
 	if pid != e.init {
 		return nil
 	}
+	if err := e.multipath(pid); err != nil {
+		return err
+	}
 	file, err := os.Open(procPath(pid, "mountinfo"))
 	if err != nil {
 		return err
@@ -147,6 +153,22 @@ func (e *examiner) mounts(pid int) error {
 		hides := strings.HasPrefix(info.Mountpoint, "/proc/") || strings.HasPrefix(info.Mountpoint, "/sys/")
 		if !hides && !slices.Contains(movable, info.FSType) {
 			e.say(pid, "take it out of the pod's volumes", "has a %s mounted at %s", info.FSType, info.Mountpoint)
+		}
+	}
+	return nil
+}
+
+// multipath finds sockets of Multipath TCP, which CRIU does not know. The pod shares one network namespace, so one look at
+// its table tells of all.
+func (e *examiner) multipath(pid int) error {
+	data, err := os.ReadFile(procPath(pid, "net", "protocols"))
+	if err != nil {
+		return err
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) > 2 && strings.HasPrefix(fields[0], "MPTCP") && fields[2] != "0" && fields[2] != "-1" {
+			e.say(pid, "have the program use plain TCP; Go programs do with GODEBUG=multipathtcp=0", "has %s sockets of Multipath TCP, which CRIU cannot checkpoint", fields[2])
 		}
 	}
 	return nil

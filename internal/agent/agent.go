@@ -96,7 +96,7 @@ func (a *agent) assemble() (err error) {
 	a.store = newStoreClient(a.cfg.Controllers, a.keeper)
 	a.engine = migrate.New(migrate.Config{
 		Here: a.here, Address: a.cfg.Listen, DataDir: a.cfg.DataDir, RunDir: a.cfg.RunDir,
-		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, At: faultPoints(a.cfg.RunDir, a.log), Log: a.log,
+		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, At: faultPoints(a.cfg.FaultDir, a.log), Log: a.log,
 	})
 	a.watching = newSupervisor(a)
 	return nil
@@ -167,12 +167,10 @@ func bootID() (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// faultPoints lets a test stop the agent at a named point: where a file of the point's name lies in the folder faults of
-// the run directory, it is renamed to NAME.reached, and the agent goes on when that is gone. Without the folder nothing is
-// looked for.
-func faultPoints(runDir string, log *slog.Logger) func(context.Context, string) {
-	dir := filepath.Join(runDir, "faults")
-	if _, err := os.Stat(dir); err != nil {
+// faultPoints lets a test stop the agent at a named point: where a file of the point's name lies in dir, it is renamed to
+// NAME.reached, and the agent goes on when that is gone. Without a dir nothing is looked for.
+func faultPoints(dir string, log *slog.Logger) func(context.Context, string) {
+	if dir == "" {
 		return nil
 	}
 	return func(ctx context.Context, point string) {

@@ -22,6 +22,10 @@ func (s *receiveServer) Prepare(ctx context.Context, req *connect.Request[drydoc
 	return answer(&drydockv1.ReceivePrepareResponse{}, s.engine.Prepare(ctx, req.Msg))
 }
 
+func (s *receiveServer) Ready(ctx context.Context, req *connect.Request[drydockv1.ReceiveReadyRequest]) (*connect.Response[drydockv1.ReceiveReadyResponse], error) {
+	return answer(&drydockv1.ReceiveReadyResponse{}, s.engine.Ready(ctx, req.Msg.Pod, req.Msg.Migration))
+}
+
 func (s *receiveServer) Hold(ctx context.Context, req *connect.Request[drydockv1.ReceiveHoldRequest]) (*connect.Response[drydockv1.ReceiveHoldResponse], error) {
 	return answer(&drydockv1.ReceiveHoldResponse{}, s.engine.Announce(ctx, req.Msg.Pod, req.Msg.Migration))
 }

@@ -94,17 +94,13 @@ func (s *agentServer) ListAgentPods(ctx context.Context, _ *connect.Request[dryd
 
 func (s *agentServer) Migrate(ctx context.Context, req *connect.Request[drydockv1.AgentMigrateRequest], stream *connect.ServerStream[drydockv1.MigratePodResponse]) error {
 	spec := req.Msg.Spec
-	if err := s.admit(req, spec.Pod, spec.Epoch); err != nil && s.engine.Running(spec.Pod, spec.Id) == false {
+	if err := s.admit(req, spec.Pod, spec.Epoch); err != nil && !s.engine.Running(spec.Pod, spec.Id) {
 		return failed(err)
 	}
 	if err := s.engine.Migrate(ctx, spec, stream.Send); err != nil {
 		return failed(err)
 	}
 	return nil
-}
-
-func (s *agentServer) AbortMigration(ctx context.Context, req *connect.Request[drydockv1.AbortMigrationRequest]) (*connect.Response[drydockv1.AbortMigrationResponse], error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("a migration ends by itself within seconds"))
 }
 
 func (s *agentServer) ImportArchive(ctx context.Context, stream *connect.ClientStream[drydockv1.ImportImageRequest]) (*connect.Response[drydockv1.ImportImageResponse], error) {

@@ -27,6 +27,8 @@ type Agent struct {
 	Network      Network `mapstructure:"network"`
 	Join         Join    `mapstructure:"join"`
 	Log          Log     `mapstructure:"log"`
+	// FaultDir is where tests ask the agent to stop at a named point of a migration; empty on every host that is not a test's.
+	FaultDir string `mapstructure:"fault-dir"`
 }
 
 // Containerd is where the host's containerd is.

@@ -37,7 +37,7 @@ type Config struct {
 	Out io.Writer
 }
 
-// hosts of the lab, in the order in which every pod goes around them.
+// route has the lab's hosts in the order in which every pod goes around them.
 var route = [...]string{"h1", "h2", "h3"}
 
 // demo is one run.
@@ -65,8 +65,10 @@ func Run(ctx context.Context, cfg Config) error {
 		err = errors.Join(err, terr)
 	}
 	err = errors.Join(err, writeRows(results, d.rows), d.verdict())
-	if err != nil {
-		err = errors.Join(err, d.keepLogs())
+	if err != nil && d.rig != nil {
+		logs := filepath.Join(cfg.Dir, "demo-logs")
+		err = errors.Join(err, d.rig.KeepLogs(logs))
+		fmt.Fprintf(cfg.Out, "the logs of the hosts are in %s\n", logs)
 	}
 	return errors.Join(err, d.down(context.WithoutCancel(ctx)))
 }

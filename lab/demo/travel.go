@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab/load"
+	"drydock/lab/rig"
 )
 
 // traveller is a pod with its clients.
@@ -53,7 +53,7 @@ func (t *traveller) await(ctx context.Context, from load.Dialer) error {
 
 // move takes a pod to a host and books what its clients noticed. An error means that it cannot be told.
 func (d *demo) move(ctx context.Context, t *traveller, to string, mode drydockv1.MigrationMode) (Row, error) {
-	row := Row{Pod: t.app.name, App: t.app.shows, From: t.host, To: to, Mode: modeName(mode)}
+	row := Row{Pod: t.app.name, App: t.app.shows, From: t.host, To: to, Mode: rig.ModeName(mode)}
 	before, err := d.client.Connections(t.addr)
 	if err != nil {
 		return row, err
@@ -70,7 +70,7 @@ func (d *demo) move(ctx context.Context, t *traveller, to string, mode drydockv1
 		t.host = to
 	}
 	if report != nil {
-		row.Mode, row.Bytes, row.Freeze = modeName(report.Mode), report.Bytes, millis(report.Freeze.AsDuration())
+		row.Mode, row.Bytes, row.Freeze = rig.ModeName(report.Mode), report.Bytes, millis(report.Freeze.AsDuration())
 	}
 	t.awaitAnswers(ctx, time.Now())
 	row.Blackout, row.AckedWrites = millis(t.user.blackout(begun, time.Now())), t.user.acked()-acked
@@ -111,10 +111,6 @@ func kept(before, after []uint16) int {
 		}
 	}
 	return count
-}
-
-func modeName(mode drydockv1.MigrationMode) string {
-	return strings.ToLower(strings.TrimPrefix(mode.String(), "MIGRATION_MODE_"))
 }
 
 // millis is a duration in milliseconds, to the tenth.

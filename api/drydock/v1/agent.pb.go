@@ -900,86 +900,6 @@ func (x *AgentMigrateRequest) GetSpec() *MigrationSpec {
 	return nil
 }
 
-type AbortMigrationRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AbortMigrationRequest) Reset() {
-	*x = AbortMigrationRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AbortMigrationRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AbortMigrationRequest) ProtoMessage() {}
-
-func (x *AbortMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AbortMigrationRequest.ProtoReflect.Descriptor instead.
-func (*AbortMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
-}
-
-func (x *AbortMigrationRequest) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-type AbortMigrationResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AbortMigrationResponse) Reset() {
-	*x = AbortMigrationResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AbortMigrationResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AbortMigrationResponse) ProtoMessage() {}
-
-func (x *AbortMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AbortMigrationResponse.ProtoReflect.Descriptor instead.
-func (*AbortMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
-}
-
 // PodNeeds is what a pod asks of a host that is to run it.
 type PodNeeds struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -999,7 +919,7 @@ type PodNeeds struct {
 
 func (x *PodNeeds) Reset() {
 	*x = PodNeeds{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +931,7 @@ func (x *PodNeeds) String() string {
 func (*PodNeeds) ProtoMessage() {}
 
 func (x *PodNeeds) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +944,7 @@ func (x *PodNeeds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodNeeds.ProtoReflect.Descriptor instead.
 func (*PodNeeds) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PodNeeds) GetSpec() *PodSpec {
@@ -1100,7 +1020,7 @@ type ReceiveCheckRequest struct {
 
 func (x *ReceiveCheckRequest) Reset() {
 	*x = ReceiveCheckRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1032,7 @@ func (x *ReceiveCheckRequest) String() string {
 func (*ReceiveCheckRequest) ProtoMessage() {}
 
 func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1045,7 @@ func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReceiveCheckRequest) GetMigration() *MigrationSpec {
@@ -1155,7 +1075,7 @@ type ReceiveCheckResponse struct {
 
 func (x *ReceiveCheckResponse) Reset() {
 	*x = ReceiveCheckResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1087,7 @@ func (x *ReceiveCheckResponse) String() string {
 func (*ReceiveCheckResponse) ProtoMessage() {}
 
 func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1100,7 @@ func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReceiveCheckResponse) GetRefusals() []*Refusal {
@@ -1230,7 +1150,7 @@ type ReceivePrepareRequest struct {
 
 func (x *ReceivePrepareRequest) Reset() {
 	*x = ReceivePrepareRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1162,7 @@ func (x *ReceivePrepareRequest) String() string {
 func (*ReceivePrepareRequest) ProtoMessage() {}
 
 func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1175,7 @@ func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareRequest.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReceivePrepareRequest) GetMigration() *MigrationSpec {
@@ -1322,7 +1242,7 @@ type ReceivePrepareResponse struct {
 
 func (x *ReceivePrepareResponse) Reset() {
 	*x = ReceivePrepareResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1254,7 @@ func (x *ReceivePrepareResponse) String() string {
 func (*ReceivePrepareResponse) ProtoMessage() {}
 
 func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,6 +1267,94 @@ func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareResponse.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
+}
+
+type ReceiveReadyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Migration     string                 `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveReadyRequest) Reset() {
+	*x = ReceiveReadyRequest{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveReadyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveReadyRequest) ProtoMessage() {}
+
+func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveReadyRequest.ProtoReflect.Descriptor instead.
+func (*ReceiveReadyRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ReceiveReadyRequest) GetMigration() string {
+	if x != nil {
+		return x.Migration
+	}
+	return ""
+}
+
+func (x *ReceiveReadyRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+type ReceiveReadyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveReadyResponse) Reset() {
+	*x = ReceiveReadyResponse{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveReadyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveReadyResponse) ProtoMessage() {}
+
+func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveReadyResponse.ProtoReflect.Descriptor instead.
+func (*ReceiveReadyResponse) Descriptor() ([]byte, []int) {
 	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
@@ -1971,10 +1979,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x10ReadBlobResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"D\n" +
 	"\x13AgentMigrateRequest\x12-\n" +
-	"\x04spec\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\x04spec\"'\n" +
-	"\x15AbortMigrationRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\x18\n" +
-	"\x16AbortMigrationResponse\"\x87\x03\n" +
+	"\x04spec\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\x04spec\"\x87\x03\n" +
 	"\bPodNeeds\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1d\n" +
@@ -2010,7 +2015,11 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x11RuntimeSpecsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x18\n" +
-	"\x16ReceivePrepareResponse\"D\n" +
+	"\x16ReceivePrepareResponse\"E\n" +
+	"\x13ReceiveReadyRequest\x12\x1c\n" +
+	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x16\n" +
+	"\x14ReceiveReadyResponse\"D\n" +
 	"\x12ReceiveHoldRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x15\n" +
@@ -2055,7 +2064,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled2\xfa\t\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xa1\t\n" +
 	"\fAgentService\x12N\n" +
 	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\x12G\n" +
 	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12H\n" +
@@ -2072,11 +2081,11 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"FetchImage\x12\x1d.drydock.v1.FetchImageRequest\x1a\x1e.drydock.v1.FetchImageResponse\x12Z\n" +
 	"\x0fListAgentImages\x12\".drydock.v1.ListAgentImagesRequest\x1a#.drydock.v1.ListAgentImagesResponse\x12G\n" +
 	"\bReadBlob\x12\x1b.drydock.v1.ReadBlobRequest\x1a\x1c.drydock.v1.ReadBlobResponse0\x01\x12L\n" +
-	"\aMigrate\x12\x1f.drydock.v1.AgentMigrateRequest\x1a\x1e.drydock.v1.MigratePodResponse0\x01\x12W\n" +
-	"\x0eAbortMigration\x12!.drydock.v1.AbortMigrationRequest\x1a\".drydock.v1.AbortMigrationResponse2\xec\x03\n" +
+	"\aMigrate\x12\x1f.drydock.v1.AgentMigrateRequest\x1a\x1e.drydock.v1.MigratePodResponse0\x012\xb8\x04\n" +
 	"\x0eReceiveService\x12J\n" +
 	"\x05Check\x12\x1f.drydock.v1.ReceiveCheckRequest\x1a .drydock.v1.ReceiveCheckResponse\x12P\n" +
-	"\aPrepare\x12!.drydock.v1.ReceivePrepareRequest\x1a\".drydock.v1.ReceivePrepareResponse\x12G\n" +
+	"\aPrepare\x12!.drydock.v1.ReceivePrepareRequest\x1a\".drydock.v1.ReceivePrepareResponse\x12J\n" +
+	"\x05Ready\x12\x1f.drydock.v1.ReceiveReadyRequest\x1a .drydock.v1.ReceiveReadyResponse\x12G\n" +
 	"\x04Hold\x12\x1e.drydock.v1.ReceiveHoldRequest\x1a\x1f.drydock.v1.ReceiveHoldResponse\x12R\n" +
 	"\aRestore\x12!.drydock.v1.ReceiveRestoreRequest\x1a\".drydock.v1.ReceiveRestoreResponse0\x01\x12P\n" +
 	"\aDiscard\x12!.drydock.v1.ReceiveDiscardRequest\x1a\".drydock.v1.ReceiveDiscardResponse\x12M\n" +
@@ -2115,13 +2124,13 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReadBlobRequest)(nil),         // 16: drydock.v1.ReadBlobRequest
 	(*ReadBlobResponse)(nil),        // 17: drydock.v1.ReadBlobResponse
 	(*AgentMigrateRequest)(nil),     // 18: drydock.v1.AgentMigrateRequest
-	(*AbortMigrationRequest)(nil),   // 19: drydock.v1.AbortMigrationRequest
-	(*AbortMigrationResponse)(nil),  // 20: drydock.v1.AbortMigrationResponse
-	(*PodNeeds)(nil),                // 21: drydock.v1.PodNeeds
-	(*ReceiveCheckRequest)(nil),     // 22: drydock.v1.ReceiveCheckRequest
-	(*ReceiveCheckResponse)(nil),    // 23: drydock.v1.ReceiveCheckResponse
-	(*ReceivePrepareRequest)(nil),   // 24: drydock.v1.ReceivePrepareRequest
-	(*ReceivePrepareResponse)(nil),  // 25: drydock.v1.ReceivePrepareResponse
+	(*PodNeeds)(nil),                // 19: drydock.v1.PodNeeds
+	(*ReceiveCheckRequest)(nil),     // 20: drydock.v1.ReceiveCheckRequest
+	(*ReceiveCheckResponse)(nil),    // 21: drydock.v1.ReceiveCheckResponse
+	(*ReceivePrepareRequest)(nil),   // 22: drydock.v1.ReceivePrepareRequest
+	(*ReceivePrepareResponse)(nil),  // 23: drydock.v1.ReceivePrepareResponse
+	(*ReceiveReadyRequest)(nil),     // 24: drydock.v1.ReceiveReadyRequest
+	(*ReceiveReadyResponse)(nil),    // 25: drydock.v1.ReceiveReadyResponse
 	(*ReceiveHoldRequest)(nil),      // 26: drydock.v1.ReceiveHoldRequest
 	(*ReceiveHoldResponse)(nil),     // 27: drydock.v1.ReceiveHoldResponse
 	(*ReceiveRestoreRequest)(nil),   // 28: drydock.v1.ReceiveRestoreRequest
@@ -2173,11 +2182,11 @@ var file_drydock_v1_agent_proto_depIdxs = []int32{
 	42, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
 	36, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
 	46, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
-	21, // 14: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
+	19, // 14: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
 	47, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
 	40, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
 	46, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
-	21, // 18: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
+	19, // 18: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
 	41, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
 	37, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
 	48, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
@@ -2201,9 +2210,9 @@ var file_drydock_v1_agent_proto_depIdxs = []int32{
 	14, // 39: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
 	16, // 40: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
 	18, // 41: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	19, // 42: drydock.v1.AgentService.AbortMigration:input_type -> drydock.v1.AbortMigrationRequest
-	22, // 43: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	24, // 44: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	20, // 42: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	22, // 43: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	24, // 44: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
 	26, // 45: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
 	28, // 46: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
 	32, // 47: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
@@ -2223,9 +2232,9 @@ var file_drydock_v1_agent_proto_depIdxs = []int32{
 	15, // 61: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
 	17, // 62: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
 	60, // 63: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	20, // 64: drydock.v1.AgentService.AbortMigration:output_type -> drydock.v1.AbortMigrationResponse
-	23, // 65: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	25, // 66: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	21, // 64: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	23, // 65: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	25, // 66: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
 	27, // 67: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
 	30, // 68: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
 	33, // 69: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse

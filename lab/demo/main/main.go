@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
-	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab/demo"
+	"drydock/lab/rig"
 )
 
 func main() {
@@ -26,18 +25,15 @@ func main() {
 
 func run(ctx context.Context) error {
 	cfg := demo.Config{Out: os.Stdout}
-	modes := flag.String("modes", "stop,stop,stop", "modes of each pod's moves, in order: auto, stop or postcopy")
+	modes := flag.String("modes", "stop,postcopy,auto", "modes of the moves of each pod, in order: auto, stop or postcopy")
 	flag.StringVar(&cfg.Lab, "lab", "demo", "name of the lab; one of that name is replaced")
 	flag.StringVar(&cfg.Binary, "binary", "build/drydock", "the drydock program that the hosts run")
 	flag.StringVar(&cfg.Dir, "dir", "build", "directory for demo.json, and for the hosts' logs if something fails")
 	flag.BoolVar(&cfg.Keep, "keep", false, "leave the lab up at the end")
 	flag.Parse()
-	for name := range strings.SplitSeq(*modes, ",") {
-		mode, known := drydockv1.MigrationMode_value["MIGRATION_MODE_"+strings.ToUpper(name)]
-		if !known || mode == 0 {
-			return fmt.Errorf("mode %q: use auto, stop or postcopy", name)
-		}
-		cfg.Modes = append(cfg.Modes, drydockv1.MigrationMode(mode))
+	var err error
+	if cfg.Modes, err = rig.ParseModes(*modes); err != nil {
+		return err
 	}
 	return demo.Run(ctx, cfg)
 }

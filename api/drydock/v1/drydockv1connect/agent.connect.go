@@ -71,13 +71,12 @@ const (
 	AgentServiceReadBlobProcedure = "/drydock.v1.AgentService/ReadBlob"
 	// AgentServiceMigrateProcedure is the fully-qualified name of the AgentService's Migrate RPC.
 	AgentServiceMigrateProcedure = "/drydock.v1.AgentService/Migrate"
-	// AgentServiceAbortMigrationProcedure is the fully-qualified name of the AgentService's
-	// AbortMigration RPC.
-	AgentServiceAbortMigrationProcedure = "/drydock.v1.AgentService/AbortMigration"
 	// ReceiveServiceCheckProcedure is the fully-qualified name of the ReceiveService's Check RPC.
 	ReceiveServiceCheckProcedure = "/drydock.v1.ReceiveService/Check"
 	// ReceiveServicePrepareProcedure is the fully-qualified name of the ReceiveService's Prepare RPC.
 	ReceiveServicePrepareProcedure = "/drydock.v1.ReceiveService/Prepare"
+	// ReceiveServiceReadyProcedure is the fully-qualified name of the ReceiveService's Ready RPC.
+	ReceiveServiceReadyProcedure = "/drydock.v1.ReceiveService/Ready"
 	// ReceiveServiceHoldProcedure is the fully-qualified name of the ReceiveService's Hold RPC.
 	ReceiveServiceHoldProcedure = "/drydock.v1.ReceiveService/Hold"
 	// ReceiveServiceRestoreProcedure is the fully-qualified name of the ReceiveService's Restore RPC.
@@ -108,7 +107,6 @@ type AgentServiceClient interface {
 	// Migrate runs a migration with this host as the source; where it already runs, follows it. Cancelling the call does
 	// not cancel the migration.
 	Migrate(context.Context, *connect.Request[v1.AgentMigrateRequest]) (*connect.ServerStreamForClient[v1.MigratePodResponse], error)
-	AbortMigration(context.Context, *connect.Request[v1.AbortMigrationRequest]) (*connect.Response[v1.AbortMigrationResponse], error)
 }
 
 // NewAgentServiceClient constructs a client for the drydock.v1.AgentService service. By default, it
@@ -212,12 +210,6 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("Migrate")),
 			connect.WithClientOptions(opts...),
 		),
-		abortMigration: connect.NewClient[v1.AbortMigrationRequest, v1.AbortMigrationResponse](
-			httpClient,
-			baseURL+AgentServiceAbortMigrationProcedure,
-			connect.WithSchema(agentServiceMethods.ByName("AbortMigration")),
-			connect.WithClientOptions(opts...),
-		),
 	}
 }
 
@@ -238,7 +230,6 @@ type agentServiceClient struct {
 	listAgentImages *connect.Client[v1.ListAgentImagesRequest, v1.ListAgentImagesResponse]
 	readBlob        *connect.Client[v1.ReadBlobRequest, v1.ReadBlobResponse]
 	migrate         *connect.Client[v1.AgentMigrateRequest, v1.MigratePodResponse]
-	abortMigration  *connect.Client[v1.AbortMigrationRequest, v1.AbortMigrationResponse]
 }
 
 // GetHostInfo calls drydock.v1.AgentService.GetHostInfo.
@@ -316,11 +307,6 @@ func (c *agentServiceClient) Migrate(ctx context.Context, req *connect.Request[v
 	return c.migrate.CallServerStream(ctx, req)
 }
 
-// AbortMigration calls drydock.v1.AgentService.AbortMigration.
-func (c *agentServiceClient) AbortMigration(ctx context.Context, req *connect.Request[v1.AbortMigrationRequest]) (*connect.Response[v1.AbortMigrationResponse], error) {
-	return c.abortMigration.CallUnary(ctx, req)
-}
-
 // AgentServiceHandler is an implementation of the drydock.v1.AgentService service.
 type AgentServiceHandler interface {
 	GetHostInfo(context.Context, *connect.Request[v1.GetHostInfoRequest]) (*connect.Response[v1.GetHostInfoResponse], error)
@@ -341,7 +327,6 @@ type AgentServiceHandler interface {
 	// Migrate runs a migration with this host as the source; where it already runs, follows it. Cancelling the call does
 	// not cancel the migration.
 	Migrate(context.Context, *connect.Request[v1.AgentMigrateRequest], *connect.ServerStream[v1.MigratePodResponse]) error
-	AbortMigration(context.Context, *connect.Request[v1.AbortMigrationRequest]) (*connect.Response[v1.AbortMigrationResponse], error)
 }
 
 // NewAgentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -441,12 +426,6 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("Migrate")),
 		connect.WithHandlerOptions(opts...),
 	)
-	agentServiceAbortMigrationHandler := connect.NewUnaryHandler(
-		AgentServiceAbortMigrationProcedure,
-		svc.AbortMigration,
-		connect.WithSchema(agentServiceMethods.ByName("AbortMigration")),
-		connect.WithHandlerOptions(opts...),
-	)
 	return "/drydock.v1.AgentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AgentServiceGetHostInfoProcedure:
@@ -479,8 +458,6 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceReadBlobHandler.ServeHTTP(w, r)
 		case AgentServiceMigrateProcedure:
 			agentServiceMigrateHandler.ServeHTTP(w, r)
-		case AgentServiceAbortMigrationProcedure:
-			agentServiceAbortMigrationHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -550,14 +527,12 @@ func (UnimplementedAgentServiceHandler) Migrate(context.Context, *connect.Reques
 	return connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.Migrate is not implemented"))
 }
 
-func (UnimplementedAgentServiceHandler) AbortMigration(context.Context, *connect.Request[v1.AbortMigrationRequest]) (*connect.Response[v1.AbortMigrationResponse], error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.AbortMigration is not implemented"))
-}
-
 // ReceiveServiceClient is a client for the drydock.v1.ReceiveService service.
 type ReceiveServiceClient interface {
 	Check(context.Context, *connect.Request[v1.ReceiveCheckRequest]) (*connect.Response[v1.ReceiveCheckResponse], error)
 	Prepare(context.Context, *connect.Request[v1.ReceivePrepareRequest]) (*connect.Response[v1.ReceivePrepareResponse], error)
+	// Ready makes everything that the freeze would otherwise have to wait for; it comes after the pod's files.
+	Ready(context.Context, *connect.Request[v1.ReceiveReadyRequest]) (*connect.Response[v1.ReceiveReadyResponse], error)
 	// Hold announces the pod's address here and keeps its packets.
 	Hold(context.Context, *connect.Request[v1.ReceiveHoldRequest]) (*connect.Response[v1.ReceiveHoldResponse], error)
 	// Restore rebuilds the pod from what was received, asks for the decision, and on commit plugs it in.
@@ -588,6 +563,12 @@ func NewReceiveServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+ReceiveServicePrepareProcedure,
 			connect.WithSchema(receiveServiceMethods.ByName("Prepare")),
+			connect.WithClientOptions(opts...),
+		),
+		ready: connect.NewClient[v1.ReceiveReadyRequest, v1.ReceiveReadyResponse](
+			httpClient,
+			baseURL+ReceiveServiceReadyProcedure,
+			connect.WithSchema(receiveServiceMethods.ByName("Ready")),
 			connect.WithClientOptions(opts...),
 		),
 		hold: connect.NewClient[v1.ReceiveHoldRequest, v1.ReceiveHoldResponse](
@@ -621,6 +602,7 @@ func NewReceiveServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 type receiveServiceClient struct {
 	check    *connect.Client[v1.ReceiveCheckRequest, v1.ReceiveCheckResponse]
 	prepare  *connect.Client[v1.ReceivePrepareRequest, v1.ReceivePrepareResponse]
+	ready    *connect.Client[v1.ReceiveReadyRequest, v1.ReceiveReadyResponse]
 	hold     *connect.Client[v1.ReceiveHoldRequest, v1.ReceiveHoldResponse]
 	restore  *connect.Client[v1.ReceiveRestoreRequest, v1.ReceiveRestoreResponse]
 	discard  *connect.Client[v1.ReceiveDiscardRequest, v1.ReceiveDiscardResponse]
@@ -635,6 +617,11 @@ func (c *receiveServiceClient) Check(ctx context.Context, req *connect.Request[v
 // Prepare calls drydock.v1.ReceiveService.Prepare.
 func (c *receiveServiceClient) Prepare(ctx context.Context, req *connect.Request[v1.ReceivePrepareRequest]) (*connect.Response[v1.ReceivePrepareResponse], error) {
 	return c.prepare.CallUnary(ctx, req)
+}
+
+// Ready calls drydock.v1.ReceiveService.Ready.
+func (c *receiveServiceClient) Ready(ctx context.Context, req *connect.Request[v1.ReceiveReadyRequest]) (*connect.Response[v1.ReceiveReadyResponse], error) {
+	return c.ready.CallUnary(ctx, req)
 }
 
 // Hold calls drydock.v1.ReceiveService.Hold.
@@ -661,6 +648,8 @@ func (c *receiveServiceClient) GetState(ctx context.Context, req *connect.Reques
 type ReceiveServiceHandler interface {
 	Check(context.Context, *connect.Request[v1.ReceiveCheckRequest]) (*connect.Response[v1.ReceiveCheckResponse], error)
 	Prepare(context.Context, *connect.Request[v1.ReceivePrepareRequest]) (*connect.Response[v1.ReceivePrepareResponse], error)
+	// Ready makes everything that the freeze would otherwise have to wait for; it comes after the pod's files.
+	Ready(context.Context, *connect.Request[v1.ReceiveReadyRequest]) (*connect.Response[v1.ReceiveReadyResponse], error)
 	// Hold announces the pod's address here and keeps its packets.
 	Hold(context.Context, *connect.Request[v1.ReceiveHoldRequest]) (*connect.Response[v1.ReceiveHoldResponse], error)
 	// Restore rebuilds the pod from what was received, asks for the decision, and on commit plugs it in.
@@ -687,6 +676,12 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 		ReceiveServicePrepareProcedure,
 		svc.Prepare,
 		connect.WithSchema(receiveServiceMethods.ByName("Prepare")),
+		connect.WithHandlerOptions(opts...),
+	)
+	receiveServiceReadyHandler := connect.NewUnaryHandler(
+		ReceiveServiceReadyProcedure,
+		svc.Ready,
+		connect.WithSchema(receiveServiceMethods.ByName("Ready")),
 		connect.WithHandlerOptions(opts...),
 	)
 	receiveServiceHoldHandler := connect.NewUnaryHandler(
@@ -719,6 +714,8 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 			receiveServiceCheckHandler.ServeHTTP(w, r)
 		case ReceiveServicePrepareProcedure:
 			receiveServicePrepareHandler.ServeHTTP(w, r)
+		case ReceiveServiceReadyProcedure:
+			receiveServiceReadyHandler.ServeHTTP(w, r)
 		case ReceiveServiceHoldProcedure:
 			receiveServiceHoldHandler.ServeHTTP(w, r)
 		case ReceiveServiceRestoreProcedure:
@@ -742,6 +739,10 @@ func (UnimplementedReceiveServiceHandler) Check(context.Context, *connect.Reques
 
 func (UnimplementedReceiveServiceHandler) Prepare(context.Context, *connect.Request[v1.ReceivePrepareRequest]) (*connect.Response[v1.ReceivePrepareResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ReceiveService.Prepare is not implemented"))
+}
+
+func (UnimplementedReceiveServiceHandler) Ready(context.Context, *connect.Request[v1.ReceiveReadyRequest]) (*connect.Response[v1.ReceiveReadyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ReceiveService.Ready is not implemented"))
 }
 
 func (UnimplementedReceiveServiceHandler) Hold(context.Context, *connect.Request[v1.ReceiveHoldRequest]) (*connect.Response[v1.ReceiveHoldResponse], error) {

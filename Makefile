@@ -1,0 +1,84 @@
+# Drydock. Type `make` for what can be made.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO := scripts/go
+# The Go tool refuses to build where git refuses to answer, as in another user's clone.
+VCS := $(if $(shell git rev-parse HEAD 2>/dev/null),true,false)
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(VCS) -ldflags '-s -w'
+ifeq ($(VCS),false)
+export GOFLAGS += -buildvcs=false
+endif
+TEST := $(GO) test -count=1 -timeout=20m
+# Packages with tests that need root.
+ROOTED = $$(grep -rl '^//go:build root' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
+
+help: ## Show this
+	@echo 'Drydock moves running pods between Linux hosts. Every target installs what it needs, which asks for root.'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  make %-16s %s\n' $$name "$$text"; done
+
+.PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-faults test-faults-ci
+.PHONY: demo soak bench-migrate bench-overhead clean
+
+bootstrap-%:
+	@scripts/bootstrap $*
+
+build: bootstrap-go ## Build the program, static: build/drydock
+	$(BUILD) -o build/drydock ./cmd/drydock
+
+generate: bootstrap-go ## Generate the code of the API from api/
+	$(GO) tool buf generate
+
+lint: bootstrap-go ## Look for faults in the code: go vet, staticcheck, buf, gofmt, generated code
+	@unformatted=$$($(GO) run cmd/gofmt -l .); \
+		[ -z "$$unformatted" ] || { echo "run gofmt -w on: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags=root,faults ./...
+	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck -tags=root,faults ./...
+	$(GO) tool buf lint
+	@scripts/generated
+
+test: test-unit test-sim test-root test-e2e ## Run all tests: unit, simulation, root, and the whole from end to end
+
+test-unit: bootstrap-go bootstrap-race ## Run the tests that need no root, with the race detector
+	$(TEST) -race $$($(GO) list ./... | grep -v /migrate/owner$$)
+	$(TEST) -race ./migrate/owner -seeds 500
+
+test-sim: bootstrap-go ## Simulate the protocol of migrations 10,000 times, with faults
+	$(TEST) ./migrate/owner -seeds 10000
+
+test-root: bootstrap-go bootstrap-race bootstrap-lab ## Run the tests that need root, labs among them
+	$(TEST) -race -tags root -p 1 $(ROOTED)
+
+test-e2e: demo ## Run the whole from end to end: the demo
+
+test-faults: bootstrap-go bootstrap-lab ## Break migrations at every point, in every mode (hours)
+	$(GO) test -count=1 -timeout=12h -v -tags faults ./lab/faults/...
+
+test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations once at every step, and every link once
+	$(GO) test -count=1 -timeout=50m -v -tags faults ./lab/faults/... -set ci
+
+demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
+	$(GO) build -o build/bin/demo ./lab/demo/main
+	build/bin/demo
+
+soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for leaks: build/soak.json
+	$(GO) build -o build/bin/soak ./lab/soak/main
+	build/bin/soak
+
+bench-migrate: build bootstrap-lab ## Compare moves with podman's and runc's: build/bench-migrate.json
+	$(GO) build -o build/bin/bench-migrate ./lab/bench/migrate
+	build/bin/bench-migrate
+
+bench-overhead: build bootstrap-lab ## Compare Redis in a pod with a bare process: build/bench-overhead.json
+	$(GO) build -o build/bin/bench-overhead ./lab/bench/overhead
+	build/bin/bench-overhead
+
+clean: ## Remove what was built
+	rm -rf build

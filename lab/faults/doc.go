@@ -1,0 +1,10 @@
+// Package faults tries to break a migration at every point that it has a name for: it kills agents, controllers, CRIU,
+// containerd and whole hosts, cuts, slows and half-opens links, fills disks and memory, damages images, and takes the store
+// away. The tests stand behind the build tag faults and need root; every case is a subtest of TestFaults.
+//
+// A fault strikes when a side has come to a named point, never after a time. Afterwards nobody helps. Each case then holds
+// the pod to what Drydock promises: never two copies at any instant, exactly one again, on the host that the owner's record
+// names, its clients go on over the connections that they had, and nothing is left over on any host.
+//
+// `-set ci` leaves one kill for each step and each link fault once.
+package faults

@@ -1,0 +1,359 @@
+//go:build faults
+
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"drydock/lab"
+
+	drydockv1 "drydock/api/drydock/v1"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sys/unix"
+)
+
+// criu takes CRIU away: at its own stages, and while it waits in the destination's hook.
+func criu(m mode) []fault {
+	one := func(p point, side string) fault {
+		return fault{
+			name: fmt.Sprintf("%s/%s/kill the %s's CRIU", m.name, p.name, side), mode: m.mode,
+			points: []point{p}, strikes: []func(*scene) error{killCRIU(side)},
+		}
+	}
+	var all []fault
+	for _, stage := range []string{"pre-dump", "post-dump"} {
+		all = append(all, one(point{source, "criu-" + stage}, source))
+	}
+	for _, stage := range []string{"pre-restore", "setup-namespaces", "post-restore"} {
+		all = append(all, one(point{destination, "criu-" + stage}, destination))
+	}
+	for _, p := range []string{"destination-after-restore", "destination-before-decide", "destination-after-decide"} {
+		all = append(all, one(at(p), destination))
+	}
+	// From here on the tasks may have run, so nobody may restore them again.
+	last := one(point{destination, "criu-pre-resume"}, destination)
+	last.loses = true
+	return append(all, last)
+}
+
+// containerd is taken away on either side.
+func containerd(m mode) []fault {
+	var all []fault
+	for _, side := range []string{source, destination} {
+		for _, p := range []string{"source-before-prepare", "source-before-freeze", "source-before-dump", "destination-before-restore", "destination-before-decide", "destination-after-decide", "source-before-clean"} {
+			all = append(all, fault{
+				name: fmt.Sprintf("%s/%s/kill the %s's containerd", m.name, p, side), mode: m.mode,
+				points: []point{at(p)}, strikes: []func(*scene) error{kill(side, "containerd")},
+			})
+		}
+	}
+	return all
+}
+
+// hosts crash and come back. The pod's only copy goes with the source before everything was sent, and with the destination
+// from when it may have run there.
+func hosts(m mode) []fault {
+	var all []fault
+	for _, c := range []struct {
+		point, side string
+		loses       bool
+	}{
+		{"source-before-sync", source, true},
+		{"source-in-freeze", source, true},
+		{"source-after-dump", source, true},
+		{"destination-before-restore", source, m.mode == postcopy},
+		{"destination-before-decide", source, m.mode == postcopy},
+		{"destination-after-decide", source, m.mode == postcopy},
+		{"destination-after-plug-in", source, m.mode == postcopy},
+		{"source-before-clean", source, false},
+		{"source-before-sync", destination, false},
+		{"source-in-freeze", destination, false},
+		{"source-after-dump", destination, false},
+		{"destination-before-restore", destination, false},
+		{"destination-before-decide", destination, false},
+		{"destination-after-decide", destination, false},
+		{"destination-after-plug-in", destination, true},
+		{"source-before-clean", destination, true},
+	} {
+		all = append(all, fault{
+			name: fmt.Sprintf("%s/%s/crash the %s", m.name, c.point, c.side), mode: m.mode, loses: c.loses,
+			points: []point{at(c.point)}, strikes: []func(*scene) error{crash(c.side)},
+		})
+	}
+	return all
+}
+
+// slow is a link's rate in bytes a second: a migration takes many times as long over it.
+const slow = 1 << 20
+
+// links break, open halfway in either direction, or become slow, between any two of the three.
+func links(m mode) []fault {
+	kinds := []struct {
+		name string
+		make func(a, b string) []lab.Fault
+	}{
+		{"broken", lab.Partition},
+		{"half open", func(a, b string) []lab.Fault { return []lab.Fault{{From: a, To: b, Drop: true}} }},
+		{"half open the other way", func(a, b string) []lab.Fault { return []lab.Fault{{From: b, To: a, Drop: true}} }},
+		{"slow", func(a, b string) []lab.Fault {
+			return []lab.Fault{{From: a, To: b, Rate: slow}, {From: b, To: a, Rate: slow}}
+		}},
+	}
+	pairs := [][2]string{{source, destination}, {source, controller}, {destination, controller}}
+	var all []fault
+	for _, pair := range pairs {
+		for _, kind := range kinds {
+			for _, p := range []string{"source-before-sync", "source-before-dump", "destination-before-decide"} {
+				all = append(all, fault{
+					name: fmt.Sprintf("%s/%s/%s link between %s and %s", m.name, p, kind.name, pair[0], pair[1]), mode: m.mode,
+					points: []point{at(p)}, after: heal, ci: p == "source-before-dump",
+					strikes: []func(*scene) error{func(s *scene) error {
+						s.undo = append(s.undo, func() error { return s.SetFaults() })
+						return s.SetFaults(kind.make(s.host(pair[0]), s.host(pair[1]))...)
+					}},
+				})
+			}
+		}
+	}
+	return all
+}
+
+// patience is longer than any side waits for another before it calls it silent.
+const patience = 15 * time.Second
+
+// heal gives the pod the chance to come through by itself, and then the link back.
+func heal(s *scene) error {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(lookAgain) {
+		pod, err := s.pod(s.ctx)
+		if err == nil && pod.Phase == drydockv1.PodPhase_POD_PHASE_RUNNING && pod.Migration == "" {
+			break
+		}
+	}
+	return s.SetFaults()
+}
+
+// storeAway takes the store away right when the destination asks it for the decision.
+func storeAway(m mode) []fault {
+	stopped := func(s *scene) error {
+		pid, err := s.ServicePID(s.host(controller), "controller")
+		if err != nil {
+			return err
+		}
+		s.undo = append(s.undo, func() error {
+			if err := unix.Kill(pid, unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+			return nil
+		})
+		return unix.Kill(pid, unix.SIGSTOP)
+	}
+	back := func(s *scene) error {
+		time.Sleep(patience)
+		return s.undo[len(s.undo)-1]()
+	}
+	crashed := func(s *scene) error { return s.KillHost(s.ctx, s.host(controller)) }
+	started := func(s *scene) error {
+		time.Sleep(patience)
+		return s.StartHost(s.ctx, s.host(controller))
+	}
+	p := []point{at("destination-before-decide")}
+	return []fault{
+		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back, ci: true},
+		{name: m.name + "/destination-before-decide/the store's host crashes", mode: m.mode, points: p, strikes: []func(*scene) error{crashed}, after: started},
+	}
+}
+
+// damage is done to the images that a destination has received.
+func damage(m mode) []fault {
+	kinds := []struct {
+		name, file string
+		do         func(path string) error
+	}{
+		{"bytes of an image flipped", "core-1.img", flip},
+		{"bytes of the inventory flipped", "inventory.img", flip},
+		{"an image truncated", "mm-1.img", func(path string) error { return os.Truncate(path, 7) }},
+		{"the pages truncated", "pages-1.img", func(path string) error { return os.Truncate(path, 4096) }},
+		{"an image missing", "fdinfo-2.img", os.Remove},
+	}
+	var all []fault
+	for _, kind := range kinds {
+		if m.mode == postcopy && strings.HasPrefix(kind.file, "pages") {
+			continue // they stay at the source
+		}
+		all = append(all, fault{
+			name: fmt.Sprintf("%s/destination-before-restore/%s", m.name, kind.name), mode: m.mode,
+			points: []point{at("destination-before-restore")},
+			strikes: []func(*scene) error{func(s *scene) error {
+				path, err := s.received("images/redis/" + kind.file)
+				if err != nil {
+					return err
+				}
+				return kind.do(path)
+			}},
+		})
+	}
+	return all
+}
+
+// received finds a file of the one migration that a destination takes part in.
+func (s *scene) received(name string) (string, error) {
+	root, err := s.Root(s.destination)
+	if err != nil {
+		return "", err
+	}
+	paths, err := filepath.Glob(filepath.Join(root, "run/drydock/migrations/*", name))
+	if err == nil && len(paths) != 1 {
+		err = fmt.Errorf("%s is there %d times", name, len(paths))
+	}
+	if err != nil {
+		return "", err
+	}
+	return paths[0], nil
+}
+
+func flip(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for i := range data {
+		data[i] ^= 0x55
+	}
+	return os.WriteFile(path, data, 0o600)
+}
+
+// fullMemory leaves no room in the memory that a migration's images are received in.
+func fullMemory(m mode) []fault {
+	return []fault{{
+		name: m.name + "/source-before-dump/full memory at the destination", mode: m.mode,
+		points: []point{at("source-before-dump")},
+		strikes: []func(*scene) error{func(s *scene) error {
+			path, err := s.received("images")
+			if err != nil {
+				return err
+			}
+			inHost := "/" + path[strings.Index(path, "run/drydock"):]
+			out, err := s.Exec(s.ctx, s.destination, "mount", "-o", "remount,size=64k", filepath.Dir(inHost)).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		}},
+	}}
+}
+
+// fullDisk gives the destination a disk that is full from a point on, and for good: what its agent or its containerd keeps
+// lies on a file system of its own, which a file fills.
+func fullDisk(m mode) []fault {
+	var all []fault
+	for _, disk := range []struct{ name, dir string }{{"the agent's disk", "data"}, {"containerd's disk", "containerd"}} {
+		for _, p := range []string{"source-before-prepare", "source-before-sync", "source-before-dump", "destination-before-restore", "destination-before-decide"} {
+			all = append(all, fault{
+				name: fmt.Sprintf("%s/%s/%s full at the destination", m.name, p, disk.name), mode: m.mode,
+				before: func(s *scene) error { return s.smallDisk(disk.dir) },
+				points: []point{at(p)},
+				strikes: []func(*scene) error{func(s *scene) error {
+					return s.fill(filepath.Join(s.hostDir(disk.dir), "filler"))
+				}},
+				after: func(s *scene) error {
+					// What is full stays full until the pod runs again.
+					_, err := s.settled()
+					return errors.Join(err, os.Remove(filepath.Join(s.hostDir(disk.dir), "filler")))
+				},
+			})
+		}
+	}
+	return all
+}
+
+// hostDir is where on the machine a directory of the destination lies that survives its reboots.
+func (s *scene) hostDir(name string) string {
+	return filepath.Join(filepath.Dir(s.DataDir(s.destination)), name)
+}
+
+// smallDisk puts a directory of the destination on a file system of its own, while the host is off. At the end it is put
+// back, with what has changed in it.
+func (s *scene) smallDisk(name string) error {
+	host, dir := s.destination, s.hostDir(name)
+	aside := dir + ".aside"
+	if err := s.KillHost(s.ctx, host); err != nil {
+		return err
+	}
+	if err := errors.Join(os.Rename(dir, aside), os.Mkdir(dir, 0o755)); err != nil {
+		return err
+	}
+	if err := unix.Mount("faults", dir, "tmpfs", 0, "size=1g,mode=0755"); err != nil {
+		return err
+	}
+	s.undo = append(s.undo, func() error {
+		if err := s.KillHost(s.ctx, host); err != nil && !errors.Is(err, lab.ErrDown) {
+			return err
+		}
+		err := errors.Join(os.RemoveAll(aside), copyAll(dir, aside), unix.Unmount(dir, 0), os.Remove(dir), os.Rename(aside, dir))
+		return errors.Join(err, s.StartHost(s.ctx, host), s.awaitHost(host))
+	})
+	if err := errors.Join(copyAll(aside, dir), s.StartHost(s.ctx, host)); err != nil {
+		return err
+	}
+	return s.awaitHost(host)
+}
+
+// awaitHost waits until the controller counts a host as ready again.
+func (s *scene) awaitHost(host string) error {
+	init, err := s.Root(host)
+	if err != nil {
+		return err
+	}
+	boot, err := os.ReadFile(filepath.Join(init, "run/boot_id"))
+	if err != nil {
+		return err
+	}
+	return until(s.ctx, "host "+host, func() (bool, string) {
+		res, err := s.GetHost(s.ctx, connect.NewRequest(&drydockv1.GetHostRequest{Name: host}))
+		if err != nil {
+			return false, err.Error()
+		}
+		h := res.Msg.Host
+		return h.State == "ready" && h.BootId == strings.TrimSpace(string(boot)), h.State + " " + h.Message
+	})
+}
+
+// fill writes a file until the disk is full.
+func (s *scene) fill(path string) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for size := 1 << 20; size > 0; {
+		n, err := file.Write(make([]byte, size))
+		if err != nil && !errors.Is(err, unix.ENOSPC) {
+			return err
+		}
+		if n < size {
+			size /= 2
+		}
+	}
+	return nil
+}
+
+// copyAll copies a tree with everything that file systems know of its files.
+func copyAll(from, to string) error {
+	if _, err := os.Stat(to); errors.Is(err, fs.ErrNotExist) {
+		if err := os.Mkdir(to, 0o755); err != nil {
+			return err
+		}
+	}
+	if out, err := exec.Command("cp", "-a", "--one-file-system", from+"/.", to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s: %w: %s", from, err, out)
+	}
+	return nil
+}

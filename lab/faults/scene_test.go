@@ -1,0 +1,338 @@
+//go:build faults
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/lab/load"
+	"drydock/lab/selfcheck"
+)
+
+// fault is one case.
+type fault struct {
+	name string
+	mode drydockv1.MigrationMode
+	// before prepares the case, before the migration begins. May be nil.
+	before func(s *scene) error
+	// points are where the migration is stopped, in order; at each of them the strike of the same index is carried out.
+	points  []point
+	strikes []func(s *scene) error
+	// after is carried out when the migration has been let go on. May be nil.
+	after func(s *scene) error
+	// loses tells that the pod's only copy goes with its host, so that it is started anew.
+	loses bool
+	// ci: also run where there is little time.
+	ci bool
+}
+
+// point is a place in the course of a migration, on its source or destination.
+type point struct{ side, name string }
+
+const (
+	source      = "source"
+	destination = "destination"
+	controller  = "controller"
+)
+
+func at(name string) point {
+	side, _, _ := strings.Cut(name, "-")
+	return point{side, name}
+}
+
+// scene is one case being played.
+type scene struct {
+	*bench
+	t                   *testing.T
+	ctx                 context.Context
+	source, destination string
+	address             string
+	writers             []*load.RedisWriters
+	watch               *watch
+	before              selfcheck.Generation
+	undo                []func() error
+}
+
+// connections that write to the pod while it is moved.
+const connections = 3
+
+func (b *bench) play(t *testing.T, c fault) {
+	b.ready(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	s := &scene{bench: b, t: t, ctx: ctx}
+	b.broken = true
+	defer func() {
+		for i := len(s.undo) - 1; i >= 0; i-- {
+			if err := s.undo[i](); err != nil {
+				t.Error(err)
+			}
+		}
+		b.broken = t.Failed()
+		if t.Failed() {
+			s.keepLogs()
+		}
+	}()
+	if err := s.run(c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *scene) run(c fault) error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	if c.before != nil {
+		if err := c.before(s); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.points {
+		if err := os.WriteFile(s.faultFile(p), nil, 0o644); err != nil {
+			return err
+		}
+	}
+	moved := make(chan error, 1)
+	go func() {
+		_, err := s.Move(s.ctx, podName, s.destination, c.mode, nil)
+		moved <- err
+	}()
+	for i, p := range c.points {
+		if err := s.strike(p, c.strikes[i], moved); err != nil {
+			return err
+		}
+	}
+	if c.after != nil {
+		if err := c.after(s); err != nil {
+			return err
+		}
+	}
+	return s.verify(c)
+}
+
+// strike waits until a side stands at a point, lets the fault happen, and lets the side go on.
+func (s *scene) strike(p point, fault func(*scene) error, moved <-chan error) error {
+	reached := s.faultFile(p) + ".reached"
+	err := until(s.ctx, "point "+p.name, func() (bool, string) {
+		if _, err := os.Stat(reached); err == nil {
+			return true, ""
+		}
+		select {
+		case err := <-moved:
+			return false, fmt.Sprintf("the migration ended: %v", err)
+		default:
+			return false, "the migration goes on"
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := fault(s); err != nil {
+		return fmt.Errorf("at %s: %w", p.name, err)
+	}
+	if err := os.Remove(reached); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s *scene) faultFile(p point) string {
+	return filepath.Join(s.FaultDir(s.host(p.side)), p.name)
+}
+
+// host is the name that a side has in the lab.
+func (s *scene) host(side string) string {
+	switch side {
+	case source:
+		return s.source
+	case destination:
+		return s.destination
+	case controller:
+		return "ctl"
+	}
+	return side
+}
+
+// open notes how things are, and starts the clients.
+func (s *scene) open() error {
+	for _, host := range s.Hosts() {
+		if err := emptyDir(s.FaultDir(host)); err != nil {
+			return err
+		}
+	}
+	pod, err := s.pod(s.ctx)
+	if err != nil {
+		return err
+	}
+	s.source, s.destination = pod.Host, "h1"
+	if s.source == "h1" {
+		s.destination = "h2"
+	}
+	s.address, _, _ = strings.Cut(pod.Spec.Addresses[0], "/")
+	if s.before, err = selfcheck.ReadGeneration(s.generationDir()); err != nil {
+		return err
+	}
+	for range connections {
+		w, err := load.StartRedisWriters(s.ctx, load.RedisConfig{
+			Dialer: load.Dialer{Netns: s.NetNS("client")}, Addr: s.address + ":6379", Connections: 1, Rate: 100,
+		})
+		if err != nil {
+			return err
+		}
+		s.writers = append(s.writers, w)
+	}
+	s.watch, err = s.startWatch(s.ctx, s.address)
+	return err
+}
+
+// verify holds the pod to the promises.
+func (s *scene) verify(c fault) error {
+	pod, err := s.settled()
+	if err != nil {
+		return err
+	}
+	s.t.Logf("the pod runs on %s (it was on %s), epoch %d", pod.Host, s.source, pod.Epoch)
+	errs := []error{s.clients(c), s.copies(c), s.leftovers(pod.Host)}
+	return errors.Join(errs...)
+}
+
+// settled waits until the controller says that the pod runs and is not moving.
+func (s *scene) settled() (pod *drydockv1.Pod, err error) {
+	err = until(s.ctx, "one running copy", func() (bool, string) {
+		if pod, err = s.pod(s.ctx); err != nil {
+			return false, err.Error()
+		}
+		seen := fmt.Sprintf("%s on %s, epoch %d, migration %q, %q", pod.Phase, pod.Host, pod.Epoch, pod.Migration, pod.Message)
+		if pod.Phase != drydockv1.PodPhase_POD_PHASE_RUNNING || pod.Migration != "" {
+			return false, seen
+		}
+		for _, c := range pod.Containers {
+			if c.State != "running" {
+				return false, seen + ": " + c.Name + " is " + c.State
+			}
+		}
+		return len(pod.Containers) == 2, seen
+	})
+	return pod, err
+}
+
+// clients wait until each of them is answered again, and look up what they wrote.
+func (s *scene) clients(c fault) error {
+	if c.loses {
+		return s.newClient()
+	}
+	var errs []error
+	for i, w := range s.writers {
+		from := w.Acked()
+		err := until(s.ctx, fmt.Sprintf("an answer on connection %d", i), func() (bool, string) {
+			return w.Acked() > from+2, fmt.Sprintf("%d writes were acknowledged, none since the pod runs", from)
+		})
+		result, serr := w.Stop(s.ctx)
+		if result.AckedWritesLost > 0 || result.ConnectionsAfter != 1 {
+			err = errors.Join(err, fmt.Errorf("connection %d: %d of %d acknowledged writes lost, %d errors %v", i, result.AckedWritesLost, result.AckedWrites, result.Errors, result.FirstError))
+		}
+		errs = append(errs, err, serr)
+	}
+	return errors.Join(errs...)
+}
+
+// newClient is served by a pod that was started anew.
+func (s *scene) newClient() error {
+	for _, w := range s.writers {
+		_, _ = w.Stop(s.ctx) // its connection is gone with the pod
+	}
+	return until(s.ctx, "a new connection", func() (bool, string) {
+		w, err := load.StartRedisWriters(s.ctx, load.RedisConfig{
+			Dialer: load.Dialer{Netns: s.NetNS("client")}, Addr: s.address + ":6379", Connections: 1, Rate: 100,
+		})
+		if err != nil {
+			return false, err.Error()
+		}
+		result, err := w.Stop(s.ctx)
+		return err == nil && result.ConnectionsAfter == 1, fmt.Sprint(result, err)
+	})
+}
+
+// copies tells from inside the pod and from the network whether there ever were two.
+func (s *scene) copies(c fault) error {
+	now, err := selfcheck.ReadGeneration(s.generationDir())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if now.Violations != s.before.Violations {
+		errs = append(errs, fmt.Errorf("two copies ran: %d violations: %+v", now.Violations-s.before.Violations, now.Events[len(s.before.Events):]))
+	}
+	started := 0
+	for _, event := range now.Events[len(s.before.Events):] {
+		if event.What == "started" {
+			started++
+		}
+	}
+	if started > 0 && !c.loses {
+		errs = append(errs, fmt.Errorf("the pod was started anew %d times: its state was lost", started))
+	}
+	if c.loses && started == 0 {
+		errs = append(errs, errors.New("the pod's only copy went with its host, but it was not started anew"))
+	}
+	from := now.Counter
+	errs = append(errs, until(s.ctx, "a beat of the pod", func() (bool, string) {
+		g, err := selfcheck.ReadGeneration(s.generationDir())
+		return err == nil && g.Counter > from, fmt.Sprintf("%d beats: %v", from, err)
+	}), s.watch.stop())
+	return errors.Join(errs...)
+}
+
+// leftovers waits until both hosts hold what they held before, and names what is too much.
+func (s *scene) leftovers(on string) error {
+	var errs []error
+	for _, host := range s.Hosts() {
+		baseline := s.empty[host]
+		if host == on {
+			baseline = s.full[host]
+		}
+		errs = append(errs, until(s.ctx, "a clean host "+host, func() (bool, string) {
+			now, err := s.inventory(s.ctx, host)
+			if err != nil {
+				return false, err.Error()
+			}
+			extra := now.minus(baseline)
+			return len(extra) == 0, "left over:\n\t" + strings.Join(extra, "\n\t")
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// keepLogs puts the hosts' logs where they outlive the lab.
+func (s *scene) keepLogs() {
+	dir := filepath.Join(os.TempDir(), "drydock-faults", strings.ReplaceAll(s.t.Name(), "/", "_"))
+	_ = os.RemoveAll(dir)
+	for _, host := range append(s.Hosts(), "ctl") {
+		if err := os.CopyFS(filepath.Join(dir, host), os.DirFS(s.LogDir(host))); err != nil {
+			s.t.Log(err)
+		}
+	}
+	s.t.Logf("the hosts' logs are in %s", dir)
+}
+
+func emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
