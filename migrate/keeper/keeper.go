@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -62,8 +63,9 @@ func Run(ctx context.Context, dir string, args []string) error {
 }
 
 type keeper struct {
-	dir  string
-	held map[int]int // the daemon's descriptor to ours
+	dir   string
+	held  map[int]int // the daemon's descriptor to ours
+	total int         // ever held
 }
 
 // watch duplicates what the daemon opens until the daemon ends.
@@ -86,7 +88,7 @@ func (k *keeper) watch(daemon int, ended <-chan error) error {
 			return err
 		}
 		if grown {
-			if err := k.mark(Holding, strconv.Itoa(len(k.held))); err != nil {
+			if err := k.mark(Holding, strconv.Itoa(k.total)); err != nil {
 				return err
 			}
 		}
@@ -94,7 +96,9 @@ func (k *keeper) watch(daemon int, ended <-chan error) error {
 }
 
 func (k *keeper) duplicate(daemon, pidfd int) (grown bool, err error) {
-	for _, fd := range Userfaultfds(daemon) {
+	open := Userfaultfds(daemon)
+	k.release(daemon, open)
+	for _, fd := range open {
 		if _, have := k.held[fd]; have {
 			continue
 		}
@@ -106,8 +110,34 @@ func (k *keeper) duplicate(daemon, pidfd int) (grown bool, err error) {
 			return grown, fmt.Errorf("duplicate a userfaultfd: %w", err)
 		}
 		k.held[fd], grown = ours, true
+		k.total++
 	}
 	return grown, nil
+}
+
+// release closes our duplicates of what the daemon has closed itself: the task has ended, or has all of its pages. As long as
+// we hold one, the daemon's epoll goes on to name the closed descriptor, and the daemon never gets to the end.
+func (k *keeper) release(daemon int, open []int) {
+	for fd, ours := range k.held {
+		if slices.Contains(open, fd) && same(daemon, fd, ours) {
+			continue
+		}
+		// A daemon that is being killed loses all of its descriptors at one stroke, before it counts as dead.
+		if _, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(daemon), "fd/1")); err != nil {
+			return
+		}
+		_ = unix.Close(ours)
+		delete(k.held, fd)
+	}
+}
+
+// kcmpFile has kcmp(2) compare two open files.
+const kcmpFile = 0
+
+// same tells whether the daemon's descriptor and ours are one open file. Where that cannot be told, they are.
+func same(daemon, fd, ours int) bool {
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(daemon), uintptr(os.Getpid()), kcmpFile, uintptr(fd), uintptr(ours), 0)
+	return errno != 0 || order == 0
 }
 
 func (k *keeper) mark(name, content string) error {

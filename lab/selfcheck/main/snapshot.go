@@ -53,6 +53,9 @@ func makeIdentity(environment) (func() error, error) {
 		if err := unix.Uname(&names); err != nil {
 			return nil, err
 		}
+		// Through /proc the kernel does not wait for a page that post-copy has yet to bring, and shows nothing. So the memory
+		// itself is read first.
+		arguments := strings.Join(os.Args, "\n")
 		command, err := os.ReadFile("/proc/self/cmdline")
 		if err != nil {
 			return nil, err
@@ -60,7 +63,7 @@ func makeIdentity(environment) (func() error, error) {
 		return map[string]string{
 			"pid": fmt.Sprint(os.Getpid()), "ppid": fmt.Sprint(os.Getppid()),
 			"session": fmt.Sprint(session), "process group": fmt.Sprint(group),
-			"hostname": hostname, "domain name": unix.ByteSliceToString(names.Domainname[:]), "command line": string(command),
+			"hostname": hostname, "domain name": unix.ByteSliceToString(names.Domainname[:]), "command line": string(command), "arguments": arguments,
 		}, nil
 	})
 }
@@ -127,10 +130,11 @@ func makeEnvironment(environment) (func() error, error) {
 		if err != nil {
 			return nil, err
 		}
+		environment := strings.Join(os.Environ(), "\n") // read first, as with the command line
 		started, err := os.ReadFile("/proc/self/environ")
 		return map[string]string{
 			"directory": dir, "link to the directory": link, "root": root, "program": program,
-			"environment": strings.Join(os.Environ(), "\n"), "environment at the start": string(started),
+			"environment": environment, "environment at the start": string(started),
 		}, err
 	})
 }
