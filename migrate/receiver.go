@@ -349,6 +349,8 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	go func() { journaled <- e.journals.save(j) }()
 	defer func() { err = errors.Join(err, <-journaled) }()
 	if again {
+		// A CRIU of the last attempt that still waits in its hook must not hear the verdict on this one.
+		e.abandon(ctx, j, rec.Spec)
 		if err := errors.Join(e.Pods.Kill(ctx, j.Pod), e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy)); err != nil {
 			return err
 		}
