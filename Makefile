@@ -9,7 +9,12 @@ GO := scripts/go
 # The Go tool refuses to build where git refuses to answer, as in another user's clone.
 VCS := $(if $(shell git rev-parse HEAD 2>/dev/null),true,false)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(VCS) -ldflags '-s -w'
+ifeq ($(VCS),false)
+export GOFLAGS += -buildvcs=false
+endif
 TEST := $(GO) test -count=1 -timeout=20m
+# Packages with tests that need root.
+ROOTED = $$(grep -rl '^//go:build root' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
 
 help: ## Show this
 	@echo 'Drydock moves running pods between Linux hosts. Every target installs what it needs, which asks for root.'
@@ -17,8 +22,8 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
-.PHONY: help build generate generated lint test test-unit test-sim test-root clean
-.PHONY: bootstrap-go bootstrap-race bootstrap-lab
+.PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-faults test-faults-ci
+.PHONY: demo soak bench-migrate bench-overhead clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -33,13 +38,13 @@ lint: bootstrap-go ## Look for faults in the code: go vet, staticcheck, buf, gof
 	@unformatted=$$($(GO) run cmd/gofmt -l .); \
 		[ -z "$$unformatted" ] || { echo "run gofmt -w on: $$unformatted"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags root,faults ./...
+	$(GO) vet -tags=root,faults ./...
 	$(GO) tool staticcheck ./...
-	$(GO) tool staticcheck -tags root,faults ./...
+	$(GO) tool staticcheck -tags=root,faults ./...
 	$(GO) tool buf lint
 	@scripts/generated
 
-test: test-unit test-sim test-root ## Run all tests
+test: test-unit test-sim test-root test-e2e ## Run all tests: unit, simulation, root, and the whole from end to end
 
 test-unit: bootstrap-go bootstrap-race ## Run the tests that need no root, with the race detector
 	$(TEST) -race $$($(GO) list ./... | grep -v /migrate/owner$$)
@@ -49,7 +54,31 @@ test-sim: bootstrap-go ## Simulate the protocol of migrations 10,000 times, with
 	$(TEST) ./migrate/owner -seeds 10000
 
 test-root: bootstrap-go bootstrap-race bootstrap-lab ## Run the tests that need root, labs among them
-	$(TEST) -race -tags root -p 1 $$(grep -rl '^//go:build root' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
+	$(TEST) -race -tags root -p 1 $(ROOTED)
+
+test-e2e: demo ## Run the whole from end to end: the demo
+
+test-faults: bootstrap-go bootstrap-lab ## Break migrations at every point, in every mode (hours)
+	$(GO) test -count=1 -timeout=12h -v -tags faults ./lab/faults/...
+
+test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations once at every step, and every link once
+	$(GO) test -count=1 -timeout=50m -v -tags faults ./lab/faults/... -set ci
+
+demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
+	$(GO) build -o build/bin/demo ./lab/demo/main
+	build/bin/demo
+
+soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for leaks: build/soak.json
+	$(GO) build -o build/bin/soak ./lab/soak/main
+	build/bin/soak
+
+bench-migrate: build bootstrap-lab ## Compare moves with podman's and runc's: build/bench-migrate.json
+	$(GO) build -o build/bin/bench-migrate ./lab/bench/migrate
+	build/bin/bench-migrate
+
+bench-overhead: build bootstrap-lab ## Compare Redis in a pod with a bare process: build/bench-overhead.json
+	$(GO) build -o build/bin/bench-overhead ./lab/bench/overhead
+	build/bin/bench-overhead
 
 clean: ## Remove what was built
 	rm -rf build

@@ -137,6 +137,10 @@ const askPeer = 2 * time.Second
 // peer asks the other side of a migration how it is.
 func (e *Engine) peer(ctx context.Context, pod string, j owner.Journal) (owner.Peer, bool) {
 	p := e.place(pod)
+	if c := p.coming; j.Side == owner.Destination && c != nil && c.source != nil && c.source.Err() == nil {
+		// The source is on the line, waiting for this side. Asking it would only make it wait longer.
+		return owner.PeerWhole, false
+	}
 	peer, found := e.Peers.Find(j.Peer.Host)
 	if !found {
 		return e.silence(p), false

@@ -33,6 +33,8 @@ type arrival struct {
 	// events go to the source, for as long as it listens.
 	events  chan string
 	settled bool
+	// source ends when the source has hung up.
+	source context.Context
 	// files are the directories that were brought over.
 	files []*filesync.Target
 }
@@ -249,6 +251,7 @@ func (e *Engine) arrival(pod, migration string) (*arrival, error) {
 // Arrived says that everything was sent; files has the size of every image. It restores the pod, asks for the decision, and
 // on commit plugs it in. events gets what happens, and the last step is returned.
 func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreRequest, events func(string)) (owner.Step, error) {
+	source := ctx
 	ctx = context.WithoutCancel(ctx)
 	release, err := e.hold(ctx, req.Pod)
 	if err != nil {
@@ -259,6 +262,7 @@ func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 	if err != nil {
 		return owner.Step{}, err
 	}
+	coming.source = source
 	done := make(chan struct{})
 	relayed := make(chan struct{})
 	go func() {

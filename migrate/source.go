@@ -275,10 +275,24 @@ func (m *move) checkpoint(ctx context.Context, images string) error {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil || !m.postcopy() {
+	if err := group.Wait(); err != nil {
 		return err
 	}
-	return m.Pods.FreezeAll(ctx, m.spec.Pod)
+	if m.postcopy() {
+		if err := m.Pods.FreezeAll(ctx, m.spec.Pod); err != nil {
+			return err
+		}
+	}
+	return m.recoverTimers(images)
+}
+
+func (m *move) recoverTimers(images string) error {
+	for _, c := range m.rec.Spec.Containers {
+		if err := m.Pods.RecoverTimers(m.spec.Pod, c.Name, filepath.Join(images, c.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // offerPages makes what the destination needs to ask for pages.

@@ -44,7 +44,8 @@ func apps() []app {
 func (a app) spec() *drydockv1.PodSpec {
 	container := &drydockv1.Container{Name: a.name, Image: a.name, Args: a.args}
 	spec := &drydockv1.PodSpec{
-		Name: a.name, RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER, Containers: []*drydockv1.Container{container},
+		Name: a.name, RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER, AllowPostcopy: true,
+		Containers: []*drydockv1.Container{container},
 	}
 	if a.volume != nil {
 		spec.Volumes = []*drydockv1.Volume{a.volume}

@@ -117,15 +117,11 @@ func (v *view) print(said string) {
 }
 
 func (l *line) String() string {
-	text := fmt.Sprintf("%-10s %-8s %-34s", l.app.name, l.host, l.status)
-	if l.using != nil {
-		if acked := l.using.acked(); acked > 0 {
-			text += fmt.Sprintf("  %7d writes", acked)
-		} else {
-			text += "                "
-		}
+	writes := ""
+	if l.using != nil && l.using.acked() > 0 {
+		writes = fmt.Sprintf("%7d writes", l.using.acked())
 	}
-	return text + "  " + l.last
+	return fmt.Sprintf("%-9s %-7s %-26s %-14s  %s", l.app.name, l.host, l.status, writes, l.last)
 }
 
 func (v *view) add(t *traveller) {
@@ -164,15 +160,18 @@ func (v *view) moving(t *traveller, to string) {
 
 func (v *view) progress(t *traveller, p *drydockv1.MigrationProgress) {
 	v.change(t, func(l *line) {
-		l.status = fmt.Sprintf("%s %s %d/%d, %s", bar(p.StepIndex, p.StepCount), p.Step, p.StepIndex, p.StepCount, size(p.Bytes))
+		l.status = fmt.Sprintf("%s %s", bar(p.StepIndex, p.StepCount), p.Step)
 	})
 }
 
 func (v *view) moved(t *traveller, row Row) {
-	found := fmt.Sprintf("last move: %s, freeze %.0f ms, blackout %.0f ms, %d of %d connections kept",
+	short, found := fmt.Sprintf("blackout %.0f ms", row.Blackout), fmt.Sprintf("%s, freeze %.0f ms, blackout %.0f ms, %d of %d connections kept",
 		row.Mode, row.Freeze, row.Blackout, row.ConnectionsAfter, row.ConnectionsBefore)
-	v.change(t, func(l *line) { l.host, l.status, l.last = t.host, "in use", found })
-	v.note("%s %s -> %s, %s", row.Pod, row.From, row.To, found)
+	if row.Errors > 0 {
+		short, found = "FAILED", found+", FAILED"
+	}
+	v.change(t, func(l *line) { l.host, l.status, l.last = t.host, "in use", short })
+	v.note("%s %s -> %s: %s", row.Pod, row.From, row.To, found)
 }
 
 // bar is how many of the steps are done.

@@ -28,7 +28,7 @@ type Config struct {
 	Binary string
 	// Dir is where soak.json goes, and the hosts' logs if something fails.
 	Dir string
-	// Moves that count; one more is made before, so that what is made only once is there.
+	// Moves that count. One there and one back is made before, so that what is made only once is there.
 	Moves int
 	// Modes are used in turn.
 	Modes []drydockv1.MigrationMode
@@ -136,9 +136,11 @@ func (s *soak) up(ctx context.Context) (err error) {
 	return err
 }
 
-// moveAll makes the move that does not count and those that do.
+// moveAll makes the moves that do not count, up to number 0, and those that do.
 func (s *soak) moveAll(ctx context.Context) error {
-	for i := 0; i <= s.Moves; i++ {
+	begun := time.Now()
+	defer func() { s.report.Seconds = time.Since(begun).Seconds() }()
+	for i := 1 - len(hosts); i <= s.Moves; i++ {
 		if err := s.move(ctx, i); err != nil {
 			return fmt.Errorf("move %d: %w", i, err)
 		}
@@ -157,9 +159,9 @@ func (s *soak) moveAll(ctx context.Context) error {
 }
 
 func (s *soak) move(ctx context.Context, i int) error {
-	to, begun := hosts[(i+1)%len(hosts)], time.Now()
-	report, err := s.rig.Move(ctx, pod, to, s.Modes[i%len(s.Modes)], nil)
-	if err != nil || i == 0 {
+	to, begun := hosts[(i+len(hosts))%len(hosts)], time.Now()
+	report, err := s.rig.Move(ctx, pod, to, s.Modes[max(i, 0)%len(s.Modes)], nil)
+	if err != nil || i <= 0 {
 		return err
 	}
 	s.report.Moves++

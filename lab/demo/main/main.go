@@ -25,7 +25,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	cfg := demo.Config{Out: os.Stdout}
-	modes := flag.String("modes", "stop,stop,stop", "modes of the moves of each pod, in order: auto, stop or postcopy")
+	modes := flag.String("modes", "stop,postcopy,auto", "modes of the moves of each pod, in order: auto, stop or postcopy")
 	flag.StringVar(&cfg.Lab, "lab", "demo", "name of the lab; one of that name is replaced")
 	flag.StringVar(&cfg.Binary, "binary", "build/drydock", "the drydock program that the hosts run")
 	flag.StringVar(&cfg.Dir, "dir", "build", "directory for demo.json, and for the hosts' logs if something fails")
