@@ -127,7 +127,7 @@ func (b *bench) remember(ctx context.Context, on string) error {
 // podSpec is a Redis whose writes are accounted for, with the program beside it that finds out other copies of itself.
 func podSpec() *drydockv1.PodSpec {
 	return &drydockv1.PodSpec{
-		Name: podName,
+		Name: podName, AllowPostcopy: true,
 		Containers: []*drydockv1.Container{
 			{Name: "redis", Image: "redis"},
 			{
