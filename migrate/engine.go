@@ -85,6 +85,8 @@ type place struct {
 	interrupted bool
 	// frames were held when the pod last came here.
 	frames int64
+	// attempts counts the restores that were begun here, also where the disk has no room to journal them.
+	attempts int
 	// peerHeard is when the other side last answered.
 	peerHeard time.Time
 }

@@ -22,10 +22,7 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 	p := e.place(pod)
 	f.Interrupted = p.interrupted
 	state, err := e.Pods.State(ctx, pod)
-	if errors.Is(err, pods.ErrNotFound) {
-		return f, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, pods.ErrNotFound) {
 		return f, err
 	}
 	f.Plugged = state.Plugged
@@ -50,9 +47,15 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 	}
 	if j.Side == owner.Destination {
 		e.destinationFacts(pod, j, &f)
+		if err := e.halfRestored(pod, j, &f); err != nil {
+			return f, err
+		}
 	}
 	if j.Side == owner.Source || j.Side == owner.Destination {
 		f.Peer, f.PeerSettled = e.peer(ctx, pod, j)
+	}
+	if j.Side == owner.Destination && j.Stage == owner.Prepared && (f.Peer == owner.PeerFailed || f.Peer == owner.PeerGone || f.Peer == owner.PeerSilent) {
+		f.Interrupted = true // what was prepared here waits for a source that has given up
 	}
 	return f, nil
 }
@@ -69,6 +72,38 @@ func (e *Engine) destinationFacts(pod string, j owner.Journal, f *owner.Facts) {
 	if e.place(pod).coming == nil && !f.Complete && !j.PostCopy {
 		f.Interrupted = true
 	}
+}
+
+// halfRestored finds out a pod that can never be made whole here: the CRIU of one of its containers ended before it let the
+// tasks go. What it left of them is no pod, and must not be taken for one that runs.
+func (e *Engine) halfRestored(pod string, j owner.Journal, f *owner.Facts) error {
+	if f.Tasks != owner.TasksRunning {
+		return nil
+	}
+	rec, err := e.Pods.Record(pod)
+	if err != nil {
+		return err
+	}
+	failed := false
+	for _, c := range rec.Spec.Containers {
+		h := e.hook(j.Migration, c.Name)
+		if h.waiting() || h.resumed() {
+			continue
+		}
+		busy, err := e.Pods.Restoring(pod, c.Name)
+		if err != nil || busy {
+			return err
+		}
+		failed = true
+	}
+	if !failed {
+		return nil
+	}
+	f.Broken, f.Busy = true, false
+	if !j.Ran {
+		f.Tasks = owner.TasksHeld
+	}
+	return nil
 }
 
 const (

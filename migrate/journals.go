@@ -1,10 +1,12 @@
 package migrate
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"drydock/migrate/owner"
 )
@@ -20,8 +22,32 @@ func (s journals) save(j owner.Journal) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	if err := j.Save(s.path(j.Pod)); err != nil {
+	err := j.Save(s.path(j.Pod))
+	if errors.Is(err, syscall.ENOSPC) && os.Remove(s.reserved()) == nil {
+		err = j.Save(s.path(j.Pod))
+	}
+	if err != nil {
 		return fmt.Errorf("journal of pod %s: %w", j.Pod, err)
+	}
+	return nil
+}
+
+// reservation is room for the journals of a few migrations.
+const reservation = 64 << 10
+
+func (s journals) reserved() string { return filepath.Join(s.dir, "reserve") }
+
+// reserve keeps room on the disk, so that a pod that has been committed to this host can still be journalled, and so run,
+// when the disk becomes full afterwards.
+func (s journals) reserve() error {
+	if info, err := os.Stat(s.reserved()); err == nil && info.Size() == reservation {
+		return nil
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.reserved(), make([]byte, reservation), 0o600); err != nil {
+		return fmt.Errorf("reserve room for journals: %w", errors.Join(err, os.Remove(s.reserved())))
 	}
 	return nil
 }

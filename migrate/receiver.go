@@ -112,7 +112,10 @@ func (e *Engine) begin(req *drydockv1.ReceivePrepareRequest) error {
 		return fmt.Errorf("migration %s has gone past its preparation here (%s)", j.Migration, j)
 	}
 	p := e.place(pod)
-	p.interrupted, p.peerHeard = false, time.Now()
+	p.interrupted, p.attempts, p.peerHeard = false, 0, time.Now()
+	if err := e.journals.reserve(); err != nil {
+		return err
+	}
 	return e.journals.save(owner.Journal{
 		Pod: pod, Side: owner.Destination, Stage: owner.Prepared, Incarnation: req.Incarnation, BootID: e.Here.BootID,
 		Migration: req.Migration.Id, Epoch: req.Migration.Epoch,
@@ -357,10 +360,13 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	// What CRIU rebuilds does not run before the decision, so the journal need not be on disk before CRIU starts; it is
 	// before the decision is asked for.
 	j.Stage, j.Attempts = owner.Restoring, j.Attempts+1
+	e.place(j.Pod).attempts = j.Attempts
 	journaled := make(chan error, 1)
 	go func() { journaled <- e.journals.save(j) }()
 	defer func() { err = errors.Join(err, <-journaled) }()
 	if again {
+		// A CRIU of the last attempt that still waits in its hook must not hear the verdict on this one.
+		e.abandon(ctx, j, rec.Spec)
 		if err := errors.Join(e.Pods.Kill(ctx, j.Pod), e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy)); err != nil {
 			return err
 		}

@@ -23,6 +23,9 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 		if err != nil {
 			return owner.Step{}, err
 		}
+		if j.Side == owner.Destination {
+			j.Attempts = max(j.Attempts, e.place(pod).attempts)
+		}
 		f, err := e.facts(ctx, pod, j)
 		if err != nil {
 			return owner.Step{}, err

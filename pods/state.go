@@ -64,6 +64,12 @@ func (r *Runtime) State(ctx context.Context, pod string) (State, error) {
 	return state, err
 }
 
+// Restoring tells whether a checkpoint or a restore is at work on one container of a pod.
+func (r *Runtime) Restoring(pod, container string) (bool, error) {
+	runcs, err := checkpointing([]string{containerID(pod, container)})
+	return len(runcs) > 0, err
+}
+
 func containerIDs(pod *drydockv1.PodSpec) []string {
 	var ids []string
 	for _, c := range pod.Containers {

@@ -24,15 +24,15 @@ import (
 var (
 	set  = flag.String("set", "full", "cases to run: full, or ci for one kill per step and each link fault once")
 	keep = flag.Bool("keep", false, "leave the lab up at the end")
+	// It is no promise about speed.
+	limit = flag.Duration("limit", 2*time.Minute, "how long anything may take before it counts as never happening")
 )
 
 const (
-	labName  = "faults"
-	podName  = "victim"
-	stop     = drydockv1.MigrationMode_MIGRATION_MODE_STOP
-	postcopy = drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY
-	// limit is how long anything may take before it counts as never happening. It is no promise about speed.
-	limit     = 2 * time.Minute
+	labName   = "faults"
+	podName   = "victim"
+	stop      = drydockv1.MigrationMode_MIGRATION_MODE_STOP
+	postcopy  = drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY
 	lookAgain = 20 * time.Millisecond
 )
 
@@ -74,7 +74,7 @@ func (b *bench) ready(t *testing.T) {
 	if b.Rig != nil && !b.broken {
 		return
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*limit)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var err error
 	b.Rig, err = rig.Up(ctx, lab.Options{Name: labName, Hosts: 2, Binary: b.binary, FaultPoints: true})
@@ -127,7 +127,7 @@ func (b *bench) remember(ctx context.Context, on string) error {
 // podSpec is a Redis whose writes are accounted for, with the program beside it that finds out other copies of itself.
 func podSpec() *drydockv1.PodSpec {
 	return &drydockv1.PodSpec{
-		Name: podName,
+		Name: podName, AllowPostcopy: true,
 		Containers: []*drydockv1.Container{
 			{Name: "redis", Image: "redis"},
 			{
@@ -163,7 +163,7 @@ func (b *bench) pod(ctx context.Context) (*drydockv1.Pod, error) {
 
 // until waits for something to come about, and says what did not.
 func until(ctx context.Context, what string, ready func() (bool, string)) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 	for {
 		ok, seen := ready()

@@ -18,7 +18,7 @@ type mode struct {
 
 // modes that this kernel allows.
 func modes() []mode {
-	return []mode{{"stop", stop, nil}}
+	return []mode{{"stop", stop, nil}, {"postcopy", postcopy, nil}}
 }
 
 // steps of a migration in a mode, as its source names them.
@@ -53,7 +53,7 @@ func agentPoints() []string {
 func cases() []fault {
 	var all []fault
 	for _, m := range modes() {
-		for _, group := range []func(mode) []fault{kills, criu, containerd, hosts, links, storeAway, damage, fullMemory, fullDisk} {
+		for _, group := range []func(mode) []fault{kills, criu, containerd, hosts, links, storeAway, damage, fullMemory, fullDisk, pages} {
 			all = append(all, group(m)...)
 		}
 	}
@@ -75,7 +75,7 @@ func kills(m mode) []fault {
 				mode:    m.mode,
 				points:  []point{at(p)},
 				strikes: []func(*scene) error{kill(v.side, v.service)},
-				ci:      strings.HasPrefix(p, "source-after-") && i/2%len(victims) == n,
+				ci:      m.mode == stop && strings.HasPrefix(p, "source-after-") && i/2%len(victims) == n,
 			})
 		}
 	}

@@ -154,7 +154,8 @@ func (b *bench) containerd(ctx context.Context, host string, now inventory) erro
 	return nil
 }
 
-// files lists what lies below a directory of a host, but for what is kept on purpose: certificates.
+// files lists what lies below a directory of a host, but for what is kept on purpose: certificates, and runc's note in a
+// container's state that it was checkpointed once, which goes with the container.
 func files(root, dir string, now inventory) error {
 	return filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -166,6 +167,9 @@ func files(root, dir string, now inventory) error {
 		name := strings.TrimPrefix(path, root)
 		if d.IsDir() && (d.Name() == "pki" || name == "/etc/drydock/faults") {
 			return fs.SkipDir
+		}
+		if strings.HasPrefix(name, "/run/containerd/runc/") && d.Name() == "checkpoint" {
+			return nil
 		}
 		now.add("file", name)
 		return nil

@@ -44,6 +44,28 @@ func criu(m mode) []fault {
 	return append(all, last)
 }
 
+// pages stop coming in post-copy: the destination's lazy-pages daemons end, or the source's CRIU that serves them. Before the
+// commit the source keeps the pod. After it the pod may be whole already; if not, it is lost, and never runs with holes.
+func pages(m mode) []fault {
+	if m.mode != postcopy {
+		return nil
+	}
+	var all []fault
+	for _, p := range []string{"destination-after-restore", "destination-before-decide", "destination-after-decide", "destination-before-plug-in"} {
+		committed := p == "destination-after-decide" || p == "destination-before-plug-in"
+		for _, v := range []struct {
+			name string
+			kill func(*scene) error
+		}{{"the lazy-pages daemons", killLazyPages}, {"the page servers", killCRIU(source)}} {
+			all = append(all, fault{
+				name: fmt.Sprintf("%s/%s/kill %s", m.name, p, v.name), mode: m.mode, mayLose: committed,
+				points: []point{at(p)}, strikes: []func(*scene) error{v.kill},
+			})
+		}
+	}
+	return all
+}
+
 // containerd is taken away on either side.
 func containerd(m mode) []fault {
 	var all []fault
@@ -114,7 +136,7 @@ func links(m mode) []fault {
 			for _, p := range []string{"source-before-sync", "source-before-dump", "destination-before-decide"} {
 				all = append(all, fault{
 					name: fmt.Sprintf("%s/%s/%s link between %s and %s", m.name, p, kind.name, pair[0], pair[1]), mode: m.mode,
-					points: []point{at(p)}, after: heal, ci: p == "source-before-dump",
+					points: []point{at(p)}, after: heal, ci: m.mode == stop && p == "source-before-dump",
 					strikes: []func(*scene) error{func(s *scene) error {
 						s.undo = append(s.undo, func() error { return s.SetFaults() })
 						return s.SetFaults(kind.make(s.host(pair[0]), s.host(pair[1]))...)
@@ -166,7 +188,7 @@ func storeAway(m mode) []fault {
 	}
 	p := []point{at("destination-before-decide")}
 	return []fault{
-		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back, ci: true},
+		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back, ci: m.mode == stop},
 		{name: m.name + "/destination-before-decide/the store's host crashes", mode: m.mode, points: p, strikes: []func(*scene) error{crashed}, after: started},
 	}
 }

@@ -56,6 +56,25 @@ func killCRIU(side string) func(*scene) error {
 	}
 }
 
+// killLazyPages ends the daemons that bring a pod's missing pages; their keepers live on.
+func killLazyPages(s *scene) error {
+	pids, err := s.find(s.destination, "criu")
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, pid := range pids {
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if bytes.Contains(cmdline, []byte("\x00lazy-pages\x00")) {
+			found, err = true, errors.Join(err, s.end(pid))
+		}
+	}
+	if !found {
+		err = errors.Join(err, errors.New("no lazy-pages daemon is at work there"))
+	}
+	return err
+}
+
 // find lists the processes of a host, but not of its pods, that run a program.
 func (b *bench) find(host, program string) ([]int, error) {
 	init, err := b.InitPID(host)

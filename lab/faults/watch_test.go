@@ -24,17 +24,22 @@ type watch struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu     sync.Mutex
+	// These belong to the goroutine that asks, until it is done.
 	asked  int
 	double []string
 	macs   map[string]int
 }
 
-// askEvery is the time between two questions; answers that come within it belong to the first.
+// askEvery is the time between two questions.
 const askEvery = 20 * time.Millisecond
 
-// asker is an address that nobody has, so that no one else's questions are answered to it.
-var asker = netip.MustParseAddr("10.77.0.250")
+// askers is how many addresses that nobody has take turns at asking, so that an answer tells which question it is for, also
+// where it comes late.
+const askers = 64
+
+func asker(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 77, 0, byte(256 - askers + n%askers)})
+}
 
 func (s *scene) startWatch(ctx context.Context, address string) (*watch, error) {
 	w := &watch{macs: make(map[string]int)}
@@ -65,26 +70,19 @@ func (s *scene) startWatch(ctx context.Context, address string) (*watch, error) 
 }
 
 func (w *watch) run(ctx context.Context, mac net.HardwareAddr, pod netip.Addr) {
-	question := arpRequest(mac, pod)
-	for ctx.Err() == nil {
-		if _, err := unix.Write(w.fd, question); err != nil {
+	answered := make(map[netip.Addr]int)
+	for n := 0; ctx.Err() == nil; n++ {
+		delete(answered, asker(n))
+		if _, err := unix.Write(w.fd, arpRequest(mac, asker(n), pod)); err != nil {
 			continue
 		}
-		answers := w.collect(time.Now().Add(askEvery), pod)
-		w.mu.Lock()
 		w.asked++
-		for _, answer := range answers {
-			w.macs[answer]++
-		}
-		if len(answers) > 1 {
-			w.double = append(w.double, fmt.Sprintf("%s: %v", time.Now().Format("15:04:05.000"), answers))
-		}
-		w.mu.Unlock()
+		w.collect(time.Now().Add(askEvery), pod, answered)
 	}
 }
 
-// collect is who says that he has the pod's address, until a time.
-func (w *watch) collect(end time.Time, pod netip.Addr) (answers []string) {
+// collect takes in who says that he has the pod's address, until a time.
+func (w *watch) collect(end time.Time, pod netip.Addr, answered map[netip.Addr]int) {
 	buf := make([]byte, 128)
 	for time.Now().Before(end) {
 		n, err := unix.Read(w.fd, buf)
@@ -93,11 +91,14 @@ func (w *watch) collect(end time.Time, pod netip.Addr) (answers []string) {
 		}
 		sender, _ := netip.AddrFromSlice(buf[28:32])
 		target, _ := netip.AddrFromSlice(buf[38:42])
-		if sender == pod && target == asker {
-			answers = append(answers, net.HardwareAddr(buf[22:28]).String())
+		if sender != pod || target.Compare(asker(0)) < 0 {
+			continue
+		}
+		w.macs[net.HardwareAddr(buf[22:28]).String()]++
+		if answered[target]++; answered[target] > 1 {
+			w.double = append(w.double, fmt.Sprintf("%s: question of %s", time.Now().Format("15:04:05.000"), target))
 		}
 	}
-	return answers
 }
 
 // stop ends the watch, and says if two ever answered.
@@ -115,7 +116,7 @@ func (w *watch) stop() error {
 	return errors.Join(errs...)
 }
 
-func arpRequest(mac net.HardwareAddr, pod netip.Addr) []byte {
+func arpRequest(mac net.HardwareAddr, asker, pod netip.Addr) []byte {
 	frame := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac...)
 	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
 	frame = append(append(frame, mac...), asker.AsSlice()...)
