@@ -342,6 +342,11 @@ func (e *Engine) accept(req *drydockv1.ReceiveRestoreRequest, coming *arrival) e
 			return err
 		}
 		j.Stage = owner.Received
+		for container := range req.Pages.Ports {
+			if err := settleImages(e.restoreFrom(j.Migration, container).Images); err != nil {
+				return err
+			}
+		}
 		if err := errors.Join(e.journals.save(j), e.startKeepers(j, req.Pages)); err != nil {
 			return err
 		}
