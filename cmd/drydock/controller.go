@@ -15,7 +15,7 @@ func newControllerCommand() *cobra.Command {
 		Short: "Run a controller",
 		Long: "Run a controller until it is told to stop. Settings come from the configuration file, DRYDOCK_* variables and flags, " +
 			"the later before the earlier.",
-		Args: cobra.NoArgs,
+		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.LoadController(file, cmd.Flags())
 			if err != nil {

@@ -13,12 +13,8 @@ import (
 
 // newLabCommand groups what makes and removes labs. Up starts from base, which holds what flags cannot say.
 func newLabCommand(base lab.Options) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "lab",
-		Short: "Hosts for trying and testing, on this machine",
-		Args:  cobra.NoArgs,
-	}
-	cmd.AddCommand(newLabUpCommand(base), newLabDownCommand(), newLabStatusCommand(), newLabExecCommand(), newLabEnvCommand())
+	cmd := newGroup("lab", "Hosts for trying and testing, on this machine",
+		newLabUpCommand(base), newLabDownCommand(), newLabStatusCommand(), newLabExecCommand(), newLabEnvCommand())
 	for _, name := range []string{"host-keeper", "host-init"} {
 		cmd.AddCommand(&cobra.Command{
 			Use:                name,
@@ -47,5 +43,5 @@ func printAs(w io.Writer, format string, v any, table func(io.Writer) error) err
 	case "yaml":
 		return yaml.NewEncoder(w).Encode(v)
 	}
-	return fmt.Errorf("output format %q: use table, json or yaml", format)
+	return &failure{status: statusMisuse, message: fmt.Sprintf("output format %q: use table, json or yaml", format)}
 }

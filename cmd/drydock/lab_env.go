@@ -14,7 +14,7 @@ func newLabEnvCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Print shell exports that make commands talk to a lab: eval \"$(drydock lab env)\"",
-		Args:  cobra.NoArgs,
+		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := lab.Open(name)
 			if err != nil {

@@ -18,7 +18,7 @@ func newLabExecCommand() *cobra.Command {
 		Short: "Run a command on a host, on ctl, or in the client's network namespace",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
-				return errors.New("say which host and what to run: drydock lab exec h1 -- ip address")
+				return misuse(cmd, "lab exec needs HOST, --, and a command, as in `drydock lab exec h1 -- ip address`")
 			}
 			return nil
 		},

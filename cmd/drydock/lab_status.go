@@ -16,7 +16,7 @@ func newLabStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the labs of this machine, their hosts and services",
-		Args:  cobra.NoArgs,
+		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := lab.StatusAll()
 			if err != nil {

@@ -16,13 +16,12 @@ func newLabUpCommand(opts lab.Options) *cobra.Command {
 		Long: `Up makes hosts out of namespaces on this machine's kernel, each with its own containerd, CRIU and agent, a host for
 the controller, and a switch between them. It installs mmdebstrap where that is missing, makes the hosts' root file
 system once, and removes what an earlier lab of the same name left.`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts.Progress = cmd.ErrOrStderr()
 			l, err := lab.Up(cmd.Context(), opts)
 			if errors.Is(err, lab.ErrRunning) {
-				fmt.Fprintln(cmd.ErrOrStderr(), "drydock:", err)
-				return exitStatus(3)
+				return &failure{status: statusRefused, message: err.Error()}
 			}
 			if err != nil {
 				return err
