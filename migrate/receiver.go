@@ -371,7 +371,8 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		return err
 	}
 	defer watch.Close()
-	failed := make(chan struct{})
+	// It holds the word of one that failed until it is heard: the others' outcome does not matter then.
+	failed := make(chan struct{}, 1)
 	for _, c := range rec.Spec.Containers {
 		group.Go(func() error {
 			err := e.Pods.RestoreTask(ctx, j.Pod, c.Name, e.restoreFrom(j.Migration, c.Name))
