@@ -214,8 +214,8 @@ func TestASecondControllerPassesOperatorsOnToTheLeader(t *testing.T) {
 	l.must(err)
 	defer client.CloseIdleConnections()
 	operator := drydockv1connect.NewControllerServiceClient(client, base)
-	version, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
-	if err != nil || version.Msg.GetController() != "c1" || told.Msg.GetLeader() != "c1" {
+	told, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
+	if err != nil || told.Msg.GetController() != "c1" || told.Msg.GetLeader() != "c1" {
 		t.Errorf("got %v, %v", told, err)
 	}
 	stream, err := operator.RunPod(t.Context(), connect.NewRequest(&drydockv1.RunPodRequest{Spec: &drydockv1.PodSpec{
@@ -233,7 +233,7 @@ func TestASecondControllerPassesOperatorsOnToTheLeader(t *testing.T) {
 	_, err = l.store.Client().Delete(t.Context(), r.term.Key())
 	l.must(err)
 	l.eventually("the second leads", func() bool {
-		version, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
+		told, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
 		return err == nil && version.Msg.GetController() == "c2"
 	})
 	cancel()
