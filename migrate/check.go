@@ -2,11 +2,13 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/version"
 	"drydock/migrate/filesync"
 	"drydock/migrate/owner"
 
@@ -39,11 +41,12 @@ func (m *move) check(ctx context.Context) error {
 	if m.needs, err = m.measure(ctx, info); err != nil {
 		return err
 	}
-	answer, err := m.receiver.Check(ctx, connect.NewRequest(&drydockv1.ReceiveCheckRequest{Migration: m.spec, Needs: m.needs}))
+	answer, err := m.receiver.Check(ctx, connect.NewRequest(&drydockv1.ReceiveCheckRequest{Migration: m.spec, Needs: m.needs, Api: version.API}))
 	if err != nil {
 		return refuse(fmt.Sprintf("host %s does not answer: %v", m.spec.To, err), "bring its agent up, or choose another host")
 	}
 	reasons = append(reasons, answer.Msg.Refusals...)
+	reasons = append(reasons, speaks(m.spec.To, answer.Msg.Info.GetApi())...)
 	m.destination = owner.Place{Host: m.spec.To, BootID: answer.Msg.BootId}
 	reasons = append(reasons, m.choose(info, answer.Msg.Info)...)
 	m.estimate(answer.Msg.ImageBytes)
@@ -54,6 +57,15 @@ func (m *move) check(ctx context.Context) error {
 		return errOver
 	}
 	return nil
+}
+
+// speaks is why a host that speaks another version of the API cannot take part, if so.
+func speaks(host string, api uint32) []*drydockv1.Refusal {
+	var mismatch *version.Mismatch
+	if !errors.As(version.Check("host "+host, version.API, api), &mismatch) {
+		return nil
+	}
+	return []*drydockv1.Refusal{{Reason: mismatch.Reason(), Remedy: mismatch.Remedy()}}
 }
 
 // measure says what the pod asks of a host.
@@ -174,6 +186,7 @@ func (e *Engine) Check(ctx context.Context, req *drydockv1.ReceiveCheckRequest) 
 	no := func(remedy, format string, args ...any) {
 		answer.Refusals = append(answer.Refusals, &drydockv1.Refusal{Reason: e.Here.Host + ": " + fmt.Sprintf(format, args...), Remedy: remedy})
 	}
+	answer.Refusals = append(answer.Refusals, speaks(req.Migration.GetFrom(), req.Api)...)
 	needs := req.Needs
 	if j, err := e.journals.load(needs.Spec.Name); err != nil {
 		return nil, err

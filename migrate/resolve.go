@@ -216,15 +216,35 @@ func (e *Engine) shelve(ctx context.Context, pod string, j owner.Journal) error 
 
 // forget removes what is kept here of a pod that has been started elsewhere since, or was removed.
 func (e *Engine) forget(ctx context.Context, pod string, j owner.Journal, view owner.View) error {
-	r := view.Record
-	if !view.Known || j.Side != "" || r.Owner.Host == e.Here.Host && r.State != owner.Removed || r.Destination.Host == e.Here.Host && r.State == owner.Moving {
+	if j.Side != "" || !view.Known {
 		return nil
 	}
-	if _, err := e.Pods.Record(pod); errors.Is(err, pods.ErrNotFound) {
+	rec, err := e.Pods.Record(pod)
+	if errors.Is(err, pods.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r := view.Record
+	if !forgettable(r, e.Here.Host, rec.Epoch) {
 		return nil
 	}
 	e.Log.Info("pod: files are removed", "pod", pod, "state", r.State, "owner", r.Owner.Host)
 	return e.Pods.Remove(ctx, pod)
+}
+
+// forgettable tells whether the record allows a host to remove the files of a pod that it was last answerable for at epoch.
+// A store that does not know the pod, or knows less of it than this host, was restored from a backup or lost: these files
+// may be the only ones, so they stay.
+func forgettable(r owner.Record, host string, epoch uint64) bool {
+	switch {
+	case r.Revision == 0 || r.Epoch < epoch:
+		return false
+	case r.State == owner.Removed:
+		return true
+	}
+	return r.Owner.Host != host && !(r.Destination.Host == host && r.State == owner.Moving)
 }
 
 // clean ends everything of a pod here without letting a task run another instruction.

@@ -12,10 +12,6 @@ import (
 	"drydock/orchestrator/store"
 )
 
-// API is the version of what controllers and agents say to each other, counted up with each change that an older peer must
-// know of.
-const API = 1
-
 // Controller is one controller over a store. Several may work over the same store; one of them leads.
 type Controller struct {
 	config config.Controller

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/version"
 	"drydock/migrate/owner"
 	"drydock/orchestrator/store"
 )
@@ -27,6 +28,9 @@ func (s coordinationService) Report(ctx context.Context, request *connect.Reques
 	if request.Msg.GetBootId() == "" {
 		return nil, invalid("report of host %s has no boot id", h.name())
 	}
+	if err := speaks("report of host "+h.name(), h.name(), request.Msg.GetInfo().GetApi()); err != nil {
+		return nil, err
+	}
 	if err := s.c.storeReport(ctx, h, request.Msg); err != nil {
 		return nil, err
 	}
@@ -38,7 +42,9 @@ func (s coordinationService) Report(ctx context.Context, request *connect.Reques
 	if err != nil {
 		return nil, err
 	}
-	response := &drydockv1.ReportResponse{Owners: owners, Peers: peers, Interval: durationpb.New(s.c.config.Timings.ReportInterval)}
+	response := &drydockv1.ReportResponse{
+		Owners: owners, Peers: peers, Interval: durationpb.New(s.c.config.Timings.ReportInterval), Api: version.API,
+	}
 	if r, _ := s.c.reigning(); r != nil {
 		response.LeadershipRevision = r.term.Revision()
 	}

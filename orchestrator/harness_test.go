@@ -20,6 +20,7 @@ import (
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/config"
 	"drydock/internal/pki"
+	"drydock/internal/version"
 	"drydock/migrate/owner"
 	"drydock/orchestrator/store"
 )
@@ -265,7 +266,7 @@ func (l *lab) join(name string) *fakeHost {
 func (h *fakeHost) request(token string) pki.JoinRequest {
 	return pki.JoinRequest{
 		Controllers: []string{"https://127.0.0.1:" + h.l.port}, Token: token, Name: h.name, Address: h.address,
-		BootID: h.boot, API: API, Dir: h.l.TempDir(),
+		BootID: h.boot, API: version.API, Dir: h.l.TempDir(),
 	}
 }
 
@@ -290,7 +291,7 @@ func (h *fakeHost) report() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	h.mu.Lock()
-	request := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{MemoryAvailableBytes: h.memory}}
+	request := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{MemoryAvailableBytes: h.memory, Api: version.API}}
 	for name := range h.remains {
 		request.Pods = append(request.Pods, &drydockv1.Pod{Spec: &drydockv1.PodSpec{Name: name}})
 	}

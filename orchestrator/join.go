@@ -13,6 +13,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/config"
 	"drydock/internal/pki"
+	"drydock/internal/version"
 	"drydock/orchestrator/store"
 )
 
@@ -54,6 +55,9 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 	if err != nil || m.GetBootId() == "" {
 		return nil, invalid("join host %s: needs the agent's host:port and its boot id", m.GetHost())
 	}
+	if err := speaks("join host "+m.GetHost(), m.GetHost(), m.GetApi()); err != nil {
+		return nil, err
+	}
 	token, err := c.validToken(ctx, m.GetToken(), m.GetHost())
 	if err != nil {
 		return nil, err
@@ -85,7 +89,18 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&drydockv1.JoinResponse{Certificate: cert, Ca: c.ca.Certificate(), Peers: peers, ProbeAddress: probe}), nil
+	return connect.NewResponse(&drydockv1.JoinResponse{
+		Certificate: cert, Ca: c.ca.Certificate(), Peers: peers, ProbeAddress: probe, Api: version.API,
+	}), nil
+}
+
+// speaks refuses what a host asks for that is more than one version of the API apart.
+func speaks(what, name string, api uint32) error {
+	var mismatch *version.Mismatch
+	if errors.As(version.Check("host "+name, version.API, api), &mismatch) {
+		return refuse(what, because(mismatch.Reason(), mismatch.Remedy()))
+	}
+	return nil
 }
 
 // errBadToken does not say whether a token was wrong, expired, used or another host's.

@@ -14,6 +14,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
+	"drydock/internal/version"
 	"drydock/orchestrator/store"
 )
 
@@ -129,9 +130,9 @@ func TestOperatorsUseTheAdminCredentialsOverTLS(t *testing.T) {
 	client, base, err := pki.Client("https://127.0.0.1:"+l.port, keeper, pki.ExpectKind(pki.Controller))
 	l.must(err)
 	defer client.CloseIdleConnections()
-	version, err := drydockv1connect.NewControllerServiceClient(client, base).GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
-	if err != nil || version.Msg.GetLeader() != "c1" || version.Msg.GetApi() != API {
-		t.Errorf("got %v, %v", version, err)
+	told, err := drydockv1connect.NewControllerServiceClient(client, base).GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
+	if err != nil || told.Msg.GetLeader() != "c1" || told.Msg.GetApi() != version.API {
+		t.Errorf("got %v, %v", told, err)
 	}
 }
 
@@ -213,9 +214,9 @@ func TestASecondControllerPassesOperatorsOnToTheLeader(t *testing.T) {
 	l.must(err)
 	defer client.CloseIdleConnections()
 	operator := drydockv1connect.NewControllerServiceClient(client, base)
-	version, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
-	if err != nil || version.Msg.GetController() != "c1" || version.Msg.GetLeader() != "c1" {
-		t.Errorf("got %v, %v", version, err)
+	told, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
+	if err != nil || told.Msg.GetController() != "c1" || told.Msg.GetLeader() != "c1" {
+		t.Errorf("got %v, %v", told, err)
 	}
 	stream, err := operator.RunPod(t.Context(), connect.NewRequest(&drydockv1.RunPodRequest{Spec: &drydockv1.PodSpec{
 		Name: "web", Containers: []*drydockv1.Container{{Image: "none"}},
@@ -232,7 +233,7 @@ func TestASecondControllerPassesOperatorsOnToTheLeader(t *testing.T) {
 	_, err = l.store.Client().Delete(t.Context(), r.term.Key())
 	l.must(err)
 	l.eventually("the second leads", func() bool {
-		version, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
+		told, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
 		return err == nil && version.Msg.GetController() == "c2"
 	})
 	cancel()
@@ -259,5 +260,35 @@ func TestASocketOfADeadControllerIsReplacedAndOneInUseIsNot(t *testing.T) {
 	}
 	if _, err := listenSocket(t.Context(), path); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAHostMoreThanOneVersionApartIsRefusedAndToldWhatToUpgrade(t *testing.T) {
+	l := newLab(t)
+	h := l.join("h1")
+	for _, c := range []struct {
+		api     uint32
+		refused bool
+	}{{version.API - 1, false}, {version.API, false}, {version.API + 1, false}, {version.API + 2, true}} {
+		token := l.token("h2")
+		request := (&fakeHost{l: l, name: "h2", boot: "b", address: "127.0.0.1:1"}).request(token)
+		request.API = c.api
+		_, _, err := pki.Join(t.Context(), request, pki.SystemClock{})
+		if (err != nil) != c.refused {
+			t.Errorf("a host of API %d joins: %v", c.api, err)
+		}
+		report := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{Api: c.api}}
+		answer, rerr := h.coord.Report(t.Context(), connect.NewRequest(report))
+		if (rerr != nil) != c.refused {
+			t.Errorf("a host of API %d reports: %v", c.api, rerr)
+		}
+		if !c.refused && answer.Msg.GetApi() != version.API {
+			t.Errorf("the controller says that it speaks %d, not %d", answer.Msg.GetApi(), version.API)
+		}
+		for _, err := range []error{err, rerr} {
+			if c.refused && (connect.CodeOf(err) != connect.CodeFailedPrecondition || !contains(err.Error(), "upgrade")) {
+				t.Errorf("API %d: got %v", c.api, err)
+			}
+		}
 	}
 }

@@ -12,8 +12,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"strings"
 	"syscall"
 	"time"
 
@@ -201,18 +199,4 @@ func shutdown(server *http.Server) error {
 		return server.Close()
 	}
 	return nil
-}
-
-// version is this program's, as its build says.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && strings.Contains(info.Main.Version, "devel") {
-			return "devel-" + setting.Value
-		}
-	}
-	return info.Main.Version
 }

@@ -11,6 +11,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/pki"
+	"drydock/internal/version"
 )
 
 // controllerService is ControllerService, as the leader answers it.
@@ -21,7 +22,7 @@ func (s controllerService) GetVersion(ctx context.Context, _ *connect.Request[dr
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&drydockv1.GetVersionResponse{Version: version(), Api: API, Controller: s.c.config.Name, Leader: leader.Name}), nil
+	return connect.NewResponse(&drydockv1.GetVersionResponse{Version: version.String(), Api: version.API, Controller: s.c.config.Name, Leader: leader.Name}), nil
 }
 
 func (s controllerService) CreateJoinToken(ctx context.Context, request *connect.Request[drydockv1.CreateJoinTokenRequest]) (*connect.Response[drydockv1.CreateJoinTokenResponse], error) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/version"
 )
 
 // reportEvery is how often a host reports where no controller says otherwise.
@@ -47,6 +48,9 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 		BootId: a.here.BootID, Address: a.cfg.Listen, Info: info, Pods: all, Images: images,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := version.Check("the controller", version.API, res.Api); err != nil {
 		return nil, err
 	}
 	a.peers.learn(res.Peers)

@@ -1011,9 +1011,11 @@ func (x *PodNeeds) GetRestarts() map[string]int32 {
 }
 
 type ReceiveCheckRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Migration     *MigrationSpec         `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
-	Needs         *PodNeeds              `protobuf:"bytes,2,opt,name=needs,proto3" json:"needs,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Migration *MigrationSpec         `protobuf:"bytes,1,opt,name=migration,proto3" json:"migration,omitempty"`
+	Needs     *PodNeeds              `protobuf:"bytes,2,opt,name=needs,proto3" json:"needs,omitempty"`
+	// The source's version of what agents say to each other; the destination's is in HostInfo.
+	Api           uint32 `protobuf:"varint,3,opt,name=api,proto3" json:"api,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1060,6 +1062,13 @@ func (x *ReceiveCheckRequest) GetNeeds() *PodNeeds {
 		return x.Needs
 	}
 	return nil
+}
+
+func (x *ReceiveCheckRequest) GetApi() uint32 {
+	if x != nil {
+		return x.Api
+	}
+	return 0
 }
 
 type ReceiveCheckResponse struct {
@@ -2002,10 +2011,11 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\brestarts\x18\t \x03(\v2\".drydock.v1.PodNeeds.RestartsEntryR\brestarts\x1a;\n" +
 	"\rRestartsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"z\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x8c\x01\n" +
 	"\x13ReceiveCheckRequest\x127\n" +
 	"\tmigration\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\tmigration\x12*\n" +
-	"\x05needs\x18\x02 \x01(\v2\x14.drydock.v1.PodNeedsR\x05needs\"\xab\x01\n" +
+	"\x05needs\x18\x02 \x01(\v2\x14.drydock.v1.PodNeedsR\x05needs\x12\x10\n" +
+	"\x03api\x18\x03 \x01(\rR\x03api\"\xab\x01\n" +
 	"\x14ReceiveCheckResponse\x12/\n" +
 	"\brefusals\x18\x01 \x03(\v2\x13.drydock.v1.RefusalR\brefusals\x12(\n" +
 	"\x04info\x18\x02 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x1f\n" +

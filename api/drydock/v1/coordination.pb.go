@@ -167,8 +167,10 @@ type JoinResponse struct {
 	Certificate []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	Ca          []byte                 `protobuf:"bytes,2,opt,name=ca,proto3" json:"ca,omitempty"`
 	// Other hosts whose agents the new one must reach, and an unused address to try a foreign MAC with.
-	Peers         []*Peer `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
-	ProbeAddress  string  `protobuf:"bytes,4,opt,name=probe_address,json=probeAddress,proto3" json:"probe_address,omitempty"`
+	Peers        []*Peer `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
+	ProbeAddress string  `protobuf:"bytes,4,opt,name=probe_address,json=probeAddress,proto3" json:"probe_address,omitempty"`
+	// The controller's version of what agents and controllers say to each other.
+	Api           uint32 `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -229,6 +231,13 @@ func (x *JoinResponse) GetProbeAddress() string {
 		return x.ProbeAddress
 	}
 	return ""
+}
+
+func (x *JoinResponse) GetApi() uint32 {
+	if x != nil {
+		return x.Api
+	}
+	return 0
 }
 
 type Peer struct {
@@ -488,7 +497,9 @@ type ReportResponse struct {
 	LeadershipRevision int64   `protobuf:"varint,2,opt,name=leadership_revision,json=leadershipRevision,proto3" json:"leadership_revision,omitempty"`
 	Peers              []*Peer `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
 	// How long to wait until the next report.
-	Interval      *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
+	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
+	// The controller's version of what agents and controllers say to each other; the host's is in HostInfo.
+	Api           uint32 `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,6 +560,13 @@ func (x *ReportResponse) GetInterval() *durationpb.Duration {
 		return x.Interval
 	}
 	return nil
+}
+
+func (x *ReportResponse) GetApi() uint32 {
+	if x != nil {
+		return x.Api
+	}
+	return 0
 }
 
 // OwnerRecord is the store's `owner` key of one pod; see migrate/owner.
@@ -1263,12 +1281,13 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12/\n" +
 	"\x13certificate_request\x18\x04 \x01(\fR\x12certificateRequest\x12\x17\n" +
 	"\aboot_id\x18\x05 \x01(\tR\x06bootId\x12\x10\n" +
-	"\x03api\x18\x06 \x01(\rR\x03api\"\x8d\x01\n" +
+	"\x03api\x18\x06 \x01(\rR\x03api\"\x9f\x01\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
 	"\x02ca\x18\x02 \x01(\fR\x02ca\x12&\n" +
 	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\x12#\n" +
-	"\rprobe_address\x18\x04 \x01(\tR\fprobeAddress\"o\n" +
+	"\rprobe_address\x18\x04 \x01(\tR\fprobeAddress\x12\x10\n" +
+	"\x03api\x18\x05 \x01(\rR\x03api\"o\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
@@ -1288,12 +1307,13 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x06images\x18\x05 \x03(\v2\x11.drydock.v1.ImageR\x06images\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x06 \x03(\tR\n" +
-	"migrations\"\xd1\x01\n" +
+	"migrations\"\xe3\x01\n" +
 	"\x0eReportResponse\x12/\n" +
 	"\x06owners\x18\x01 \x03(\v2\x17.drydock.v1.OwnerRecordR\x06owners\x12/\n" +
 	"\x13leadership_revision\x18\x02 \x01(\x03R\x12leadershipRevision\x12&\n" +
 	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\x125\n" +
-	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\binterval\"S\n" +
+	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12\x10\n" +
+	"\x03api\x18\x05 \x01(\rR\x03api\"S\n" +
 	"\vOwnerRecord\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x12\x1a\n" +
