@@ -85,15 +85,14 @@ func (b *bench) find(host, program string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	paths, err := filepath.Glob("/proc/[0-9]*/exe")
 	var pids []int
 	for _, path := range paths {
 		dir := filepath.Dir(path)
-		cmdline, _ := os.ReadFile(path)
-		first, _, _ := bytes.Cut(cmdline, []byte{0})
+		exe, _ := os.Readlink(path) // CRIU puts what it does in place of its command line
 		own, _ := os.Readlink(filepath.Join(dir, "ns/pid"))
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if filepath.Base(string(first)) == program && own == space {
+		if filepath.Base(exe) == program && own == space {
 			pids = append(pids, pid)
 		}
 	}
