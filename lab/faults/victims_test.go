@@ -28,11 +28,14 @@ func kill(side, service string) func(*scene) error {
 // end kills a process and waits until it is gone.
 func (s *scene) end(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil // it went with another one
+	}
 	if err != nil {
 		return fmt.Errorf("process %d: %w", pid, err)
 	}
 	defer unix.Close(fd)
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
 	return until(s.ctx, fmt.Sprintf("the end of process %d", pid), func() (bool, string) {
