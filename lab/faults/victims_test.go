@@ -28,11 +28,14 @@ func kill(side, service string) func(*scene) error {
 // end kills a process and waits until it is gone.
 func (s *scene) end(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil // it went with another one
+	}
 	if err != nil {
 		return fmt.Errorf("process %d: %w", pid, err)
 	}
 	defer unix.Close(fd)
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
 	return until(s.ctx, fmt.Sprintf("the end of process %d", pid), func() (bool, string) {
@@ -85,15 +88,14 @@ func (b *bench) find(host, program string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	paths, err := filepath.Glob("/proc/[0-9]*/exe")
 	var pids []int
 	for _, path := range paths {
 		dir := filepath.Dir(path)
-		cmdline, _ := os.ReadFile(path)
-		first, _, _ := bytes.Cut(cmdline, []byte{0})
+		exe, _ := os.Readlink(path) // CRIU puts what it does in place of its command line
 		own, _ := os.Readlink(filepath.Join(dir, "ns/pid"))
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if filepath.Base(string(first)) == program && own == space {
+		if filepath.Base(exe) == program && own == space {
 			pids = append(pids, pid)
 		}
 	}

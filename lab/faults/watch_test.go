@@ -91,8 +91,8 @@ func (w *watch) collect(end time.Time, pod netip.Addr, answered map[netip.Addr]i
 		}
 		sender, _ := netip.AddrFromSlice(buf[28:32])
 		target, _ := netip.AddrFromSlice(buf[38:42])
-		if sender != pod || target.Compare(asker(0)) < 0 {
-			continue
+		if sender != pod || target.Compare(asker(0)) < 0 || target.Compare(asker(askers-1)) > 0 {
+			continue // an announcement, or an answer to another's question
 		}
 		w.macs[net.HardwareAddr(buf[22:28]).String()]++
 		if answered[target]++; answered[target] > 1 {
