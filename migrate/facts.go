@@ -125,6 +125,21 @@ func (e *Engine) held(pod, migration string) bool {
 	return true
 }
 
+// neverRan tells whether it is certain that CRIU has let no task of the pod run in this boot, although the journal, which
+// has to be on disk before, says that one may have. CRIU says so itself, right before the first instruction.
+func (e *Engine) neverRan(pod, migration string) bool {
+	rec, err := e.Pods.Record(pod)
+	if err != nil {
+		return false
+	}
+	for _, c := range rec.Spec.Containers {
+		if h := e.hook(migration, c.Name); !exists(h.script()) || h.released() {
+			return false
+		}
+	}
+	return true
+}
+
 // letGo tells whether CRIU has let every task of the pod run.
 func (e *Engine) letGo(pod, migration string) bool {
 	rec, err := e.Pods.Record(pod)

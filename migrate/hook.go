@@ -33,6 +33,9 @@ post-restore)
 		fi
 	done
 	;;
+pre-resume)
+	: >released
+	;;
 post-resume)
 	: >resumed
 	;;
@@ -46,7 +49,7 @@ func newHook(dir string) (hook, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return h, err
 	}
-	for _, mark := range []string{"asked", "resumed"} {
+	for _, mark := range []string{"asked", "released", "resumed"} {
 		if err := os.Remove(filepath.Join(dir, mark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return h, err
 		}
@@ -73,6 +76,11 @@ func (h hook) waiting() bool {
 func (h hook) resumed() bool {
 	_, err := os.Stat(filepath.Join(h.dir, "resumed"))
 	return err == nil
+}
+
+// released tells whether CRIU was about to let the tasks go, or has.
+func (h hook) released() bool {
+	return exists(filepath.Join(h.dir, "released")) || h.resumed()
 }
 
 func (h hook) pids() []int {

@@ -399,6 +399,9 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		case <-watch.Events:
 			continue
 		case <-time.After(50 * time.Millisecond):
+			if err := e.endOrphans(ctx, j, rec.Spec); err != nil {
+				return err
+			}
 			continue
 		case <-restores.failed:
 		}
@@ -411,6 +414,24 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		return e.Pods.Kill(ctx, j.Pod)
 	}
 	e.At(ctx, "destination-after-restore")
+	return nil
+}
+
+// endOrphans ends what is left of a restore whose CRIU was killed, so that runc gives up.
+func (e *Engine) endOrphans(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
+	for _, c := range spec.Containers {
+		h := e.hook(j.Migration, c.Name)
+		if h.waiting() || h.resumed() {
+			continue
+		}
+		orphaned, err := e.Pods.Orphaned(j.Pod, c.Name)
+		if err != nil {
+			return err
+		}
+		if orphaned {
+			return e.Pods.KillTasks(ctx, j.Pod)
+		}
+	}
 	return nil
 }
 
@@ -540,7 +561,7 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 		}
 		p.frames = stats.In.Frames + stats.Out.Frames
 	}
-	j.Stage = owner.PluggedIn
+	j.Stage, j.Ran = owner.PluggedIn, true
 	if err := e.journals.save(j); err != nil {
 		return err
 	}

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 
+	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
 	"drydock/pods"
+
+	"connectrpc.com/connect"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +28,9 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 		}
 		if j.Side == owner.Destination {
 			j.Attempts = max(j.Attempts, e.place(pod).attempts)
+		}
+		if j.Ran && j.Stage == owner.Committed && j.BootID == e.Here.BootID && e.neverRan(pod, j.Migration) {
+			j.Ran = false
 		}
 		f, err := e.facts(ctx, pod, j)
 		if err != nil {
@@ -163,7 +169,23 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 	if err := e.Pods.Thaw(ctx, j.Pod); err != nil {
 		return err
 	}
+	e.silencePeer(ctx, j)
 	return e.Pods.PlugIn(ctx, j.Pod)
+}
+
+// silencePeer has the destination of an aborted migration drop its copy and stop answering for the pod's address, before the
+// pod answers here. Where it cannot be reached, it does so by itself; nothing waits for it.
+func (e *Engine) silencePeer(ctx context.Context, j owner.Journal) {
+	peer, found := e.Peers.Find(j.Peer.Host)
+	if j.Side != owner.Source || !found {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askPeer)
+	defer cancel()
+	_, err := e.Peers.Receiver(peer).Discard(ctx, connect.NewRequest(&drydockv1.ReceiveDiscardRequest{Migration: j.Migration, Pod: j.Pod}))
+	if err != nil {
+		e.Log.Warn("the destination will find out by itself that the migration is over", "pod", j.Pod, "migration", j.Migration, "error", err)
+	}
 }
 
 // adopt ends the host's part in a migration: it keeps the pod.

@@ -64,10 +64,50 @@ func (r *Runtime) State(ctx context.Context, pod string) (State, error) {
 	return state, err
 }
 
-// Restoring tells whether a checkpoint or a restore is at work on one container of a pod.
+// Restoring tells whether a restore is at work on a container: runc runs, and the CRIU that it started does. Before runc has
+// started CRIU nothing of the container is there. A CRIU that is gone while runc waits has been killed: what it had made by
+// then keeps runc's socket open, and runc would wait for ever.
 func (r *Runtime) Restoring(pod, container string) (bool, error) {
 	runcs, err := checkpointing([]string{containerID(pod, container)})
-	return len(runcs) > 0, err
+	if err != nil || len(runcs) == 0 {
+		return false, err
+	}
+	orphaned, err := r.Orphaned(pod, container)
+	return !orphaned, err
+}
+
+// Orphaned tells whether runc waits for a CRIU that is gone, with what that has left of the container.
+func (r *Runtime) Orphaned(pod, container string) (bool, error) {
+	pids, err := cgroupAt(r.containerCgroup(pod, container)).pids()
+	if err != nil || len(pids) == 0 {
+		return false, err
+	}
+	runcs, err := checkpointing([]string{containerID(pod, container)})
+	if err != nil {
+		return false, err
+	}
+	for _, pid := range runcs {
+		for _, child := range children(pid) {
+			if isCRIU(pid, child) {
+				return false, nil
+			}
+		}
+	}
+	return len(runcs) > 0, nil
+}
+
+// isCRIU tells CRIU itself from the tasks that it makes, which are runc's children too, in a PID namespace of their own.
+func isCRIU(runc, child int) bool {
+	exe, err := os.Readlink(procPath(child, "exe"))
+	if err != nil || filepath.Base(exe) != "criu" {
+		return false
+	}
+	here, err := os.Readlink(procPath(runc, "ns", "pid"))
+	if err != nil {
+		return false
+	}
+	there, err := os.Readlink(procPath(child, "ns", "pid"))
+	return err == nil && here == there
 }
 
 func containerIDs(pod *drydockv1.PodSpec) []string {
