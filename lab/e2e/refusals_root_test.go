@@ -56,7 +56,7 @@ func TestACorruptArchiveIsRefused(t *testing.T) {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			refuses(t, 2, []string{"archive", "remedy: "}, "image", "import", path, "--as", name)
+			refuses(t, 2, []string{"archive", "write it again"}, "image", "import", path, "--as", name)
 		})
 	}
 }
