@@ -71,6 +71,10 @@ func runPod(t *testing.T, name string, args ...string) {
 	t.Helper()
 	t.Cleanup(func() { discard(t, name) })
 	do(t, append([]string{"pod", "run", name}, args...)...)
+	until(t, "the pod seen", func() bool {
+		seen := pod(t, name).Containers
+		return len(seen) == 1 && seen[0].Pid != 0
+	})
 }
 
 func discard(t *testing.T, pod string) {

@@ -189,7 +189,7 @@ func TestAClientWithoutACertificateIsRefused(t *testing.T) {
 	t.Run("another CA's", func(t *testing.T) {
 		got := finish(t, shared.Exec(t.Context(), lab.ClientNode, shared.binary,
 			"--server", server, "--ca", ca, "--cert", cert, "--key", key, "host", "drain", "h1"))
-		checkRefusal(t, got, 1, []string{"does not accept our certificate", "remedy: name a client certificate"})
+		checkRefusal(t, got, 1, []string{"needs a client certificate", "remedy: use a context whose certificate may do this"})
 	})
 	if after := look(t); fmt.Sprint(before) != fmt.Sprint(after) {
 		t.Errorf("it changed something: %v, then %v", before, after)
