@@ -42,7 +42,7 @@ func TestKillingTheAgentOrTheControllerLeavesPodsRunning(t *testing.T) {
 			before := pod(t, "steady").Containers[0].Pid
 			killService(t, c.host, c.service)
 			until(t, "h1 ready", hostIs(t, "h1", "ready"))
-			until(t, "the pod seen", func() bool { return len(pod(t, "steady").Containers) == 1 })
+			seen(t, "steady")
 			if now := pod(t, "steady").Containers[0]; now.Pid != before || now.Restarts != 0 {
 				t.Errorf("the pod's process is %d with %d restarts, not %d", now.Pid, now.Restarts, before)
 			}
@@ -133,7 +133,7 @@ func TestARestoredStoreBringsTheSamePodsBack(t *testing.T) {
 	if err := rig.Ready(ctx, shared.Lab, shared.Hosts()); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the pod seen", func() bool { return len(pod(t, "steady").Containers) == 1 })
+	seen(t, "steady")
 	if diff := cmp.Diff(before, look(t)); diff != "" {
 		t.Errorf("not as before (-before +after):\n%s", diff)
 	}

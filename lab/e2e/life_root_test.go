@@ -30,6 +30,7 @@ func move(t *testing.T, name, to string) {
 	if got := pod(t, name); got.Host != to || got.Phase != drydockv1.PodPhase_POD_PHASE_RUNNING {
 		t.Fatalf("pod %s is %s on %s after the move to %s", name, got.Phase, got.Host, to)
 	}
+	seen(t, name)
 }
 
 func TestContainersOfAPodTalkOverLocalhostAcrossAMove(t *testing.T) {

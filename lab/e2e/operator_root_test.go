@@ -71,9 +71,15 @@ func runPod(t *testing.T, name string, args ...string) {
 	t.Helper()
 	t.Cleanup(func() { discard(t, name) })
 	do(t, append([]string{"pod", "run", name}, args...)...)
-	until(t, "the pod seen", func() bool {
-		seen := pod(t, name).Containers
-		return len(seen) == 1 && seen[0].Pid != 0
+	seen(t, name)
+}
+
+// seen waits until the pod's host has reported its processes.
+func seen(t *testing.T, name string) {
+	t.Helper()
+	until(t, "pod "+name+" seen", func() bool {
+		now := pod(t, name).Containers
+		return len(now) > 0 && now[0].Pid != 0
 	})
 }
 
