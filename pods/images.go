@@ -39,7 +39,7 @@ func (r *Runtime) Import(ctx context.Context, archive io.Reader, reference strin
 	defer done()
 	imported, err := r.client.Import(ctx, archive, containerd.WithImportPlatform(platforms.DefaultStrict()))
 	if err != nil {
-		return nil, fmt.Errorf("the archive is not a complete OCI or docker archive: %w", err)
+		return nil, fmt.Errorf("the archive is not a complete OCI or docker archive, write it again: %w", err)
 	}
 	if len(imported) == 0 {
 		return nil, errors.New("the archive names no image: save it with a name, or give one with --as")

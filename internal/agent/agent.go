@@ -142,6 +142,9 @@ func join(ctx context.Context, cfg config.Agent, boot string, log *slog.Logger) 
 	if err != nil {
 		return nil, fmt.Errorf("this host has not joined and there is no token: %w; make one with `drydock host join %s`", err, cfg.Name)
 	}
+	if _, err := pki.ParseToken(string(token)); err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.Join.TokenFile, err)
+	}
 	for {
 		keeper, _, err := pki.Join(ctx, pki.JoinRequest{
 			Controllers: cfg.Controllers, Token: strings.TrimSpace(string(token)), Name: cfg.Name, Address: cfg.Listen,
