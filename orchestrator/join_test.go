@@ -234,7 +234,7 @@ func TestASecondControllerPassesOperatorsOnToTheLeader(t *testing.T) {
 	l.must(err)
 	l.eventually("the second leads", func() bool {
 		told, err := operator.GetVersion(t.Context(), connect.NewRequest(&drydockv1.GetVersionRequest{}))
-		return err == nil && version.Msg.GetController() == "c2"
+		return err == nil && told.Msg.GetController() == "c2"
 	})
 	cancel()
 	l.must(<-ended)
