@@ -154,6 +154,8 @@ func (e *Engine) receiving(ctx context.Context, req *drydockv1.ReceivePrepareReq
 	if err := net.LoadStatic(ctx, static); err != nil {
 		return err
 	}
+	// Asked again, what an earlier attempt has opened goes.
+	e.endArrival(ctx, pod)
 	coming := &arrival{migration: id, events: make(chan string, 8)}
 	if coming.images, err = transfer.NewImageReceiver(images); err != nil {
 		return err
@@ -231,6 +233,9 @@ func (e *Engine) Announce(ctx context.Context, pod, migration string) error {
 	coming, err := e.arrival(pod, migration)
 	if err != nil {
 		return err
+	}
+	if coming.hold == nil {
+		return fmt.Errorf("migration %s of pod %s: nothing is ready here to hold its packets", migration, pod)
 	}
 	e.At(ctx, "destination-before-hold")
 	if err := coming.hold.Announce(ctx); err != nil {
@@ -394,7 +399,9 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		case <-watch.Events:
 			continue
 		case <-time.After(50 * time.Millisecond):
-			continue
+			if _, lost := e.pagesHere(j.Pod, j.Migration); !j.PostCopy || !lost {
+				continue
+			}
 		case <-failed:
 		}
 		// What CRIU or a container that was restored has left is ended here, before it could run.
@@ -402,7 +409,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		err := group.Wait()
 		p.interrupted = true
 		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
-		p.tell("failed: " + err.Error())
+		p.tell(fmt.Sprintf("failed: %v", err))
 		return e.Pods.Kill(ctx, j.Pod)
 	}
 	e.At(ctx, "destination-after-restore")
