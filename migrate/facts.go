@@ -207,7 +207,7 @@ func (e *Engine) State(ctx context.Context, pod, migration string) (*drydockv1.R
 	p := e.place(pod)
 	if j.Side == owner.Source {
 		// A source that is not in the middle of its steps has given them up, unless everything was sent.
-		answer.Failed = answer.Failed || p.moving == nil && (j.Stage == owner.Prepared || j.Stage == owner.Thawing)
+		answer.Failed = answer.Failed || e.running(pod, migration) == nil && (j.Stage == owner.Prepared || j.Stage == owner.Thawing)
 		return answer, nil
 	}
 	answer.Settled = j.Stage == owner.PluggedIn && p.coming != nil && p.coming.settled

@@ -26,12 +26,13 @@ cd "${0%/*}" || exit 1
 case $CRTOOLS_SCRIPT_ACTION in
 post-restore)
 	echo "$$ $PPID" >asked || exit 1
-	while :; do
+	while [ ! -e refused ]; do
 		if read -r verdict <verdict && [ -n "$verdict" ]; then
 			[ "$verdict" = commit ]
 			exit
 		fi
 	done
+	exit 1
 	;;
 pre-resume)
 	: >released
@@ -49,7 +50,7 @@ func newHook(dir string) (hook, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return h, err
 	}
-	for _, mark := range []string{"asked", "released", "resumed"} {
+	for _, mark := range []string{"asked", "released", "resumed", "refused"} {
 		if err := os.Remove(filepath.Join(dir, mark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return h, err
 		}
@@ -97,11 +98,14 @@ func (h hook) pids() []int {
 	return pids
 }
 
-// answer lets CRIU go on, or makes it undo the restore. Without a CRIU that waits it does nothing.
+// answer lets CRIU go on, or makes it undo the restore. Without a CRIU that waits a commit does nothing; a refusal also holds
+// for a CRIU that asks later, until the hook is made anew.
 func (h hook) answer(ctx context.Context, commit bool) error {
 	verdict := "abort\n"
 	if commit {
 		verdict = "commit\n"
+	} else if err := os.WriteFile(filepath.Join(h.dir, "refused"), nil, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	for h.waiting() {
 		fifo, err := os.OpenFile(h.fifo(), os.O_WRONLY|syscall.O_NONBLOCK, 0)

@@ -171,6 +171,9 @@ func (e *Engine) awaitDaemons(ctx context.Context, j owner.Journal, spec *drydoc
 			if why, lost := keeper.Marked(e.keeperDir(j.Migration, c.Name), keeper.Lost); lost {
 				return fmt.Errorf("the lazy-pages daemon of container %s: %s", c.Name, why)
 			}
+			if _, running := readPID(e.keeperDir(j.Migration, c.Name)); !running {
+				return fmt.Errorf("the keeper of container %s ended before its lazy-pages daemon listened", c.Name)
+			}
 			select {
 			case <-ctx.Done():
 				return ctx.Err()

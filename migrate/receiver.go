@@ -158,6 +158,8 @@ func (e *Engine) receiving(ctx context.Context, req *drydockv1.ReceivePrepareReq
 	if err := net.LoadStatic(ctx, static); err != nil {
 		return err
 	}
+	// Asked again, what an earlier attempt has opened goes.
+	e.endArrival(ctx, pod)
 	coming := &arrival{migration: id, events: make(chan string, 8), descriptors: req.Descriptors}
 	if coming.images, err = transfer.NewImageReceiver(images); err != nil {
 		return err
@@ -242,6 +244,9 @@ func (e *Engine) Announce(ctx context.Context, pod, migration string) error {
 	coming, err := e.arrival(pod, migration)
 	if err != nil {
 		return err
+	}
+	if coming.hold == nil {
+		return fmt.Errorf("migration %s of pod %s: nothing is ready here to hold its packets", migration, pod)
 	}
 	e.At(ctx, "destination-before-hold")
 	if err := coming.hold.Announce(ctx); err != nil {
@@ -402,7 +407,9 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 			if err := e.endOrphans(ctx, j, rec.Spec); err != nil {
 				return err
 			}
-			continue
+			if _, lost := e.pagesHere(j.Pod, j.Migration); !j.PostCopy || !lost {
+				continue
+			}
 		case <-restores.failed:
 		}
 		// What CRIU or a container that was restored has left is ended here, before it could run.
@@ -410,7 +417,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		err := restores.restores.Wait()
 		p.interrupted = true
 		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
-		p.tell("failed: " + err.Error())
+		p.tell(fmt.Sprintf("failed: %v", err))
 		return e.Pods.Kill(ctx, j.Pod)
 	}
 	e.At(ctx, "destination-after-restore")

@@ -135,7 +135,7 @@ func (e *Engine) startFresh(ctx context.Context, r owner.Record) error {
 	j := owner.Journal{Pod: r.Pod, Side: owner.Resident, Stage: owner.Starting, Incarnation: r.Incarnation, BootID: e.Here.BootID}
 	rec, err := e.Pods.Record(r.Pod)
 	if errors.Is(err, pods.ErrNotFound) {
-		return nil // the controller is about to bring it
+		return fmt.Errorf("%w: the controller has yet to bring its specification", err)
 	}
 	if err != nil {
 		return err

@@ -74,18 +74,16 @@ func (r *runner) rollBack(ctx context.Context, failed int) error {
 	var errs []error
 	for i := failed; i >= 0; i-- {
 		s := r.steps[i]
-		if s.undo == nil {
+		// Every step up to the failed one has its entry, in order.
+		entry := r.report.Steps[i]
+		if s.undo == nil || entry.Skipped != "" {
 			continue
 		}
 		if err := s.undo(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("undo %s: %w", s.name, err))
 			continue
 		}
-		for _, entry := range r.report.Steps {
-			if entry.Name == s.name {
-				entry.Undone = true
-			}
-		}
+		entry.Undone = true
 	}
 	return errors.Join(errs...)
 }

@@ -129,6 +129,7 @@ func (p *peerSet) Dial(ctx context.Context, peer *drydockv1.Peer, hello transfer
 		return nil, fmt.Errorf("connect to host %s: %w", peer.Name, err)
 	}
 	var answer transfer.Answer
+	_ = conn.SetDeadline(time.Now().Add(helloWithin))
 	err = transfer.WriteMessage(conn, hello)
 	if err == nil {
 		err = transfer.ReadMessage(conn, &answer)
@@ -139,7 +140,7 @@ func (p *peerSet) Dial(ctx context.Context, peer *drydockv1.Peer, hello transfer
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to host %s for %s: %w", peer.Name, hello.Kind, err), conn.Close())
 	}
-	return conn, nil
+	return conn, conn.SetDeadline(time.Time{})
 }
 
 // all lists the other hosts that are known.

@@ -72,6 +72,9 @@ func limitSilence(_, _ string, raw syscall.RawConn) error {
 	return errors.Join(err, serr)
 }
 
+// helloWithin is how long either side of a new connection may take to say what it is for.
+const helloWithin = 10 * time.Second
+
 // stream takes one connection of a migration from another host.
 func (a *agent) stream(ctx context.Context, conn *tls.Conn) {
 	defer conn.Close()
@@ -82,12 +85,14 @@ func (a *agent) stream(ctx context.Context, conn *tls.Conn) {
 		return
 	}
 	var hello transfer.Hello
+	_ = conn.SetDeadline(time.Now().Add(helloWithin))
 	if err := transfer.ReadMessage(conn, &hello); err != nil {
 		return
 	}
 	if err := transfer.WriteMessage(conn, transfer.Answer{}); err != nil {
 		return
 	}
+	_ = conn.SetDeadline(time.Time{})
 	if err := a.engine.Serve(ctx, conn, hello); err != nil && ctx.Err() == nil {
 		a.log.Warn("connection of a migration", "from", peer.Name, "kind", hello.Kind, "name", hello.Name, "error", err)
 	}

@@ -35,7 +35,8 @@ func newStoreClient(urls []string, keeper *pki.Keeper) *storeClient {
 	for _, url := range urls {
 		client, base, err := pki.Client(url, keeper, pki.ExpectKind(pki.Controller))
 		if err != nil {
-			client, base = http.DefaultClient, url
+			// Never another client: it would say in the clear what is meant for a controller only.
+			client, base = &http.Client{Transport: failing{err}}, url
 		}
 		s.all = append(s.all, controller{url, drydockv1connect.NewCoordinationServiceClient(client, base), drydockv1connect.NewJoinServiceClient(client, base)})
 	}

@@ -18,6 +18,9 @@ type Fence struct {
 	seen fenceFile
 }
 
+// fenceVersion is the layout of fenceFile. A reader refuses a higher one.
+const fenceVersion = 1
+
 type fenceFile struct {
 	Version int               `json:"version"`
 	Leader  int64             `json:"leader"`
@@ -28,13 +31,16 @@ type fenceFile struct {
 // obey nobody: it cannot tell an old order from a new one.
 func OpenFence(path string) (*Fence, error) {
 	f := &Fence{save: func(seen fenceFile) error { return writeFile(path, seen) }}
-	if _, err := readFile(path, &f.seen); err != nil {
+	found, err := readFile(path, &f.seen)
+	if err != nil {
 		return nil, fmt.Errorf("open fence: %w", err)
 	}
-	if f.seen.Version > 1 {
-		return nil, fmt.Errorf("open fence %s: layout %d, this program knows up to 1: upgrade it", path, f.seen.Version)
+	if found {
+		if err := knownLayout(f.seen.Version, fenceVersion); err != nil {
+			return nil, fmt.Errorf("open fence %s: %w", path, err)
+		}
 	}
-	f.seen.Version = 1
+	f.seen.Version = fenceVersion
 	return f, nil
 }
 
@@ -53,7 +59,7 @@ func (f *Fence) Admit(pod string, epoch uint64, leader int64) error {
 	if leader <= f.seen.Leader && epoch == f.seen.Epochs[pod] {
 		return nil
 	}
-	next := fenceFile{Version: 1, Leader: max(leader, f.seen.Leader), Epochs: maps.Clone(f.seen.Epochs)}
+	next := fenceFile{Version: fenceVersion, Leader: max(leader, f.seen.Leader), Epochs: maps.Clone(f.seen.Epochs)}
 	if next.Epochs == nil {
 		next.Epochs = make(map[string]uint64)
 	}

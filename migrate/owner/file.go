@@ -64,3 +64,15 @@ func readFile(path string, v any) (found bool, err error) {
 	}
 	return true, nil
 }
+
+// knownLayout is an error for a layout that is newer than what this program knows, and for content that names none: it is
+// not what was written, and must not pass for an empty one.
+func knownLayout(version, known int) error {
+	switch {
+	case version > known:
+		return fmt.Errorf("layout %d, this program knows up to %d: upgrade it", version, known)
+	case version < 1:
+		return fmt.Errorf("layout %d, this program knows 1 to %d: the content is damaged", version, known)
+	}
+	return nil
+}

@@ -83,11 +83,15 @@ func (j Journal) Save(path string) error {
 // LoadJournal reads what Save wrote. Without a file it returns the zero Journal.
 func LoadJournal(path string) (Journal, error) {
 	var j Journal
-	if _, err := readFile(path, &j); err != nil {
+	found, err := readFile(path, &j)
+	if err != nil {
 		return Journal{}, fmt.Errorf("load journal: %w", err)
 	}
-	if j.Version > journalVersion {
-		return Journal{}, fmt.Errorf("load journal %s: layout %d, this program knows up to %d: upgrade it", path, j.Version, journalVersion)
+	if !found {
+		return Journal{}, nil
+	}
+	if err := knownLayout(j.Version, journalVersion); err != nil {
+		return Journal{}, fmt.Errorf("load journal %s: %w", path, err)
 	}
 	return j, nil
 }

@@ -108,8 +108,8 @@ func Decode(b []byte, revision int64) (Record, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return Record{}, fmt.Errorf("decode owner record: %w", err)
 	}
-	if r.Version > recordVersion {
-		return Record{}, fmt.Errorf("owner record of pod %s has layout %d, this program knows up to %d: upgrade it", r.Pod, r.Version, recordVersion)
+	if err := knownLayout(r.Version, recordVersion); err != nil {
+		return Record{}, fmt.Errorf("owner record of pod %s: %w", r.Pod, err)
 	}
 	r.Revision = revision
 	return r, nil
