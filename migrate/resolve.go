@@ -9,6 +9,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
 	"drydock/pods"
+	"drydock/pods/network"
 
 	"connectrpc.com/connect"
 
@@ -226,7 +227,8 @@ func (e *Engine) shelve(ctx context.Context, pod string, j owner.Journal) error 
 	}
 	e.endKeepers(pod, j.Migration)
 	e.endArrival(ctx, pod)
-	if err := e.Pods.Unplug(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
+	err := e.Pods.Unplug(ctx, pod) // after a boot there is no network to unplug
+	if err != nil && !errors.Is(err, pods.ErrNotFound) && !errors.Is(err, network.ErrNotFound) {
 		return err
 	}
 	if err := e.removeDir(j.Migration); err != nil {

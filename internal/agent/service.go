@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"syscall"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -243,19 +244,25 @@ func (s *agentServer) Exec(ctx context.Context, stream *connect.BidiStream[drydo
 	}
 	in := newExecInput(start)
 	go in.read(stream)
+	var sending sync.Mutex // stdout and stderr come side by side; a stream takes one message at a time
+	send := func(res *drydockv1.ExecResponse) error {
+		sending.Lock()
+		defer sending.Unlock()
+		return stream.Send(res)
+	}
 	code, err := s.pods.Exec(ctx, start.Pod, pods.Exec{
 		Container: container, Command: start.Command, TTY: start.Tty, Stdin: in.stdin, Resize: in.resize, Signals: in.signals,
 		Stdout: sender(func(data []byte) error {
-			return stream.Send(&drydockv1.ExecResponse{Event: &drydockv1.ExecResponse_Stdout{Stdout: data}})
+			return send(&drydockv1.ExecResponse{Event: &drydockv1.ExecResponse_Stdout{Stdout: data}})
 		}),
 		Stderr: sender(func(data []byte) error {
-			return stream.Send(&drydockv1.ExecResponse{Event: &drydockv1.ExecResponse_Stderr{Stderr: data}})
+			return send(&drydockv1.ExecResponse{Event: &drydockv1.ExecResponse_Stderr{Stderr: data}})
 		}),
 	})
 	if err != nil {
 		return failed(err)
 	}
-	return stream.Send(&drydockv1.ExecResponse{Event: &drydockv1.ExecResponse_ExitCode{ExitCode: int32(code)}})
+	return send(&drydockv1.ExecResponse{Event: &drydockv1.ExecResponse_ExitCode{ExitCode: int32(code)}})
 }
 
 // execInput takes apart what comes from the one who runs a command.
