@@ -18,6 +18,8 @@ const leaseSeconds = 10
 type Term struct {
 	session  *concurrency.Session
 	election *concurrency.Election
+	key      string
+	revision int64
 	lost     chan struct{}
 	stop     context.CancelFunc
 }
@@ -48,7 +50,10 @@ func (s *Store) Campaign(ctx context.Context, prefix string, me Leader) (*Term, 
 		return nil, errors.Join(fmt.Errorf("campaign for leadership: %w", err), session.Close())
 	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
-	term := &Term{session: session, election: election, lost: make(chan struct{}), stop: stop}
+	term := &Term{
+		session: session, election: election, key: election.Key(), revision: election.Rev(),
+		lost: make(chan struct{}), stop: stop,
+	}
 	go s.watchTerm(watching, term)
 	return term, nil
 }
@@ -111,10 +116,10 @@ func (s *Store) Leader(ctx context.Context, prefix string) (Leader, error) {
 }
 
 // Key and Revision identify the term: writes that only the leader may do depend on Key having been created at Revision.
-func (t *Term) Key() string { return t.election.Key() }
+func (t *Term) Key() string { return t.key }
 
 // Revision is the term's number, higher than that of every term before.
-func (t *Term) Revision() int64 { return t.election.Rev() }
+func (t *Term) Revision() int64 { return t.revision }
 
 // Holds is the condition of a write that only the leader may make.
 func (t *Term) Holds() clientv3.Cmp {
