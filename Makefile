@@ -14,7 +14,7 @@ export GOFLAGS += -buildvcs=false
 endif
 TEST := $(GO) test -count=1 -timeout=20m
 # Packages with tests that need root.
-ROOTED = $$(grep -rl '^//go:build root' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
+ROOTED = $$(grep -rl '^//go:build root' --include='*_test.go' . | xargs -n 1 dirname | sort -u | grep -v '^./lab/e2e$$')
 
 help: ## Show this
 	@echo 'Drydock moves running pods between Linux hosts. Every target installs what it needs, which asks for root.'
@@ -22,7 +22,7 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
-.PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-faults test-faults-ci
+.PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
 .PHONY: demo soak bench-migrate bench-overhead clean
 
 bootstrap-%:
@@ -57,6 +57,9 @@ test-root: bootstrap-go bootstrap-race bootstrap-lab ## Run the tests that need 
 	$(TEST) -race -tags root -p 1 $(ROOTED)
 
 test-e2e: demo ## Run the whole from end to end: the demo
+
+test-life: bootstrap-go bootstrap-lab ## Run a lab through what an operator does, and does wrong
+	$(TEST) -v -tags root ./lab/e2e
 
 test-faults: bootstrap-go bootstrap-lab ## Break migrations at every point, in every mode (hours)
 	$(GO) test -count=1 -timeout=12h -v -tags faults ./lab/faults/...
