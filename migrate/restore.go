@@ -1,0 +1,189 @@
+package migrate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/owner"
+	"drydock/pods"
+	"drydock/pods/network"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+func (e *Engine) prepareTasks(ctx context.Context, spec *drydockv1.PodSpec, migration string, lazy bool) error {
+	for _, c := range spec.Containers {
+		if _, err := newHook(e.hook(migration, c.Name).dir); err != nil {
+			return err
+		}
+		from := e.restoreFrom(migration, c.Name)
+		from.Lazy = lazy
+		for _, dir := range []string{from.Images, from.Work} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return err
+			}
+		}
+		if err := e.Pods.PrepareRestore(ctx, spec.Name, c.Name, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) restoreFrom(migration, container string) pods.Restore {
+	dir := e.dir(migration)
+	return pods.Restore{
+		Images: filepath.Join(dir, "images", container),
+		Work:   filepath.Join(dir, "work", container),
+		Script: e.hook(migration, container).script(),
+	}
+}
+
+// restore has CRIU rebuild every container, and returns when all of them wait in their hooks, or one has failed.
+func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
+	e.At(ctx, "destination-before-restore")
+	rec, err := e.Pods.Record(j.Pod)
+	if err != nil {
+		return err
+	}
+	again := j.Attempts > 0
+	// What CRIU rebuilds does not run before the decision, so the journal need not be on disk before CRIU starts; it is
+	// before the decision is asked for.
+	j.Stage, j.Attempts = owner.Restoring, j.Attempts+1
+	e.place(j.Pod).attempts = j.Attempts
+	journaled := make(chan error, 1)
+	go func() { journaled <- e.journals.save(j) }()
+	defer func() { err = errors.Join(err, <-journaled) }()
+	if again {
+		// A CRIU of the last attempt that still waits in its hook must not hear the verdict on this one.
+		e.abandon(ctx, j, rec.Spec)
+		if err := errors.Join(e.Pods.Kill(ctx, j.Pod), e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy)); err != nil {
+			return err
+		}
+	}
+	if err := e.loadNetwork(ctx, j); err != nil {
+		return err
+	}
+	if j.PostCopy {
+		if err := e.awaitDaemons(ctx, j, rec.Spec); err != nil {
+			return err
+		}
+	}
+	watch, err := e.watchHooks(j.Migration, rec.Spec)
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	restores, err := e.goOn(ctx, j, rec.Spec)
+	if err != nil {
+		return err
+	}
+	p := e.place(j.Pod)
+	for !e.held(j.Pod, j.Migration) || j.PostCopy && !e.keptSafe(j.Migration, rec.Spec) {
+		select {
+		case <-watch.Events:
+			continue
+		case <-time.After(50 * time.Millisecond):
+			if err := e.endOrphans(ctx, j, rec.Spec); err != nil {
+				return err
+			}
+			if _, lost := e.pagesHere(j.Pod, j.Migration); !j.PostCopy || !lost {
+				continue
+			}
+		case <-restores.failed:
+		}
+		// What CRIU or a container that was restored has left is ended here, before it could run.
+		e.abandon(ctx, j, rec.Spec)
+		err := restores.restores.Wait()
+		p.interrupted = true
+		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
+		p.tell(fmt.Sprintf("failed: %v", err))
+		return e.Pods.Kill(ctx, j.Pod)
+	}
+	e.At(ctx, "destination-after-restore")
+	return nil
+}
+
+// endOrphans ends what is left of a restore whose CRIU was killed, so that runc gives up.
+func (e *Engine) endOrphans(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
+	for _, c := range spec.Containers {
+		h := e.hook(j.Migration, c.Name)
+		if h.waiting() || h.resumed() {
+			continue
+		}
+		orphaned, err := e.Pods.Orphaned(j.Pod, c.Name)
+		if err != nil {
+			return err
+		}
+		if orphaned {
+			return e.Pods.KillTasks(ctx, j.Pod)
+		}
+	}
+	return nil
+}
+
+// goOn lets the restores that wait go on, or starts them where none does.
+func (e *Engine) goOn(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) (*early, error) {
+	images := func(container string) string { return e.restoreFrom(j.Migration, container).Images }
+	coming := e.place(j.Pod).coming
+	if coming != nil && coming.restore.waits(spec) {
+		return coming.restore, coming.restore.feed(images)
+	}
+	for _, c := range spec.Containers {
+		if err := settleImages(images(c.Name)); err != nil {
+			return nil, err
+		}
+	}
+	r := e.runRestores(ctx, spec, j.Migration)
+	if coming != nil {
+		coming.restore = r
+	}
+	return r, nil
+}
+
+// abandon makes every CRIU that waits give up.
+func (e *Engine) abandon(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) {
+	for _, c := range spec.Containers {
+		if err := e.hook(j.Migration, c.Name).answer(ctx, false); err != nil {
+			e.Log.Error("answer CRIU", "pod", j.Pod, "container", c.Name, "error", err)
+		}
+	}
+	if err := e.Pods.KillTasks(ctx, j.Pod); err != nil {
+		e.Log.Error("end what CRIU left", "pod", j.Pod, "error", err)
+	}
+}
+
+func (e *Engine) watchHooks(migration string, spec *drydockv1.PodSpec) (*fsnotify.Watcher, error) {
+	watch, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watch CRIU's hooks: %w", err)
+	}
+	for _, c := range spec.Containers {
+		if err := watch.Add(e.hook(migration, c.Name).dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("watch CRIU's hooks: %w", err), watch.Close())
+		}
+	}
+	return watch, nil
+}
+
+func (e *Engine) loadNetwork(ctx context.Context, j owner.Journal) error {
+	data, err := os.ReadFile(filepath.Join(e.dir(j.Migration), completeMark))
+	if err != nil {
+		return err
+	}
+	var state network.DynamicState
+	if err := json.Unmarshal(data, &state); err != nil {
+		return err
+	}
+	net, err := e.Pods.Network(ctx, j.Pod)
+	if err != nil {
+		return err
+	}
+	return net.LoadDynamic(ctx, state)
+}

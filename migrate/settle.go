@@ -1,0 +1,106 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/owner"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// decided waits until the destination's tasks run.
+func (m *move) decided(context.Context) error {
+	if err := m.await(eventRunning); err != nil {
+		return err
+	}
+	m.report.Freeze = durationpb.New(time.Since(m.frozen))
+	return nil
+}
+
+func (m *move) pluggedIn(context.Context) error { return m.await(eventSettled) }
+
+// await reads the destination's events up to the one that is wanted.
+func (m *move) await(want string) error {
+	for m.arrived.Receive() {
+		event := m.arrived.Msg()
+		if event.Event == want {
+			return nil
+		}
+		if event.Result != nil {
+			m.report.FramesHeld = event.Result.FramesHeld
+			return fmt.Errorf("%s gave up: %s", m.spec.To, event.Result.Error)
+		}
+	}
+	if err := m.arrived.Err(); err != nil {
+		return fmt.Errorf("%s: %w", m.spec.To, err)
+	}
+	return fmt.Errorf("%s ended its answer before it said %q", m.spec.To, want)
+}
+
+// finish ends the source's copy.
+func (m *move) finish(ctx context.Context) error {
+	for m.arrived.Receive() {
+		if result := m.arrived.Msg().Result; result != nil {
+			m.report.FramesHeld = result.FramesHeld
+		}
+	}
+	return m.settle(ctx)
+}
+
+// giveUp undoes the freeze: it asks for an abort, and does what was decided, however long the store is away.
+func (m *move) giveUp(ctx context.Context) error {
+	m.Engine.place(m.spec.Pod).interrupted = true
+	return m.settle(ctx)
+}
+
+// settle resolves until this host has nothing left to do with the migration, and learns what became of it.
+func (m *move) settle(ctx context.Context) error {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		next, err := m.resolve(ctx, m.spec.Pod, nil)
+		if err != nil {
+			m.Log.Warn("migration is not settled yet", "pod", m.spec.Pod, "migration", m.spec.Id, "next", next.Action, "error", err)
+		}
+		j, jerr := m.journals.load(m.spec.Pod)
+		if jerr == nil && (j.Side != owner.Source || j.Migration != m.spec.Id) {
+			m.outcome(j)
+			return nil
+		}
+		m.say(&drydockv1.MigrationProgress{Migration: m.spec.Id, Step: "settle", Message: next.Reason})
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// outcome reads off what is left here what was decided.
+func (m *move) outcome(j owner.Journal) {
+	switch {
+	case j.Side == "":
+		m.report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
+	default:
+		m.report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
+	}
+}
+
+// discard undoes the preparation on both sides.
+func (m *move) discard(ctx context.Context) error {
+	m.close()
+	if m.report.Outcome == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED {
+		return nil
+	}
+	m.Engine.place(m.spec.Pod).interrupted = true
+	if err := m.settle(ctx); err != nil {
+		return err
+	}
+	_, err := m.receiver.Discard(ctx, connect.NewRequest(&drydockv1.ReceiveDiscardRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
+	if err != nil {
+		m.Log.Warn("the destination will find out by itself that the migration is over", "migration", m.spec.Id, "error", err)
+	}
+	return nil
+}

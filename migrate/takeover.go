@@ -1,0 +1,134 @@
+package migrate
+
+import (
+	"context"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/owner"
+)
+
+// release lets CRIU's tasks run: the pod is this host's.
+func (e *Engine) release(ctx context.Context, j owner.Journal) error {
+	j.Stage, j.Ran = owner.Committed, true
+	if err := e.journals.save(j); err != nil {
+		return err
+	}
+	rec, err := e.Pods.Record(j.Pod)
+	if err != nil {
+		return err
+	}
+	for _, c := range rec.Spec.Containers {
+		if err := e.hook(j.Migration, c.Name).answer(ctx, true); err != nil {
+			return err
+		}
+	}
+	return e.awaitResumed(ctx, j, rec.Spec)
+}
+
+// awaitResumed waits until CRIU has let every task go, whoever started it, or has ended without. What runc and containerd
+// have still to do then, nobody waits for.
+func (e *Engine) awaitResumed(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
+	for n := 0; !e.resumed(j.Migration, spec); n++ {
+		if n%100 == 99 {
+			state, err := e.Pods.State(ctx, j.Pod)
+			if err != nil || !state.Busy {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Microsecond):
+		}
+	}
+	return nil
+}
+
+func (e *Engine) resumed(migration string, spec *drydockv1.PodSpec) bool {
+	for _, c := range spec.Containers {
+		if !e.hook(migration, c.Name).resumed() {
+			return false
+		}
+	}
+	return true
+}
+
+// plugIn lets the network through.
+func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) error {
+	p := e.place(j.Pod)
+	if j.Side != owner.Destination {
+		return e.Pods.PlugIn(ctx, j.Pod)
+	}
+	e.At(ctx, "destination-before-plug-in")
+	if p.coming != nil {
+		p.tell(eventRunning)
+		if p.coming.loopback != nil {
+			if _, err := p.coming.loopback.Release(ctx); err != nil {
+				return err
+			}
+		}
+		stats, err := p.coming.hold.Release(ctx)
+		if err != nil {
+			return err
+		}
+		p.frames = stats.In.Frames + stats.Out.Frames
+	}
+	j.Stage, j.Ran = owner.PluggedIn, true
+	if err := e.journals.save(j); err != nil {
+		return err
+	}
+	if err := p.flush(); err != nil {
+		return err
+	}
+	if p.coming == nil {
+		// An earlier agent's holding port, and what it kept, went with it.
+		if err := e.Pods.SweepNetwork(ctx, j.Pod); err != nil {
+			return err
+		}
+	}
+	if err := e.Pods.PlugIn(ctx, j.Pod); err != nil {
+		return err
+	}
+	e.At(ctx, "destination-after-plug-in")
+	return nil
+}
+
+// flush puts the files that came with the pod on this host's disk. It comes before the pod settles, so that the source keeps
+// its own until then, and after the pod runs, so that no client waits for it.
+func (p *place) flush() error {
+	if p.coming == nil {
+		return nil
+	}
+	p.coming.mu.Lock()
+	defer p.coming.mu.Unlock()
+	for _, target := range p.coming.files {
+		if err := target.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropCopy undoes everything of a pod that was to come here and never ran.
+func (e *Engine) dropCopy(ctx context.Context, j owner.Journal) error {
+	if rec, err := e.Pods.Record(j.Pod); err == nil {
+		e.abandon(ctx, j, rec.Spec)
+	}
+	return e.clean(ctx, j.Pod, j)
+}
+
+// handBack gives a committed pod back that has not run here.
+func (e *Engine) handBack(ctx context.Context, j owner.Journal) (*owner.Record, error) {
+	j.Stage = owner.HandingBack
+	if err := e.journals.save(j); err != nil {
+		return nil, err
+	}
+	if rec, err := e.Pods.Record(j.Pod); err == nil {
+		e.abandon(ctx, j, rec.Spec)
+		if err := e.Pods.Kill(ctx, j.Pod); err != nil {
+			return nil, err
+		}
+	}
+	return learn(e.Store.HandBack(ctx, j.Pod, j.Migration, e.Here))
+}
