@@ -137,32 +137,22 @@ func (e *Engine) tryHold(pod string) (release func(), held bool) {
 }
 
 // Resume takes up, after a start of the agent, what an earlier one left: everything that a journal names is marked as
-// interrupted, and Tend then does what the store says.
-func (e *Engine) Resume(ctx context.Context) error {
-	if err := e.adoptUnknown(ctx); err != nil {
-		return err
-	}
-	names, err := e.journals.pods()
+// interrupted, and Tend then does what the store says. A pod of which that cannot be read is named in the log and left alone.
+func (e *Engine) Resume(context.Context) error {
+	names, err := e.Remembered()
 	if err != nil {
 		return err
 	}
 	for _, pod := range names {
-		e.place(pod).interrupted = true
-	}
-	return nil
-}
-
-// adoptUnknown gives a journal to a pod that was made here and crashed before it had one.
-func (e *Engine) adoptUnknown(context.Context) error {
-	names, err := e.Pods.Names()
-	if err != nil {
-		return err
-	}
-	for _, pod := range names {
+		if err := e.Damage(pod); err != nil {
+			e.Log.Error("pod is damaged: restore the file that is named from a backup, or remove it once nothing of the pod runs here", "pod", pod, "error", err)
+			continue
+		}
 		journal, err := e.journals.load(pod)
 		if err != nil {
 			return err
 		}
+		e.place(pod).interrupted = journal.Side != ""
 		if journal.Side == "" {
 			e.Log.Info("pod without a journal is cleaned up unless the store says that it is ours", "pod", pod)
 		}
@@ -173,8 +163,9 @@ func (e *Engine) adoptUnknown(context.Context) error {
 // Tend looks after every pod that has a journal or a record here, but leaves alone those that somebody acts on already.
 // It returns the errors of all.
 func (e *Engine) Tend(ctx context.Context) error {
-	var errs []error
-	for _, pod := range e.known() {
+	names, err := e.Remembered()
+	errs := []error{err}
+	for _, pod := range names {
 		release, held := e.tryHold(pod)
 		if !held {
 			continue
@@ -197,20 +188,6 @@ func (e *Engine) Look(ctx context.Context, pod string) error {
 	defer release()
 	_, err = e.resolve(ctx, pod, nil)
 	return err
-}
-
-func (e *Engine) known() []string {
-	seen := make(map[string]bool)
-	var all []string
-	journaled, _ := e.journals.pods()
-	recorded, _ := e.Pods.Names()
-	for _, pod := range append(journaled, recorded...) {
-		if !seen[pod] {
-			seen[pod] = true
-			all = append(all, pod)
-		}
-	}
-	return all
 }
 
 // dir holds what of a migration lies in memory: CRIU's images, hooks, marks.

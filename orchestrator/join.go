@@ -85,7 +85,7 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 	if err != nil {
 		return nil, err
 	}
-	probe, err := c.probeAddress(ctx)
+	probe, _, err := c.probeAddresses(ctx)
 	if err != nil {
 		return nil, err
 	}

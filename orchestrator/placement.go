@@ -38,6 +38,11 @@ func (c *Controller) place(ctx context.Context, spec *drydockv1.PodSpec, wanted 
 	if err != nil {
 		return host{}, err
 	}
+	l, err := c.links(ctx)
+	if err != nil {
+		return host{}, err
+	}
+	l.markApart(hosts)
 	what, n := "run pod "+spec.GetName(), needOf(spec)
 	if wanted == "" {
 		return choosePlace(what, hosts, n, nil)
@@ -64,7 +69,8 @@ func choosePlace(what string, hosts map[string]host, n need, except []string) (h
 	return host{}, refuse(what, reasons...)
 }
 
-// rank lists the hosts that have room, the one with the most free memory first, and says of the others why not.
+// rank lists the hosts that have room, the one with the most free memory first but those that no pod can leave last, and says
+// of the others why not.
 func rank(hosts map[string]host, n need, except []string) ([]host, []*drydockv1.Refusal) {
 	var ranked []host
 	var reasons []*drydockv1.Refusal
@@ -79,6 +85,12 @@ func rank(hosts map[string]host, n need, except []string) ([]host, []*drydockv1.
 		ranked = append(ranked, hosts[name])
 	}
 	slices.SortStableFunc(ranked, func(a, b host) int {
+		if a.apart != b.apart {
+			if a.apart {
+				return 1
+			}
+			return -1
+		}
 		return cmp.Compare(b.report.GetInfo().GetMemoryAvailableBytes(), a.report.GetInfo().GetMemoryAvailableBytes())
 	})
 	return ranked, reasons

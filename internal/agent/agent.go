@@ -29,17 +29,20 @@ const namespace = "drydock"
 
 // agent is one host's.
 type agent struct {
-	cfg      config.Agent
-	log      *slog.Logger
-	here     owner.Place
-	keeper   *pki.Keeper
-	pods     *pods.Runtime
-	engine   *migrate.Engine
-	fence    *owner.Fence
-	store    *storeClient
-	peers    *peerSet
-	host     *status.Host
-	watching *supervisor
+	cfg     config.Agent
+	log     *slog.Logger
+	here    owner.Place
+	keeper  *pki.Keeper
+	pods    *pods.Runtime
+	engine  *migrate.Engine
+	fence   *owner.Fence
+	store   *storeClient
+	peers   *peerSet
+	host    *status.Host
+	network *podNetwork
+	// probing and answering let one probe at a time go to, and come from, each host.
+	probing, answering holds
+	watching           *supervisor
 }
 
 // Run serves until ctx ends. It joins the controller first, where the host has no certificate yet.
@@ -63,6 +66,9 @@ func Run(ctx context.Context, cfg config.Agent) error {
 		return err
 	}
 	defer a.pods.Close()
+	if err := a.network.restore(ctx); err != nil {
+		return err
+	}
 	log.Info("agent starts", "host", cfg.Name, "boot", boot, "listen", cfg.Listen)
 	if err := a.engine.Resume(ctx); err != nil {
 		return err
@@ -98,6 +104,7 @@ func (a *agent) assemble() (err error) {
 		Here: a.here, Address: a.cfg.Listen, DataDir: a.cfg.DataDir, RunDir: a.cfg.RunDir,
 		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, At: faultPoints(a.cfg.FaultDir, a.log), Log: a.log,
 	})
+	a.network = newPodNetwork(a)
 	a.watching = newSupervisor(a)
 	return nil
 }

@@ -19,6 +19,8 @@ type supervisor struct {
 	mu      sync.Mutex
 	backoff map[string]backoff
 	health  map[string]*health
+	// looking are the pods that are looked after at the moment.
+	looking map[string]bool
 }
 
 // backoff spaces the restarts of a container that ends again and again.
@@ -34,12 +36,15 @@ const (
 )
 
 func newSupervisor(a *agent) *supervisor {
-	return &supervisor{agent: a, changed: make(chan struct{}, 1), backoff: make(map[string]backoff), health: make(map[string]*health)}
+	return &supervisor{agent: a, changed: make(chan struct{}, 1), backoff: make(map[string]backoff), health: make(map[string]*health), looking: make(map[string]bool)}
 }
 
+// run looks after every pod again and again. Each is looked after by itself: one whose probe hangs delays no other.
 func (s *supervisor) run(ctx context.Context) error {
 	tick := time.NewTicker(superviseEvery)
 	defer tick.Stop()
+	var group sync.WaitGroup
+	defer group.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,11 +57,33 @@ func (s *supervisor) run(ctx context.Context) error {
 			continue
 		}
 		for _, pod := range names {
-			if err := s.look(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
-				s.log.Error("look after pod", "pod", pod, "error", err)
+			if s.begin(pod) {
+				group.Go(func() {
+					defer s.end(pod)
+					if err := s.look(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
+						s.log.Error("look after pod", "pod", pod, "error", err)
+					}
+				})
 			}
 		}
 	}
+}
+
+// begin says whether a pod is to be looked after now: not while that is being done.
+func (s *supervisor) begin(pod string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.looking[pod] {
+		return false
+	}
+	s.looking[pod] = true
+	return true
+}
+
+func (s *supervisor) end(pod string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.looking, pod)
 }
 
 // look restarts what ended in one pod. Pods that somebody acts on, or that do not run here, are left alone.
@@ -69,10 +96,12 @@ func (s *supervisor) look(ctx context.Context, pod string) error {
 		if status.Phase == drydockv1.PodPhase_POD_PHASE_ENDED {
 			return nil
 		}
+		var probes sync.WaitGroup
+		defer probes.Wait()
 		for i, c := range status.Containers {
 			switch {
 			case c.State == "running":
-				s.ask(ctx, pod, status.Spec.Containers[i])
+				probes.Go(func() { s.ask(ctx, pod, status.Spec.Containers[i]) })
 			case c.State == "stopped" || c.State == "absent":
 				if err := s.restart(ctx, pod, status.Spec.RestartPolicy, c); err != nil {
 					return err
@@ -144,21 +173,27 @@ func (s *supervisor) status(ctx context.Context, pod string) (*drydockv1.Pod, er
 	return status, nil
 }
 
+// all is every pod that is here, or of which something is here. One that cannot be looked at is reported with the reason, and
+// keeps none of the others from being reported.
 func (s *supervisor) all(ctx context.Context) ([]*drydockv1.Pod, error) {
-	names, err := s.pods.Names()
+	names, err := s.engine.Remembered()
 	if err != nil {
 		return nil, err
 	}
 	var list []*drydockv1.Pod
 	for _, name := range names {
 		status, err := s.status(ctx, name)
-		if errors.Is(err, pods.ErrNotFound) {
+		if damaged := s.engine.Damage(name); damaged != nil {
+			err = damaged
+		} else if errors.Is(err, pods.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			status = &drydockv1.Pod{
+				Spec: &drydockv1.PodSpec{Name: name}, Host: s.here.Host, Phase: drydockv1.PodPhase_POD_PHASE_UNKNOWN, Message: err.Error(),
+			}
 		}
 		list = append(list, status)
 	}
-	return list, nil
+	return list, ctx.Err()
 }
