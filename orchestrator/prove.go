@@ -56,7 +56,7 @@ func (c *Controller) proveDue(r *reign) error {
 			}
 			if l.network.GetKind() == "" {
 				// What was found may settle how pods are joined, and with it what is to be proven.
-				return nil
+				return c.settleNetwork(r.ctx, r)
 			}
 		}
 	}
@@ -78,8 +78,8 @@ func (c *Controller) due(l links, a, b host) bool {
 // prove has two hosts, named in order, try the network between them both ways, and keeps what they found.
 func (c *Controller) prove(ctx context.Context, l links, a, b host) error {
 	record := &drydockv1.LinkRecord{
-		A: &drydockv1.LinkEnd{Host: a.name(), Address: a.record.GetAddress(), BootId: a.record.GetBootId()},
-		B: &drydockv1.LinkEnd{Host: b.name(), Address: b.record.GetAddress(), BootId: b.record.GetBootId()},
+		A:    &drydockv1.LinkEnd{Host: a.name(), Address: a.record.GetAddress(), BootId: a.record.GetBootId()},
+		B:    &drydockv1.LinkEnd{Host: b.name(), Address: b.record.GetAddress(), BootId: b.record.GetBootId()},
 		Kind: l.kind(), Tried: timestamppb.New(c.now()),
 	}
 	found, err := c.tryBothWays(ctx, l.kind(), a, b)

@@ -152,15 +152,19 @@ func join(ctx context.Context, cfg config.Agent, boot string, log *slog.Logger) 
 	if _, err := pki.ParseToken(string(token)); err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Join.TokenFile, err)
 	}
+	told := ""
 	for {
 		keeper, _, err := pki.Join(ctx, pki.JoinRequest{
 			Controllers: cfg.Controllers, Token: strings.TrimSpace(string(token)), Name: cfg.Name, Address: cfg.Listen,
 			BootID: boot, API: version.API, Dir: dir,
 		}, pki.SystemClock{})
-		if err == nil || !unavailable(err) {
+		if err == nil || !errors.Is(err, pki.ErrNoAnswer) {
 			return keeper, err
 		}
-		log.Warn("no controller answers yet", "error", err)
+		if err.Error() != told {
+			log.Warn("this host has not joined yet, and tries again", "error", err)
+			told = err.Error()
+		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
