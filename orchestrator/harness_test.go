@@ -230,6 +230,8 @@ type fakeHost struct {
 	migrate  func(ctx context.Context, spec *drydockv1.MigrationSpec, send func(*drydockv1.MigratePodResponse) error) error
 	owners   map[string]owner.Record
 	answered int
+	// damaged is why pods here cannot be looked at.
+	damaged map[string]string
 	// network is what the controller said last of the pods' network; noVXLAN why this host has none.
 	network *drydockv1.PodNetwork
 	noVXLAN string
@@ -355,7 +357,11 @@ func (h *fakeHost) report() {
 		}
 	}
 	for name := range h.remains {
-		request.Pods = append(request.Pods, &drydockv1.Pod{Spec: &drydockv1.PodSpec{Name: name}})
+		pod := &drydockv1.Pod{Spec: &drydockv1.PodSpec{Name: name}}
+		if why := h.damaged[name]; why != "" {
+			pod.Phase, pod.Message = phaseUnknown, why
+		}
+		request.Pods = append(request.Pods, pod)
 	}
 	h.mu.Unlock()
 	response, err := h.coord.Report(ctx, connect.NewRequest(request))

@@ -109,20 +109,13 @@ func TestAHostThatFailsTheProofJoinsAndNoPodMovesThere(t *testing.T) {
 
 func TestAHostThatNoPodCanLeaveIsChosenLastForNewOnes(t *testing.T) {
 	l, hosts := apart(t)
-	l.image("h1")
-	h3 := l.join("h3")
-	h3.set(func() {
-		h3.reach = func(peer string) *drydockv1.ReachPeerResponse {
-			if peer == "h2" {
-				return &drydockv1.ReachPeerResponse{Reachable: true, Tried: true, Reason: "no route to host"}
-			}
-			return &drydockv1.ReachPeerResponse{Reachable: true, Tried: true, CarriesForeignMac: true}
+	hosts[0].set(func() {
+		hosts[0].reach = func(peer string) *drydockv1.ReachPeerResponse {
+			return &drydockv1.ReachPeerResponse{Reachable: true, Tried: true, CarriesForeignMac: peer != "h2"}
 		}
 	})
-	hosts[0].set(func() {
-		hosts[0].reach = h3.reach
-	})
-	hosts[1].set(func() { hosts[1].memory = 64 << 30 })
+	hosts[1].set(func() { hosts[1].memory, hosts[1].reach = 64<<30, secured(hosts[1]) })
+	l.join("h3")
 	l.eventually("h1 and h3 have proven it, and h2 has the most memory", func() bool {
 		links, err := l.links(t.Context())
 		return err == nil && links.between(links.hosts["h1"], links.hosts["h3"]).state == linkProven &&

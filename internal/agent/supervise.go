@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -173,27 +174,40 @@ func (s *supervisor) status(ctx context.Context, pod string) (*drydockv1.Pod, er
 	return status, nil
 }
 
-// all is every pod that is here, or of which something is here. One that cannot be looked at is reported with the reason, and
-// keeps none of the others from being reported.
+// lookWithin is how long a report waits for what containerd says of one pod.
+const lookWithin = 3 * time.Second
+
+// all is every pod that is here, or of which something is here. One that cannot be looked at, or not in time, is reported with
+// the reason, and keeps none of the others from being reported.
 func (s *supervisor) all(ctx context.Context) ([]*drydockv1.Pod, error) {
 	names, err := s.engine.Remembered()
 	if err != nil {
 		return nil, err
 	}
-	var list []*drydockv1.Pod
-	for _, name := range names {
-		status, err := s.status(ctx, name)
-		if damaged := s.engine.Damage(name); damaged != nil {
-			err = damaged
-		} else if errors.Is(err, pods.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			status = &drydockv1.Pod{
-				Spec: &drydockv1.PodSpec{Name: name}, Host: s.here.Host, Phase: drydockv1.PodPhase_POD_PHASE_UNKNOWN, Message: err.Error(),
-			}
-		}
-		list = append(list, status)
+	found := make([]*drydockv1.Pod, len(names))
+	var group sync.WaitGroup
+	for i, name := range names {
+		group.Go(func() { found[i] = s.reported(ctx, name) })
 	}
-	return list, ctx.Err()
+	group.Wait()
+	return slices.DeleteFunc(found, func(pod *drydockv1.Pod) bool { return pod == nil }), ctx.Err()
+}
+
+// reported is a pod as this host reports it, nil where nothing of it but a journal is here.
+func (s *supervisor) reported(ctx context.Context, pod string) *drydockv1.Pod {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	err := s.engine.Damage(pod)
+	if err == nil {
+		var status *drydockv1.Pod
+		if status, err = s.status(ctx, pod); err == nil {
+			return status
+		}
+	}
+	if errors.Is(err, pods.ErrNotFound) {
+		return nil
+	}
+	return &drydockv1.Pod{
+		Spec: &drydockv1.PodSpec{Name: pod}, Host: s.here.Host, Phase: drydockv1.PodPhase_POD_PHASE_UNKNOWN, Message: err.Error(),
+	}
 }
