@@ -111,7 +111,6 @@ func (h *Hold) Release(ctx context.Context) (Stats, error) {
 	if err := h.joinWithDetour(ctx); err != nil {
 		return h.Stats(), fmt.Errorf("release packets of pod %s: %w", n.cfg.Pod, err)
 	}
-	h.joined.Store(true)
 	if err := n.announceFromInside(ctx); err != nil {
 		return h.Stats(), fmt.Errorf("release packets of pod %s: %w", n.cfg.Pod, err)
 	}
