@@ -161,6 +161,23 @@ func (b *bench) pod(ctx context.Context) (*drydockv1.Pod, error) {
 	return res.Msg.Pod, nil
 }
 
+// fit waits until both hosts would take part in a move: what the last case has killed needs a moment until it can be asked.
+func (s *scene) fit() error {
+	return until(s.ctx, "two hosts that are fit", func() (bool, string) {
+		stream, err := s.MigratePod(s.ctx, connect.NewRequest(&drydockv1.MigratePodRequest{Pod: podName, To: s.destination, Mode: stop, DryRun: true}))
+		if err != nil {
+			return false, err.Error()
+		}
+		defer stream.Close()
+		for stream.Receive() {
+			if report := stream.Msg().GetReport(); report != nil {
+				return report.Error == "" && len(report.Refusals) == 0, fmt.Sprint(report.Error, report.Refusals)
+			}
+		}
+		return false, fmt.Sprint(stream.Err())
+	})
+}
+
 // until waits for something to come about, and says what did not.
 func until(ctx context.Context, what string, ready func() (bool, string)) error {
 	ctx, cancel := context.WithTimeout(ctx, *limit)
@@ -172,7 +189,7 @@ func until(ctx context.Context, what string, ready func() (bool, string)) error 
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not come about; last seen: %s", what, seen)
+			return fmt.Errorf("%s did not come about: %w; last seen: %s", what, context.Cause(ctx), seen)
 		case <-time.After(lookAgain):
 		}
 	}

@@ -144,21 +144,28 @@ func (w *watch) name(port int) string {
 }
 
 func (w *watch) close() {
-	for _, fd := range []int{w.question, w.answers} {
-		if fd >= 0 {
-			_ = unix.Close(fd)
+	for _, fd := range []*int{&w.question, &w.answers} {
+		if *fd >= 0 {
+			_ = unix.Close(*fd)
 		}
+		*fd = -1
 	}
 	if w.ports != nil {
 		w.ports.Close()
+		w.ports = nil
 	}
+}
+
+// end ends the watch. It may be called again.
+func (w *watch) end() {
+	w.cancel()
+	w.done.Wait()
+	w.close()
 }
 
 // stop ends the watch, and says if two ever answered.
 func (w *watch) stop() error {
-	w.cancel()
-	w.done.Wait()
-	w.close()
+	w.end()
 	var errs []error
 	if len(w.double) > 0 {
 		errs = append(errs, fmt.Errorf("two hosts had the pod's address: %v", w.double))
