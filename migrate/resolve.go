@@ -167,6 +167,9 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 			return err
 		}
 	}
+	if err := e.Pods.EndRepair(j.Pod); err != nil {
+		return err
+	}
 	if err := e.Pods.Thaw(ctx, j.Pod); err != nil {
 		return err
 	}
@@ -177,7 +180,7 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 // silencePeer has the destination of an aborted migration drop its copy and stop answering for the pod's address, before the
 // pod answers here. Where it cannot be reached, it does so by itself; nothing waits for it.
 func (e *Engine) silencePeer(ctx context.Context, j owner.Journal) {
-	peer, found := e.Peers.Find(j.Peer.Host)
+	peer, found := e.find(j)
 	if j.Side != owner.Source || !found {
 		return
 	}
