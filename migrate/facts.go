@@ -26,8 +26,14 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 		return f, err
 	}
 	f.Plugged = state.Plugged
-	// A CRIU that serves the pages of a sealed pod touches its tasks no more.
 	f.Busy = state.Busy && !state.Sealed
+	if f.Busy && j.Side == owner.Source && j.PostCopy {
+		serving, err := e.serving(pod, j.Migration)
+		if err != nil {
+			return f, err
+		}
+		f.Busy = !serving
+	}
 	switch {
 	case state.Processes == 0:
 	case j.Side == owner.Destination && e.held(pod, j.Migration):
@@ -160,7 +166,7 @@ func (e *Engine) peer(ctx context.Context, pod string, j owner.Journal) (owner.P
 		// The source is on the line, waiting for this side. Asking it would only make it wait longer.
 		return owner.PeerWhole, false
 	}
-	peer, found := e.Peers.Find(j.Peer.Host)
+	peer, found := e.find(j)
 	if !found {
 		return e.silence(p), false
 	}
@@ -180,6 +186,14 @@ func (e *Engine) peer(ctx context.Context, pod string, j owner.Journal) (owner.P
 		return owner.PeerFailed, false
 	}
 	return owner.PeerWhole, false
+}
+
+// find is how to reach the other side of a migration.
+func (e *Engine) find(j owner.Journal) (*drydockv1.Peer, bool) {
+	if peer, found := e.Peers.Find(j.Peer.Host); found {
+		return peer, true
+	}
+	return &drydockv1.Peer{Name: j.Peer.Host, Address: j.PeerAddress}, j.PeerAddress != ""
 }
 
 func (e *Engine) silence(p *place) owner.Peer {

@@ -112,6 +112,9 @@ func (p *place) flush() error {
 
 // dropCopy undoes everything of a pod that was to come here and never ran.
 func (e *Engine) dropCopy(ctx context.Context, j owner.Journal) error {
+	if coming := e.place(j.Pod).coming; coming != nil {
+		coming.fallSilent(ctx) // at once, also where containerd is away: the pod is about to answer elsewhere
+	}
 	if rec, err := e.Pods.Record(j.Pod); err == nil {
 		e.abandon(ctx, j, rec.Spec)
 	}
