@@ -22,9 +22,14 @@ import (
 // containerd knows. Numbers in names are left out, so that what is made anew counts as the same.
 type inventory map[string]int
 
-var numbers = regexp.MustCompile(`[0-9]+`)
+var (
+	numbers = regexp.MustCompile(`[0-9]+`)
+	bootIDs = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+)
 
-func (i inventory) add(kind, name string) { i[kind+" "+numbers.ReplaceAllString(name, "N")]++ }
+func (i inventory) add(kind, name string) {
+	i[kind+" "+numbers.ReplaceAllString(bootIDs.ReplaceAllString(name, "ID"), "N")]++
+}
 
 // minus is what there is more of than in a baseline.
 func (i inventory) minus(baseline inventory) []string {
