@@ -26,8 +26,14 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 		return f, err
 	}
 	f.Plugged = state.Plugged
-	// A CRIU that serves the pages of a sealed pod touches its tasks no more.
 	f.Busy = state.Busy && !state.Sealed
+	if f.Busy && j.Side == owner.Source && j.PostCopy {
+		serving, err := e.serving(pod, j.Migration)
+		if err != nil {
+			return f, err
+		}
+		f.Busy = !serving
+	}
 	switch {
 	case state.Processes == 0:
 	case j.Side == owner.Destination && e.held(pod, j.Migration):

@@ -94,30 +94,52 @@ func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.D
 		return 0, err
 	}
 	dump.PageServer, dump.Lazy, dump.Options = net.JoinHostPort(host, strconv.Itoa(port)), true, pageOptions(m.dir(m.spec.Id))
-	ready, status, err := os.Pipe()
-	if err != nil {
+	mark := m.servingMark(m.spec.Id, container)
+	if dump.LazyReady, err = os.OpenFile(mark, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
 		return 0, err
 	}
-	defer ready.Close()
-	dump.LazyReady = status
+	defer dump.LazyReady.Close()
 	ended := make(chan error, 1)
 	go func() { ended <- m.Pods.Checkpoint(ctx, m.spec.Pod, container, dump) }()
-	told := make(chan error, 1)
-	go func() {
-		_, err := ready.Read(make([]byte, 1))
-		told <- err
-	}()
-	select {
-	case err := <-ended:
-		_ = status.Close()
-		if err == nil {
-			err = fmt.Errorf("CRIU ended before it served any page")
+	for !written(mark) {
+		select {
+		case err := <-ended:
+			if err == nil {
+				err = fmt.Errorf("CRIU ended before it served any page")
+			}
+			return 0, err
+		case <-time.After(500 * time.Microsecond):
 		}
-		return 0, err
-	case err := <-told:
-		_ = status.Close()
-		return port, err
 	}
+	return port, nil
+}
+
+// servingMark is the file that the source's CRIU writes to when it has dumped a container and serves its pages. It outlives
+// an agent, so that the next one knows that this CRIU may be ended.
+func (e *Engine) servingMark(migration, container string) string {
+	return filepath.Join(e.dir(migration), "work", container, "serving")
+}
+
+func written(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() > 0
+}
+
+// serving tells that every CRIU that is at work on the source of a post-copy only serves pages: it touches the tasks no more.
+func (e *Engine) serving(pod, migration string) (bool, error) {
+	rec, err := e.Pods.Record(pod)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range rec.Spec.Containers {
+		if written(e.servingMark(migration, c.Name)) {
+			continue
+		}
+		if dumping, err := e.Pods.Dumping(pod, c.Name); err != nil || dumping {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // keeperDir is where the marks of a container's keeper are.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
@@ -298,6 +299,15 @@ func (e *Engine) removeDir(migration string) error {
 		return nil
 	}
 	dir := e.dir(migration)
+	works, err := filepath.Glob(filepath.Join(dir, "work", "*"))
+	if err != nil {
+		return err
+	}
+	for _, work := range works {
+		if err := pods.RemoveRoots(pods.Restore{Work: work}); err != nil {
+			return err
+		}
+	}
 	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}

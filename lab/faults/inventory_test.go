@@ -19,17 +19,12 @@ import (
 )
 
 // inventory counts what is on a host: processes, mounts, links, tables of the packet filter, cgroups, files, and what
-// containerd knows. Numbers in names are left out, so that what is made anew counts as the same.
+// containerd knows. Numbers in names are left out, and so are the ids of boots: what is made anew counts as the same.
 type inventory map[string]int
 
-var (
-	numbers = regexp.MustCompile(`[0-9]+`)
-	bootIDs = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
-)
+var numbers = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+`)
 
-func (i inventory) add(kind, name string) {
-	i[kind+" "+numbers.ReplaceAllString(bootIDs.ReplaceAllString(name, "ID"), "N")]++
-}
+func (i inventory) add(kind, name string) { i[kind+" "+numbers.ReplaceAllString(name, "N")]++ }
 
 // minus is what there is more of than in a baseline.
 func (i inventory) minus(baseline inventory) []string {

@@ -86,6 +86,10 @@ func (h *Hold) Announce(ctx context.Context) error {
 		return h.end
 	}
 	h.in.keep()
+	// What came before is still the source's to answer, so nothing of it may be waiting to be read.
+	if err := hear(h.tap); err != nil {
+		return fmt.Errorf("hold packets of pod %s: %w", h.network.cfg.Pod, err)
+	}
 	return announce(ctx, h.toNet, h.network.cfg.MAC, h.addrs)
 }
 
