@@ -138,7 +138,10 @@ func (e *Engine) tryHold(pod string) (release func(), held bool) {
 
 // Resume takes up, after a start of the agent, what an earlier one left: everything that a journal names is marked as
 // interrupted, and Tend then does what the store says. A pod of which that cannot be read is named in the log and left alone.
-func (e *Engine) Resume(context.Context) error {
+func (e *Engine) Resume(ctx context.Context) error {
+	if err := errors.Join(owner.RemoveTorn(e.DataDir), owner.RemoveTorn(e.journals.dir)); err != nil {
+		return err
+	}
 	names, err := e.Remembered()
 	if err != nil {
 		return err
@@ -148,14 +151,25 @@ func (e *Engine) Resume(context.Context) error {
 			e.Log.Error("pod is damaged: restore the file that is named from a backup, or remove it once nothing of the pod runs here", "pod", pod, "error", err)
 			continue
 		}
-		journal, err := e.journals.load(pod)
-		if err != nil {
+		if err := e.resume(ctx, pod); err != nil {
 			return err
 		}
-		e.place(pod).interrupted = journal.Side != ""
-		if journal.Side == "" {
-			e.Log.Info("pod without a journal is cleaned up unless the store says that it is ours", "pod", pod)
-		}
+	}
+	return nil
+}
+
+func (e *Engine) resume(ctx context.Context, pod string) error {
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return err
+	}
+	if j.Side == "" {
+		e.Log.Info("pod without a journal is cleaned up unless the store says that it is ours", "pod", pod)
+		return nil
+	}
+	e.place(pod).interrupted = true
+	if err := e.endStandby(ctx, j); err != nil {
+		return fmt.Errorf("end the dump of pod %s that an earlier agent has left: %w", pod, err)
 	}
 	return nil
 }

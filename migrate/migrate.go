@@ -81,6 +81,11 @@ func (m *move) run(ctx context.Context) {
 	}
 	m.close()
 	m.report.Finished, m.report.Bytes = timestamppb.Now(), m.bytes.Load()
+	if m.spec.DryRun {
+		m.setMoving(m.spec.Pod, nil)
+		m.end(m.report)
+		return // no controller has it on record
+	}
 	if err := m.reports().save(m.report); err != nil {
 		m.Log.Error("keep the report", "migration", m.spec.Id, "error", err)
 	}

@@ -74,7 +74,7 @@ func (e *Engine) begin(req *drydockv1.ReceivePrepareRequest) error {
 	return e.journals.save(owner.Journal{
 		Pod: pod, Side: owner.Destination, Stage: owner.Prepared, Incarnation: req.Incarnation, BootID: e.Here.BootID,
 		Migration: req.Migration.Id, Epoch: req.Migration.Epoch,
-		Peer:     owner.Place{Host: req.Source.Name, BootID: req.BootId},
+		Peer: owner.Place{Host: req.Source.Name, BootID: req.BootId}, PeerAddress: req.Source.Address,
 		PostCopy: req.Mode == drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY,
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
@@ -46,7 +47,7 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 		switch next.Action {
 		case owner.Nothing, owner.Wait, owner.StayFrozen, owner.Freeze:
 			// To freeze is the running migration's to do.
-			return next, e.forget(ctx, pod, j, view)
+			return next, errors.Join(e.finishRelease(ctx, j), e.forget(ctx, pod, j, view))
 		}
 		if e.kept(j, f, view.Record, next) {
 			return owner.Step{Action: owner.Nothing, Reason: "the restart policy looks after its containers"}, nil
@@ -170,6 +171,9 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 			return err
 		}
 	}
+	if err := e.Pods.EndRepair(j.Pod); err != nil {
+		return err
+	}
 	if err := e.Pods.Thaw(ctx, j.Pod); err != nil {
 		return err
 	}
@@ -180,7 +184,7 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 // silencePeer has the destination of an aborted migration drop its copy and stop answering for the pod's address, before the
 // pod answers here. Where it cannot be reached, it does so by itself; nothing waits for it.
 func (e *Engine) silencePeer(ctx context.Context, j owner.Journal) {
-	peer, found := e.Peers.Find(j.Peer.Host)
+	peer, found := e.find(j)
 	if j.Side != owner.Source || !found {
 		return
 	}
@@ -298,6 +302,15 @@ func (e *Engine) removeDir(migration string) error {
 		return nil
 	}
 	dir := e.dir(migration)
+	works, err := filepath.Glob(filepath.Join(dir, "work", "*"))
+	if err != nil {
+		return err
+	}
+	for _, work := range works {
+		if err := pods.RemoveRoots(pods.Restore{Work: work}); err != nil {
+			return err
+		}
+	}
 	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}

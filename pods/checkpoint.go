@@ -83,7 +83,7 @@ type Dump struct {
 	Work string
 	// PageServer, host:port, takes the memory's pages instead of Images.
 	PageServer string
-	// Lazy leaves the pages in place, to be asked for by the destination. LazyReady is written to when it may ask.
+	// Lazy leaves the pages in place, to be asked for by the destination. CRIU writes a byte to LazyReady when it may ask.
 	Lazy      bool
 	LazyReady *os.File
 	// Options are more lines for CRIU's configuration.

@@ -79,10 +79,8 @@ func (r *Runtime) Kill(ctx context.Context, pod string) error {
 		return err
 	}
 	// A CRIU that serves this pod's pages would wait for ever for tasks that are frozen.
-	if state, err := r.State(ctx, pod); err == nil && state.Sealed {
-		if err := r.EndCheckpoint(ctx, pod); err != nil {
-			return err
-		}
+	if err := r.EndCheckpoint(ctx, pod); err != nil {
+		return err
 	}
 	if err := r.KillTasks(ctx, pod); err != nil {
 		return err
