@@ -148,6 +148,13 @@ func (e *Engine) Resume(ctx context.Context) error {
 	}
 	for _, pod := range names {
 		e.place(pod).interrupted = true
+		j, err := e.journals.load(pod)
+		if err != nil {
+			return err
+		}
+		if err := e.endStandby(ctx, j); err != nil {
+			return fmt.Errorf("end the dump of pod %s that an earlier agent has left: %w", pod, err)
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -83,22 +84,25 @@ func freePort(host string) (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
+// offerPort chooses where the pages of a container are served.
+func (m *move) offerPort(container string) error {
+	port, err := freePort(m.pages.Host)
+	m.pages.Ports[container] = uint32(port)
+	return err
+}
+
 // lazyCheckpoint dumps one container but for its pages, and returns when the destination may ask for those. CRIU stays, and
 // serves them; the pod's whole cgroup is frozen then, so that the tasks stand still also when CRIU ends.
-func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.Dump) (port int, err error) {
-	host, _, err := net.SplitHostPort(m.Address)
-	if err != nil {
-		return 0, err
-	}
-	if port, err = freePort(host); err != nil {
-		return 0, err
-	}
-	dump.PageServer, dump.Lazy, dump.Options = net.JoinHostPort(host, strconv.Itoa(port)), true, pageOptions(m.dir(m.spec.Id))
+func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.Dump) error {
+	port := strconv.FormatUint(uint64(m.pages.Ports[container]), 10)
+	dump.PageServer, dump.Lazy = net.JoinHostPort(m.pages.Host, port), true
+	dump.Options = append(dump.Options, pageOptions(m.dir(m.spec.Id))...)
 	ready, status, err := os.Pipe()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer ready.Close()
+	defer status.Close()
 	dump.LazyReady = status
 	ended := make(chan error, 1)
 	go func() { ended <- m.Pods.Checkpoint(ctx, m.spec.Pod, container, dump) }()
@@ -109,14 +113,12 @@ func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.D
 	}()
 	select {
 	case err := <-ended:
-		_ = status.Close()
 		if err == nil {
-			err = fmt.Errorf("CRIU ended before it served any page")
+			err = errors.New("CRIU ended before it served any page")
 		}
-		return 0, err
+		return err
 	case err := <-told:
-		_ = status.Close()
-		return port, err
+		return err
 	}
 }
 
