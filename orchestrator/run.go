@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drydock/internal/config"
+	"drydock/internal/durable"
 	"drydock/internal/pki"
 	"drydock/orchestrator/store"
 )
@@ -125,7 +126,7 @@ func loadCA(ctx context.Context, db *store.Store, dataDir string, now func() tim
 	if err != nil {
 		return nil, err
 	}
-	return ca, pki.WriteFile(path, bundle, 0o600)
+	return ca, durable.Replace(path, bundle, 0o600)
 }
 
 // ownCertificate is the controller's own, made anew where there is none that the CA stands for.
@@ -171,8 +172,8 @@ func adminCredentials(dataDir string, ca *pki.CA, now time.Time) error {
 		return err
 	}
 	return errors.Join(
-		pki.WriteFile(files[0], ca.Certificate(), 0o644),
-		pki.WriteFile(files[2], key, 0o600),
-		pki.WriteFile(files[1], cert, 0o644),
+		durable.Replace(files[0], ca.Certificate(), 0o644),
+		durable.Replace(files[2], key, 0o600),
+		durable.Replace(files[1], cert, 0o644),
 	)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/durable"
 
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -74,7 +75,7 @@ func (r *Runtime) Record(pod string) (*Record, error) {
 	return &Record{Spec: spec, Epoch: file.Epoch, Role: file.Role, Migration: file.Migration, Restarts: file.Restarts, Ended: file.Ended}, nil
 }
 
-// Save writes a pod's record so that it is either the old or the new one after a crash.
+// Save writes a pod's record durably: after a crash it is either the old or the new one.
 func (r *Runtime) Save(rec *Record) error {
 	spec, err := protojson.Marshal(rec.Spec)
 	if err != nil {
@@ -84,11 +85,7 @@ func (r *Runtime) Save(rec *Record) error {
 	if err != nil {
 		return err
 	}
-	path := r.recordPath(rec.Spec.Name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return writeFileAtomic(path, data)
+	return durable.Replace(r.recordPath(rec.Spec.Name), data, 0o600)
 }
 
 // Names lists the pods that this host has, whatever their state.
@@ -105,16 +102,3 @@ func (r *Runtime) Names() ([]string, error) {
 }
 
 func (r *Runtime) recordPath(pod string) string { return filepath.Join(r.podDir(pod), "pod.json") }
-
-func writeFileAtomic(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(tmp.Name(), path)
-}
