@@ -24,7 +24,7 @@ func (m *move) check(ctx context.Context) error {
 		return err
 	}
 	m.rec = rec
-	m.peer = &drydockv1.Peer{Name: m.spec.To, Address: m.spec.ToAddress}
+	m.peer = &drydockv1.Peer{Name: m.spec.To, Address: m.spec.ToAddress, BootId: m.spec.ToBootId}
 	m.receiver = m.Peers.Receiver(m.peer)
 	info, err := m.Inspect(ctx)
 	if err != nil {
@@ -188,6 +188,9 @@ func (e *Engine) Check(ctx context.Context, req *drydockv1.ReceiveCheckRequest) 
 	}
 	answer.Refusals = append(answer.Refusals, speaks(req.Migration.GetFrom(), req.Api)...)
 	needs := req.Needs
+	if err := e.tidy(ctx, needs.Spec.Name); err != nil {
+		return nil, err
+	}
 	if j, err := e.journals.load(needs.Spec.Name); err != nil {
 		return nil, err
 	} else if j.Side != "" {

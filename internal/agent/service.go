@@ -85,7 +85,7 @@ func (s *agentServer) StopAgentPod(ctx context.Context, req *connect.Request[dry
 }
 
 func (s *agentServer) RemoveAgentPod(ctx context.Context, req *connect.Request[drydockv1.RemoveAgentPodRequest]) (*connect.Response[drydockv1.RemoveAgentPodResponse], error) {
-	return answer(&drydockv1.RemoveAgentPodResponse{}, s.engine.Look(context.WithoutCancel(ctx), req.Msg.Name))
+	return answer(&drydockv1.RemoveAgentPodResponse{}, s.engine.Remove(context.WithoutCancel(ctx), req.Msg.Name))
 }
 
 func (s *agentServer) ListAgentPods(ctx context.Context, _ *connect.Request[drydockv1.ListAgentPodsRequest]) (*connect.Response[drydockv1.ListAgentPodsResponse], error) {
