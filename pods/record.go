@@ -29,7 +29,7 @@ type Record struct {
 	Epoch uint64
 	// Born is the epoch in which the pod was created: another pod of its name has another one. Zero where that is not known.
 	Born uint64
-	Role  Role
+	Role Role
 	// Migration is set while the role is incoming.
 	Migration string
 	// Restarts counts, by container, since the pod was made.
