@@ -88,6 +88,8 @@ type place struct {
 	frames int64
 	// attempts counts the restores that were begun here, also where the disk has no room to journal them.
 	attempts int
+	// gaveUp is why the migration that was last received here came to nothing, for the source's report.
+	gaveUp string
 	// peerHeard is when the other side last answered.
 	peerHeard time.Time
 }
@@ -194,17 +196,6 @@ func (e *Engine) Tend(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Look makes the engine look after one pod now, as Tend does, waiting for whoever acts on it.
-func (e *Engine) Look(ctx context.Context, pod string) error {
-	release, err := e.hold(ctx, pod)
-	if err != nil {
-		return err
-	}
-	defer release()
-	_, err = e.resolve(ctx, pod, nil)
-	return err
 }
 
 func (e *Engine) known() []string {

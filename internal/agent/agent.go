@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"drydock/internal/config"
@@ -40,6 +41,8 @@ type agent struct {
 	peers    *peerSet
 	host     *status.Host
 	watching *supervisor
+	// reporting is held while a report is made and sent.
+	reporting sync.Mutex
 }
 
 // Run serves until ctx ends. It joins the controller first, where the host has no certificate yet.
