@@ -15,7 +15,13 @@ import (
 
 // Prepare makes everything that the pod will need here, and nothing of it runs. It may be asked again.
 func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareRequest) error {
-	spec := req.Needs.Spec
+	spec := req.Needs.GetSpec()
+	if err := validNames(req.Migration.GetId(), spec); err != nil {
+		return err
+	}
+	if err := e.Damage(spec.Name); err != nil {
+		return err
+	}
 	release, err := e.hold(ctx, spec.Name)
 	if err != nil {
 		return err

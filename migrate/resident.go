@@ -18,6 +18,9 @@ func (e *Engine) Create(ctx context.Context, rec *pods.Record) error {
 		return err
 	}
 	defer release()
+	if err := e.Damage(pod); err != nil {
+		return err
+	}
 	owned, err := e.makeRoom(ctx, pod)
 	if err != nil {
 		return err

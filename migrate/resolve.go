@@ -23,6 +23,9 @@ const maxActions = 32
 // resolve does what owner.Next says about a pod until nothing is left to do now, and returns the last thing that it said.
 // The caller holds the pod. known, where set, is the record as it was read after the journal and the facts.
 func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (owner.Step, error) {
+	if err := e.Damage(pod); err != nil {
+		return owner.Step{}, err
+	}
 	for range maxActions {
 		j, err := e.journals.load(pod)
 		if err != nil {

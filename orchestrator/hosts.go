@@ -32,6 +32,8 @@ type host struct {
 	report   *drydockv1.HostReport
 	state    string
 	message  string
+	// apart: no other host has proven that pods can move between it and this one. Only place asks.
+	apart bool
 }
 
 func (h host) name() string { return h.record.GetName() }

@@ -85,7 +85,14 @@ func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, 
 		return nil, err
 	}
 	if !from.answers() {
-		reasons = append(reasons, from.why())
+		return append(reasons, from.why()), nil
+	}
+	l, err := c.links(ctx)
+	if err != nil || !to.answers() {
+		return reasons, err
+	}
+	if found := l.between(from, to); found.state != linkProven {
+		reasons = append(reasons, found.why)
 	}
 	return reasons, nil
 }

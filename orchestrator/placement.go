@@ -40,6 +40,11 @@ func (c *Controller) place(ctx context.Context, spec *drydockv1.PodSpec, wanted 
 	if err != nil {
 		return host{}, err
 	}
+	l, err := c.links(ctx)
+	if err != nil {
+		return host{}, err
+	}
+	l.markApart(hosts)
 	if wanted != "" {
 		h, ok := hosts[wanted]
 		if !ok {
@@ -95,7 +100,8 @@ func noPlace(what string, reasons []*drydockv1.Refusal) error {
 	return refuse(what, reasons...)
 }
 
-// rank lists the hosts that have room, the one with the most free memory first, and says of the others why not.
+// rank lists the hosts that have room, the one with the most free memory first but those that no pod can leave last, and says
+// of the others why not.
 func rank(hosts map[string]host, n need, except []string) ([]host, []*drydockv1.Refusal) {
 	var ranked []host
 	var reasons []*drydockv1.Refusal
@@ -110,6 +116,12 @@ func rank(hosts map[string]host, n need, except []string) ([]host, []*drydockv1.
 		ranked = append(ranked, hosts[name])
 	}
 	slices.SortStableFunc(ranked, func(a, b host) int {
+		if a.apart != b.apart {
+			if a.apart {
+				return 1
+			}
+			return -1
+		}
 		return cmp.Compare(b.report.GetInfo().GetMemoryAvailableBytes(), a.report.GetInfo().GetMemoryAvailableBytes())
 	})
 	return ranked, reasons

@@ -52,6 +52,7 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 	if err != nil {
 		return nil, err
 	}
+	a.network.describe(info)
 	all, err := a.watching.all(ctx)
 	if err != nil {
 		return nil, err
@@ -70,5 +71,6 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 		return nil, err
 	}
 	a.peers.learn(res.Peers)
+	a.network.learn(ctx, res)
 	return res, nil
 }

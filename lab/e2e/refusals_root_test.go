@@ -161,7 +161,7 @@ func TestAHostDoesNotJoinWithATokenThatIsNotForIt(t *testing.T) {
 	expired := token("h4", "--ttl", "1ms")
 	for name, c := range map[string]struct{ token, want string }{
 		"malformed":      {"nonsense", "malformed"},
-		"another host's": {token("h5"), "another host"},
+		"another host's": {token("h5"), "is for host h5"},
 		"used":           {string(used), "used"},
 		"expired":        {expired, "expired"},
 	} {

@@ -87,6 +87,9 @@ const (
 	ReceiveServiceDiscardProcedure = "/drydock.v1.ReceiveService/Discard"
 	// ReceiveServiceGetStateProcedure is the fully-qualified name of the ReceiveService's GetState RPC.
 	ReceiveServiceGetStateProcedure = "/drydock.v1.ReceiveService/GetState"
+	// ReceiveServiceAnswerProbeProcedure is the fully-qualified name of the ReceiveService's
+	// AnswerProbe RPC.
+	ReceiveServiceAnswerProbeProcedure = "/drydock.v1.ReceiveService/AnswerProbe"
 )
 
 // AgentServiceClient is a client for the drydock.v1.AgentService service.
@@ -570,6 +573,9 @@ type ReceiveServiceClient interface {
 	// Discard undoes all of the above; it is refused once the migration is committed.
 	Discard(context.Context, *connect.Request[v1.ReceiveDiscardRequest]) (*connect.Response[v1.ReceiveDiscardResponse], error)
 	GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error)
+	// AnswerProbe makes a network as a pod's, which answers until the caller ends the call. The first message says that it is
+	// there.
+	AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest]) (*connect.ServerStreamForClient[v1.AnswerProbeResponse], error)
 }
 
 // NewReceiveServiceClient constructs a client for the drydock.v1.ReceiveService service. By
@@ -625,18 +631,25 @@ func NewReceiveServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(receiveServiceMethods.ByName("GetState")),
 			connect.WithClientOptions(opts...),
 		),
+		answerProbe: connect.NewClient[v1.AnswerProbeRequest, v1.AnswerProbeResponse](
+			httpClient,
+			baseURL+ReceiveServiceAnswerProbeProcedure,
+			connect.WithSchema(receiveServiceMethods.ByName("AnswerProbe")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // receiveServiceClient implements ReceiveServiceClient.
 type receiveServiceClient struct {
-	check    *connect.Client[v1.ReceiveCheckRequest, v1.ReceiveCheckResponse]
-	prepare  *connect.Client[v1.ReceivePrepareRequest, v1.ReceivePrepareResponse]
-	ready    *connect.Client[v1.ReceiveReadyRequest, v1.ReceiveReadyResponse]
-	hold     *connect.Client[v1.ReceiveHoldRequest, v1.ReceiveHoldResponse]
-	restore  *connect.Client[v1.ReceiveRestoreRequest, v1.ReceiveRestoreResponse]
-	discard  *connect.Client[v1.ReceiveDiscardRequest, v1.ReceiveDiscardResponse]
-	getState *connect.Client[v1.ReceiveStateRequest, v1.ReceiveStateResponse]
+	check       *connect.Client[v1.ReceiveCheckRequest, v1.ReceiveCheckResponse]
+	prepare     *connect.Client[v1.ReceivePrepareRequest, v1.ReceivePrepareResponse]
+	ready       *connect.Client[v1.ReceiveReadyRequest, v1.ReceiveReadyResponse]
+	hold        *connect.Client[v1.ReceiveHoldRequest, v1.ReceiveHoldResponse]
+	restore     *connect.Client[v1.ReceiveRestoreRequest, v1.ReceiveRestoreResponse]
+	discard     *connect.Client[v1.ReceiveDiscardRequest, v1.ReceiveDiscardResponse]
+	getState    *connect.Client[v1.ReceiveStateRequest, v1.ReceiveStateResponse]
+	answerProbe *connect.Client[v1.AnswerProbeRequest, v1.AnswerProbeResponse]
 }
 
 // Check calls drydock.v1.ReceiveService.Check.
@@ -674,6 +687,11 @@ func (c *receiveServiceClient) GetState(ctx context.Context, req *connect.Reques
 	return c.getState.CallUnary(ctx, req)
 }
 
+// AnswerProbe calls drydock.v1.ReceiveService.AnswerProbe.
+func (c *receiveServiceClient) AnswerProbe(ctx context.Context, req *connect.Request[v1.AnswerProbeRequest]) (*connect.ServerStreamForClient[v1.AnswerProbeResponse], error) {
+	return c.answerProbe.CallServerStream(ctx, req)
+}
+
 // ReceiveServiceHandler is an implementation of the drydock.v1.ReceiveService service.
 type ReceiveServiceHandler interface {
 	Check(context.Context, *connect.Request[v1.ReceiveCheckRequest]) (*connect.Response[v1.ReceiveCheckResponse], error)
@@ -687,6 +705,9 @@ type ReceiveServiceHandler interface {
 	// Discard undoes all of the above; it is refused once the migration is committed.
 	Discard(context.Context, *connect.Request[v1.ReceiveDiscardRequest]) (*connect.Response[v1.ReceiveDiscardResponse], error)
 	GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error)
+	// AnswerProbe makes a network as a pod's, which answers until the caller ends the call. The first message says that it is
+	// there.
+	AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest], *connect.ServerStream[v1.AnswerProbeResponse]) error
 }
 
 // NewReceiveServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -738,6 +759,12 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 		connect.WithSchema(receiveServiceMethods.ByName("GetState")),
 		connect.WithHandlerOptions(opts...),
 	)
+	receiveServiceAnswerProbeHandler := connect.NewServerStreamHandler(
+		ReceiveServiceAnswerProbeProcedure,
+		svc.AnswerProbe,
+		connect.WithSchema(receiveServiceMethods.ByName("AnswerProbe")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/drydock.v1.ReceiveService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReceiveServiceCheckProcedure:
@@ -754,6 +781,8 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 			receiveServiceDiscardHandler.ServeHTTP(w, r)
 		case ReceiveServiceGetStateProcedure:
 			receiveServiceGetStateHandler.ServeHTTP(w, r)
+		case ReceiveServiceAnswerProbeProcedure:
+			receiveServiceAnswerProbeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -789,4 +818,8 @@ func (UnimplementedReceiveServiceHandler) Discard(context.Context, *connect.Requ
 
 func (UnimplementedReceiveServiceHandler) GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ReceiveService.GetState is not implemented"))
+}
+
+func (UnimplementedReceiveServiceHandler) AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest], *connect.ServerStream[v1.AnswerProbeResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ReceiveService.AnswerProbe is not implemented"))
 }
