@@ -12,6 +12,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/internal/durable"
 	"drydock/migrate/owner"
 	"drydock/migrate/transfer"
 	"drydock/pods"
@@ -87,6 +88,8 @@ type place struct {
 	frames int64
 	// attempts counts the restores that were begun here, also where the disk has no room to journal them.
 	attempts int
+	// gaveUp is why the migration that was last received here came to nothing, for the source's report.
+	gaveUp string
 	// peerHeard is when the other side last answered.
 	peerHeard time.Time
 }
@@ -139,7 +142,7 @@ func (e *Engine) tryHold(pod string) (release func(), held bool) {
 // Resume takes up, after a start of the agent, what an earlier one left: everything that a journal names is marked as
 // interrupted, and Tend then does what the store says. A pod of which that cannot be read is named in the log and left alone.
 func (e *Engine) Resume(ctx context.Context) error {
-	if err := errors.Join(owner.RemoveTorn(e.DataDir), owner.RemoveTorn(e.journals.dir)); err != nil {
+	if err := errors.Join(durable.RemoveTorn(e.DataDir), durable.RemoveTorn(e.journals.dir)); err != nil {
 		return err
 	}
 	names, err := e.Remembered()
@@ -151,25 +154,17 @@ func (e *Engine) Resume(ctx context.Context) error {
 			e.Log.Error("pod is damaged: restore the file that is named from a backup, or remove it once nothing of the pod runs here", "pod", pod, "error", err)
 			continue
 		}
-		if err := e.resume(ctx, pod); err != nil {
+		journal, err := e.journals.load(pod)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (e *Engine) resume(ctx context.Context, pod string) error {
-	j, err := e.journals.load(pod)
-	if err != nil {
-		return err
-	}
-	if j.Side == "" {
-		e.Log.Info("pod without a journal is cleaned up unless the store says that it is ours", "pod", pod)
-		return nil
-	}
-	e.place(pod).interrupted = true
-	if err := e.endStandby(ctx, j); err != nil {
-		return fmt.Errorf("end the dump of pod %s that an earlier agent has left: %w", pod, err)
+		e.place(pod).interrupted = journal.Side != ""
+		if journal.Side == "" {
+			e.Log.Info("pod without a journal is cleaned up unless the store says that it is ours", "pod", pod)
+		}
+		if err := e.endStandby(ctx, journal); err != nil {
+			return fmt.Errorf("end the dump of pod %s that an earlier agent has left: %w", pod, err)
+		}
 	}
 	return nil
 }

@@ -28,6 +28,10 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 	}
 	defer release()
 	e.At(ctx, "destination-before-prepare")
+	owned, err := e.makeRoom(ctx, spec.Name)
+	if err != nil {
+		return err
+	}
 	if err := e.begin(req); err != nil {
 		return err
 	}
@@ -40,7 +44,9 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 		return err
 	}
 	lap("images")
-	rec := &pods.Record{Spec: spec, Epoch: req.Migration.Epoch, Role: pods.Incoming, Migration: req.Migration.Id, Restarts: req.Needs.Restarts}
+	rec := &pods.Record{
+		Spec: spec, Epoch: req.Migration.Epoch, Born: owned.Born, Role: pods.Incoming, Migration: req.Migration.Id, Restarts: req.Needs.Restarts,
+	}
 	if err := e.Pods.Create(ctx, rec, req.RuntimeSpecs); err != nil {
 		return err
 	}
@@ -67,7 +73,7 @@ func (e *Engine) begin(req *drydockv1.ReceivePrepareRequest) error {
 		return fmt.Errorf("migration %s has gone past its preparation here (%s)", j.Migration, j)
 	}
 	p := e.place(pod)
-	p.interrupted, p.attempts, p.peerHeard = false, 0, time.Now()
+	p.interrupted, p.attempts, p.peerHeard, p.gaveUp = false, 0, time.Now(), ""
 	if err := e.journals.reserve(); err != nil {
 		return err
 	}

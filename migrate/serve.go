@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +96,7 @@ func (e *Engine) Result(pod string, last owner.Step, err error) *drydockv1.Recei
 		result.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
 	case jerr == nil && j.Side == "":
 		result.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
-		result.Error = last.Reason
+		result.Error = cmp.Or(e.place(pod).gaveUp, last.Reason)
 	default:
 		result.Error = fmt.Sprintf("%s: %s", last.Action, last.Reason)
 	}

@@ -35,6 +35,8 @@ type lab struct {
 	cancel  context.CancelFunc
 	stopped chan error
 	admin   drydockv1connect.ControllerServiceClient
+	// etcd is an external store; zero for the controller's own.
+	etcd config.Etcd
 	// fault is what the next controller's fault is.
 	fault func(string) error
 	// network is the next controller's `network.kind`, where it is not the default.
@@ -44,7 +46,13 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel()
-	l := &lab{T: t, dir: t.TempDir(), port: "0"}
+	return newLabOn(t, config.Etcd{})
+}
+
+// newLabOn is newLab over a store of the test's.
+func newLabOn(t *testing.T, etcd config.Etcd) *lab {
+	t.Helper()
+	l := &lab{T: t, dir: t.TempDir(), port: "0", etcd: etcd}
 	l.start()
 	t.Cleanup(func() {
 		if l.cancel != nil {
@@ -59,7 +67,7 @@ func (l *lab) settings() config.Controller {
 	if err != nil {
 		l.Fatal(err)
 	}
-	cfg.Name = "c1"
+	cfg.Name, cfg.Etcd = "c1", l.etcd
 	cfg.Listen = "127.0.0.1:" + l.port
 	cfg.DataDir = filepath.Join(l.dir, "data")
 	cfg.Socket = filepath.Join(l.dir, "s")
@@ -78,7 +86,7 @@ func (l *lab) settings() config.Controller {
 func (l *lab) start() {
 	l.Helper()
 	cfg := l.settings()
-	db, err := store.Open(l.Context(), store.Config{DataDir: cfg.DataDir})
+	db, err := store.Open(l.Context(), storeConfig(cfg, nil))
 	l.must(err)
 	ca, err := loadCA(l.Context(), db, cfg.DataDir, time.Now)
 	l.must(err)

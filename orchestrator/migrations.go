@@ -54,7 +54,7 @@ func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest) (
 		mode = drydockv1.MigrationMode_MIGRATION_MODE_AUTO
 	}
 	return &drydockv1.MigrationSpec{
-		Id: newMigrationID(c.now()), Pod: m.GetPod(), From: own.Owner.Host, To: m.GetTo(), ToAddress: to.record.GetAddress(),
+		Id: newMigrationID(c.now()), Pod: m.GetPod(), From: own.Owner.Host, To: m.GetTo(), ToAddress: to.record.GetAddress(), ToBootId: to.record.GetBootId(),
 		Mode: mode, DowntimeBudget: m.GetDowntimeBudget(), DryRun: m.GetDryRun(), Epoch: own.Epoch,
 		AllowPostcopy: m.GetAllowPostcopy() || item.Value.GetSpec().GetAllowPostcopy(),
 	}, item, nil

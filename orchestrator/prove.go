@@ -135,7 +135,7 @@ func (c *Controller) tryLink(ctx context.Context, kind string, from, to host, he
 	ctx, cancel := context.WithTimeout(ctx, proveWithin)
 	defer cancel()
 	request := &drydockv1.ReachPeerRequest{Peer: to.peer(), ProbeAddress: here, AnswerAddress: there}
-	agent, err := c.agents.at(from.name(), from.record.GetAddress())
+	agent, err := c.agents.at(from.record)
 	var response *connect.Response[drydockv1.ReachPeerResponse]
 	if err == nil {
 		response, err = agent.ReachPeer(ctx, connect.NewRequest(request))

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"drydock/internal/config"
@@ -43,6 +44,8 @@ type agent struct {
 	// probing and answering let one probe at a time go to, and come from, each host.
 	probing, answering holds
 	watching           *supervisor
+	// reporting is held while a report is made and sent.
+	reporting sync.Mutex
 }
 
 // Run serves until ctx ends. It joins the controller first, where the host has no certificate yet.

@@ -72,6 +72,7 @@ func (s *receiveServer) Restore(ctx context.Context, req *connect.Request[drydoc
 	last, err := s.engine.Arrived(ctx, req.Msg, func(event string) {
 		_ = stream.Send(&drydockv1.ReceiveRestoreResponse{Event: event})
 	})
+	s.reportNow(context.WithoutCancel(ctx))
 	return stream.Send(&drydockv1.ReceiveRestoreResponse{Result: s.engine.Result(req.Msg.Pod, last, err)})
 }
 

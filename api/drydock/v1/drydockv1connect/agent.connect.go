@@ -42,6 +42,8 @@ const (
 	AgentServiceDoctorProcedure = "/drydock.v1.AgentService/Doctor"
 	// AgentServiceReachPeerProcedure is the fully-qualified name of the AgentService's ReachPeer RPC.
 	AgentServiceReachPeerProcedure = "/drydock.v1.AgentService/ReachPeer"
+	// AgentServiceCheckPodProcedure is the fully-qualified name of the AgentService's CheckPod RPC.
+	AgentServiceCheckPodProcedure = "/drydock.v1.AgentService/CheckPod"
 	// AgentServiceCreatePodProcedure is the fully-qualified name of the AgentService's CreatePod RPC.
 	AgentServiceCreatePodProcedure = "/drydock.v1.AgentService/CreatePod"
 	// AgentServiceStopAgentPodProcedure is the fully-qualified name of the AgentService's StopAgentPod
@@ -95,6 +97,8 @@ type AgentServiceClient interface {
 	GetHostInfo(context.Context, *connect.Request[v1.GetHostInfoRequest]) (*connect.Response[v1.GetHostInfoResponse], error)
 	Doctor(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error)
 	ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error)
+	// CheckPod says what would keep a pod from being made here, and makes nothing.
+	CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error)
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
@@ -139,6 +143,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceReachPeerProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("ReachPeer")),
+			connect.WithClientOptions(opts...),
+		),
+		checkPod: connect.NewClient[v1.CheckPodRequest, v1.CheckPodResponse](
+			httpClient,
+			baseURL+AgentServiceCheckPodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("CheckPod")),
 			connect.WithClientOptions(opts...),
 		),
 		createPod: connect.NewClient[v1.CreatePodRequest, v1.CreatePodResponse](
@@ -221,6 +231,7 @@ type agentServiceClient struct {
 	getHostInfo     *connect.Client[v1.GetHostInfoRequest, v1.GetHostInfoResponse]
 	doctor          *connect.Client[v1.DoctorHostRequest, v1.DoctorHostResponse]
 	reachPeer       *connect.Client[v1.ReachPeerRequest, v1.ReachPeerResponse]
+	checkPod        *connect.Client[v1.CheckPodRequest, v1.CheckPodResponse]
 	createPod       *connect.Client[v1.CreatePodRequest, v1.CreatePodResponse]
 	stopAgentPod    *connect.Client[v1.StopAgentPodRequest, v1.StopAgentPodResponse]
 	removeAgentPod  *connect.Client[v1.RemoveAgentPodRequest, v1.RemoveAgentPodResponse]
@@ -248,6 +259,11 @@ func (c *agentServiceClient) Doctor(ctx context.Context, req *connect.Request[v1
 // ReachPeer calls drydock.v1.AgentService.ReachPeer.
 func (c *agentServiceClient) ReachPeer(ctx context.Context, req *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error) {
 	return c.reachPeer.CallUnary(ctx, req)
+}
+
+// CheckPod calls drydock.v1.AgentService.CheckPod.
+func (c *agentServiceClient) CheckPod(ctx context.Context, req *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error) {
+	return c.checkPod.CallUnary(ctx, req)
 }
 
 // CreatePod calls drydock.v1.AgentService.CreatePod.
@@ -315,6 +331,8 @@ type AgentServiceHandler interface {
 	GetHostInfo(context.Context, *connect.Request[v1.GetHostInfoRequest]) (*connect.Response[v1.GetHostInfoResponse], error)
 	Doctor(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error)
 	ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error)
+	// CheckPod says what would keep a pod from being made here, and makes nothing.
+	CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error)
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
@@ -355,6 +373,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceReachPeerProcedure,
 		svc.ReachPeer,
 		connect.WithSchema(agentServiceMethods.ByName("ReachPeer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceCheckPodHandler := connect.NewUnaryHandler(
+		AgentServiceCheckPodProcedure,
+		svc.CheckPod,
+		connect.WithSchema(agentServiceMethods.ByName("CheckPod")),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceCreatePodHandler := connect.NewUnaryHandler(
@@ -437,6 +461,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceDoctorHandler.ServeHTTP(w, r)
 		case AgentServiceReachPeerProcedure:
 			agentServiceReachPeerHandler.ServeHTTP(w, r)
+		case AgentServiceCheckPodProcedure:
+			agentServiceCheckPodHandler.ServeHTTP(w, r)
 		case AgentServiceCreatePodProcedure:
 			agentServiceCreatePodHandler.ServeHTTP(w, r)
 		case AgentServiceStopAgentPodProcedure:
@@ -480,6 +506,10 @@ func (UnimplementedAgentServiceHandler) Doctor(context.Context, *connect.Request
 
 func (UnimplementedAgentServiceHandler) ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.ReachPeer is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.CheckPod is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error) {
