@@ -167,15 +167,6 @@ func (r *Refused) Error() string {
 	return "refused: " + strings.Join(parts, "; ")
 }
 
-// Summary is the reasons without their remedies.
-func (r *Refused) Summary() string {
-	var parts []string
-	for _, reason := range r.Reasons {
-		parts = append(parts, reason.Reason)
-	}
-	return "refused: " + strings.Join(parts, "; ")
-}
-
 func refuse(reason, remedy string) *Refused {
 	return &Refused{[]*drydockv1.Refusal{{Reason: reason, Remedy: remedy}}}
 }
