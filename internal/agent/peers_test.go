@@ -21,7 +21,7 @@ func TestAPeerThatHasBootedOrMovedIsReachedOverANewConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPeers("h1", keeper)
+	p := newPeers(keeper)
 	at := func(address, boot string) *drydockv1.Peer {
 		return &drydockv1.Peer{Name: "h2", Address: address, BootId: boot}
 	}
