@@ -138,7 +138,7 @@ func (m *move) recall(r owner.Record) error {
 
 func (m *move) progress(start time.Time, step string, index, count int) {
 	p := &drydockv1.MigrationProgress{
-		Migration: m.spec.Id, Step: step, StepIndex: int32(index + 1), StepCount: int32(count), Bytes: m.bytes.Load(),
+		Migration: m.spec.Id, Pod: m.spec.Pod, Step: step, StepIndex: int32(index + 1), StepCount: int32(count), Bytes: m.bytes.Load(),
 	}
 	if estimate := m.report.Estimate; estimate != nil {
 		p.BytesTotal = estimate.MemoryBytes + estimate.FileBytes + max(0, estimate.ImageBytes)
@@ -163,15 +163,6 @@ func (r *Refused) Error() string {
 	var parts []string
 	for _, reason := range r.Reasons {
 		parts = append(parts, reason.Reason+": "+reason.Remedy)
-	}
-	return "refused: " + strings.Join(parts, "; ")
-}
-
-// Summary is the reasons without their remedies.
-func (r *Refused) Summary() string {
-	var parts []string
-	for _, reason := range r.Reasons {
-		parts = append(parts, reason.Reason)
 	}
 	return "refused: " + strings.Join(parts, "; ")
 }

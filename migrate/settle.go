@@ -70,7 +70,7 @@ func (m *move) settle(ctx context.Context) error {
 			m.outcome(j)
 			return nil
 		}
-		m.say(&drydockv1.MigrationProgress{Migration: m.spec.Id, Step: "settle", Message: next.Reason})
+		m.say(&drydockv1.MigrationProgress{Migration: m.spec.Id, Pod: m.spec.Pod, Step: "settle", Message: next.Reason})
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
