@@ -20,8 +20,9 @@ import (
 // outlives the agent: the script leaves a mark and then reads the verdict from a FIFO, for as long as it takes.
 type hook struct{ dir string }
 
-// hookScript is CRIU's action script. It is run once for every stage, within the freeze, so it starts nothing.
-const hookScript = `#!/bin/sh
+// hookScript is CRIU's action script. It is run once for every stage, within the freeze, so it starts nothing. A dumping CRIU
+// may have the real user of the container (see pods.Checkpoint); without -p the shell would become that user.
+const hookScript = `#!/bin/sh -p
 cd "${0%/*}" || exit 1
 case $CRTOOLS_SCRIPT_ACTION in
 pre-dump | post-restore)
