@@ -18,17 +18,21 @@ import (
 
 // arrival is a pod that is being received.
 type arrival struct {
-	mu        sync.Mutex
 	migration string
 	images    *transfer.ImageReceiver
-	hold      *network.Hold
-	loopback  *network.LoopbackHold
-	// restore is the one that runs or waits.
-	restore *early
 	// descriptors are runc's, by container.
 	descriptors map[string][]byte
 	// events go to the source, for as long as it listens.
-	events  chan string
+	events chan string
+
+	// These belong to whoever holds the pod.
+	loopback *network.LoopbackHold
+	// restore is the one that runs or waits.
+	restore *early
+
+	// mu guards what is asked for while somebody holds the pod.
+	mu      sync.Mutex
+	hold    *network.Hold
 	settled bool
 	// source ends when the source has hung up.
 	source context.Context
@@ -43,21 +47,49 @@ const (
 	eventSettled  = "settled"
 )
 
-func (p *place) tell(event string) {
-	if p.coming == nil {
-		return
-	}
+func (a *arrival) tell(event string) {
 	select {
-	case p.coming.events <- event:
+	case a.events <- event:
 	default:
 	}
 }
 
-func (p *place) settled() {
-	if p.coming != nil {
-		p.coming.settled = true
-	}
-	p.tell(eventSettled)
+func (a *arrival) setSettled() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settled = true
+}
+
+func (a *arrival) isSettled() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.settled
+}
+
+// awaits notes that the source waits for what becomes of the pod, for as long as its context lives.
+func (a *arrival) awaits(source context.Context) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.source = source
+}
+
+func (a *arrival) awaited() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.source != nil && a.source.Err() == nil
+}
+
+func (a *arrival) setHold(hold *network.Hold) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hold = hold
+}
+
+// packets is what holds the pod's packets; nil before it is ready.
+func (a *arrival) packets() *network.Hold {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.hold
 }
 
 // receiving makes what takes in the pod's files, memory and network.
@@ -88,7 +120,7 @@ func (e *Engine) receiving(ctx context.Context, req *drydockv1.ReceivePrepareReq
 	if coming.images, err = transfer.NewImageReceiver(images); err != nil {
 		return err
 	}
-	e.place(pod).coming = coming
+	e.place(pod).setArrival(coming)
 	return nil
 }
 
@@ -121,7 +153,7 @@ func (e *Engine) arriving(req *drydockv1.ReceiveRestoreRequest) bool {
 
 func (e *Engine) endArrival(ctx context.Context, pod string) {
 	p := e.place(pod)
-	coming := p.coming
+	coming := p.arrival()
 	if coming == nil {
 		return
 	}
@@ -132,11 +164,11 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 	if coming.loopback != nil {
 		_ = coming.loopback.Drop(ctx)
 	}
-	if coming.hold != nil {
-		_ = coming.hold.Drop(ctx)
+	if hold := coming.packets(); hold != nil {
+		_ = hold.Drop(ctx)
 	}
 	coming.close()
-	p.coming = nil
+	p.setArrival(nil)
 }
 
 // close lets go of the directories that were received into.

@@ -72,25 +72,6 @@ type Engine struct {
 	pods map[string]*place
 }
 
-// place is what the agent knows of one pod beyond what lies on disk. It is lost with the agent, and nothing depends on it
-// but speed and who is answered.
-type place struct {
-	// busy is held by whoever acts on the pod.
-	busy chan struct{}
-	// moving is the migration that runs with this host as its source.
-	moving *move
-	// coming is the migration that is received.
-	coming *arrival
-	// interrupted: the step that the journal names was begun by nobody who is still alive, or failed.
-	interrupted bool
-	// frames were held when the pod last came here.
-	frames int64
-	// attempts counts the restores that were begun here, also where the disk has no room to journal them.
-	attempts int
-	// peerHeard is when the other side last answered.
-	peerHeard time.Time
-}
-
 // New makes an Engine; Resume has to be called before it is used.
 func New(cfg Config) *Engine {
 	if cfg.At == nil {
@@ -108,7 +89,7 @@ func (e *Engine) place(pod string) *place {
 	defer e.mu.Unlock()
 	p, found := e.pods[pod]
 	if !found {
-		p = &place{busy: make(chan struct{}, 1), peerHeard: time.Now()}
+		p = newPlace()
 		e.pods[pod] = p
 	}
 	return p
@@ -147,7 +128,7 @@ func (e *Engine) Resume(ctx context.Context) error {
 		return err
 	}
 	for _, pod := range names {
-		e.place(pod).interrupted = true
+		e.place(pod).interrupt()
 		j, err := e.journals.load(pod)
 		if err != nil {
 			return err
@@ -178,10 +159,13 @@ func (e *Engine) adoptUnknown(context.Context) error {
 }
 
 // Tend looks after every pod that has a journal or a record here, but leaves alone those that somebody acts on already.
-// It returns the errors of all.
+// The
+// other side of a migration is asked before, so that nobody waits for a host that does not answer. It returns the errors of
+// all.
 func (e *Engine) Tend(ctx context.Context) error {
 	var errs []error
 	for _, pod := range e.known() {
+		e.ask(ctx, pod)
 		release, held := e.tryHold(pod)
 		if !held {
 			continue

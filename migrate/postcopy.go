@@ -232,9 +232,8 @@ func childOf(pid int) int {
 }
 
 // pagesHere tells, in post-copy, whether all pages have arrived, and whether they never will.
-func (e *Engine) pagesHere(pod, migration string) (complete, lost bool) {
-	rec, err := e.Pods.Record(pod)
-	if err != nil {
+func (e *Engine) pagesHere(migration string, rec *pods.Record) (complete, lost bool) {
+	if rec == nil {
 		return false, false
 	}
 	complete = true

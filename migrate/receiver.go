@@ -60,8 +60,7 @@ func (e *Engine) begin(req *drydockv1.ReceivePrepareRequest) error {
 	if j.Side != "" && j.Stage != owner.Prepared {
 		return fmt.Errorf("migration %s has gone past its preparation here (%s)", j.Migration, j)
 	}
-	p := e.place(pod)
-	p.interrupted, p.attempts, p.peerHeard = false, 0, time.Now()
+	e.place(pod).begin()
 	if err := e.journals.reserve(); err != nil {
 		return err
 	}
@@ -112,9 +111,11 @@ func (e *Engine) Ready(ctx context.Context, pod, migration string) error {
 	if err != nil {
 		return err
 	}
-	if coming.hold, err = net.Hold(ctx); err != nil {
+	hold, err := net.Hold(ctx)
+	if err != nil {
 		return err
 	}
+	coming.setHold(hold)
 	if len(rec.Spec.Containers) > 1 {
 		if coming.loopback, err = net.HoldLoopback(ctx); err != nil {
 			return err
@@ -134,11 +135,12 @@ func (e *Engine) Announce(ctx context.Context, pod, migration string) error {
 	if err != nil {
 		return err
 	}
-	if coming.hold == nil {
+	hold := coming.packets()
+	if hold == nil {
 		return fmt.Errorf("migration %s of pod %s: nothing is ready here to hold its packets", migration, pod)
 	}
 	e.At(ctx, "destination-before-hold")
-	if err := coming.hold.Announce(ctx); err != nil {
+	if err := hold.Announce(ctx); err != nil {
 		return err
 	}
 	e.At(ctx, "destination-after-hold")
@@ -146,7 +148,7 @@ func (e *Engine) Announce(ctx context.Context, pod, migration string) error {
 }
 
 func (e *Engine) arrival(pod, migration string) (*arrival, error) {
-	coming := e.place(pod).coming
+	coming := e.place(pod).arrival()
 	if coming == nil || coming.migration != migration {
 		return nil, fmt.Errorf("migration %s of pod %s is not being received here", migration, pod)
 	}
@@ -162,12 +164,12 @@ func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 	if err != nil {
 		return owner.Step{}, err
 	}
-	defer release()
 	coming, err := e.arrival(req.Pod, req.Migration)
 	if err != nil {
+		release()
 		return owner.Step{}, err
 	}
-	coming.source = source
+	coming.awaits(source)
 	done := make(chan struct{})
 	relayed := make(chan struct{})
 	go func() {
@@ -175,6 +177,7 @@ func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 		coming.relay(done, events)
 	}()
 	last, err := e.receive(ctx, req, coming)
+	release() // a source that is slow to listen keeps nobody from the pod
 	close(done)
 	<-relayed
 	return last, err
@@ -183,7 +186,7 @@ func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 func (e *Engine) receive(ctx context.Context, req *drydockv1.ReceiveRestoreRequest, coming *arrival) (owner.Step, error) {
 	p := e.place(req.Pod)
 	if err := e.accept(req, coming); err != nil {
-		p.interrupted = true
+		p.interrupt()
 		last, rerr := e.resolve(ctx, req.Pod, nil)
 		return last, errors.Join(err, rerr)
 	}

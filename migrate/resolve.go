@@ -28,12 +28,16 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 			return owner.Step{}, err
 		}
 		if j.Side == owner.Destination {
-			j.Attempts = max(j.Attempts, e.place(pod).attempts)
+			j.Attempts = max(j.Attempts, e.place(pod).attempted())
 		}
-		if j.Ran && j.Stage == owner.Committed && j.BootID == e.Here.BootID && e.neverRan(pod, j.Migration) {
+		rec, err := e.Pods.Record(pod)
+		if err != nil && !errors.Is(err, pods.ErrNotFound) {
+			return owner.Step{}, err
+		}
+		if j.Ran && j.Stage == owner.Committed && j.BootID == e.Here.BootID && e.hooks(j, rec).neverRan() {
 			j.Ran = false
 		}
-		f, err := e.facts(ctx, pod, j)
+		f, err := e.facts(ctx, pod, j, rec)
 		if err != nil {
 			return owner.Step{}, err
 		}
@@ -152,7 +156,7 @@ func (e *Engine) startFresh(ctx context.Context, r owner.Record) error {
 		return err
 	}
 	j.Stage = owner.Up
-	e.place(r.Pod).interrupted = false
+	e.place(r.Pod).settle()
 	return e.journals.save(j)
 }
 
@@ -191,13 +195,13 @@ func (e *Engine) silencePeer(ctx context.Context, j owner.Journal) {
 
 // adopt ends the host's part in a migration: it keeps the pod.
 func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) error {
-	if coming := e.place(j.Pod).coming; coming != nil && coming.restore != nil {
+	if coming := e.place(j.Pod).arrival(); coming != nil && coming.restore != nil {
 		// containerd knows of the running tasks when runc has returned.
 		if err := coming.restore.restores.Wait(); err != nil {
 			e.Log.Warn("restored, with complaints", "pod", j.Pod, "error", err)
 		}
 		coming.close()
-		e.place(j.Pod).coming = nil
+		e.place(j.Pod).setArrival(nil)
 	}
 	rec, err := e.Pods.Record(j.Pod)
 	if err != nil {
@@ -211,7 +215,7 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 	if err != nil {
 		return err
 	}
-	e.place(j.Pod).interrupted = false
+	e.place(j.Pod).settle()
 	return e.removeDir(j.Migration)
 }
 
@@ -234,7 +238,7 @@ func (e *Engine) shelve(ctx context.Context, pod string, j owner.Journal) error 
 	if err := e.removeDir(j.Migration); err != nil {
 		return err
 	}
-	e.place(pod).interrupted = false
+	e.place(pod).settle()
 	return e.journals.remove(pod)
 }
 
@@ -284,8 +288,7 @@ func (e *Engine) clean(ctx context.Context, pod string, j owner.Journal) error {
 	if err := e.removeDir(j.Migration); err != nil {
 		return err
 	}
-	p := e.place(pod)
-	p.interrupted = false
+	e.place(pod).settle()
 	return e.journals.remove(pod)
 }
 

@@ -56,7 +56,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	// What CRIU rebuilds does not run before the decision, so the journal need not be on disk before CRIU starts; it is
 	// before the decision is asked for.
 	j.Stage, j.Attempts = owner.Restoring, j.Attempts+1
-	e.place(j.Pod).attempts = j.Attempts
+	e.place(j.Pod).setAttempts(j.Attempts)
 	journaled := make(chan error, 1)
 	go func() { journaled <- e.journals.save(j) }()
 	defer func() { err = errors.Join(err, <-journaled) }()
@@ -85,7 +85,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		return err
 	}
 	p := e.place(j.Pod)
-	for !e.held(j.Pod, j.Migration) || j.PostCopy && !e.keptSafe(j.Migration, rec.Spec) {
+	for !e.hooks(j, rec).held(false) || j.PostCopy && !e.keptSafe(j.Migration, rec.Spec) {
 		select {
 		case <-watch.Events:
 			continue
@@ -93,7 +93,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 			if err := e.endOrphans(ctx, j, rec.Spec); err != nil {
 				return err
 			}
-			if _, lost := e.pagesHere(j.Pod, j.Migration); !j.PostCopy || !lost {
+			if _, lost := e.pagesHere(j.Migration, rec); !j.PostCopy || !lost {
 				continue
 			}
 		case <-restores.failed:
@@ -101,7 +101,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		// What CRIU or a container that was restored has left is ended here, before it could run.
 		e.abandon(ctx, j, rec.Spec)
 		err := restores.restores.Wait()
-		p.interrupted = true
+		p.interrupt()
 		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
 		p.tell(fmt.Sprintf("failed: %v", err))
 		return e.Pods.Kill(ctx, j.Pod)
@@ -131,7 +131,7 @@ func (e *Engine) endOrphans(ctx context.Context, j owner.Journal, spec *drydockv
 // goOn lets the restores that wait go on, or starts them where none does.
 func (e *Engine) goOn(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) (*early, error) {
 	images := func(container string) string { return e.restoreFrom(j.Migration, container).Images }
-	coming := e.place(j.Pod).coming
+	coming := e.place(j.Pod).arrival()
 	if coming != nil && coming.restore.waits(spec) {
 		return coming.restore, coming.restore.feed(images)
 	}

@@ -64,7 +64,7 @@ func (e *Engine) Discard(ctx context.Context, pod, migration string) error {
 	if j.Side != owner.Destination || j.Migration != migration {
 		return nil
 	}
-	e.place(pod).interrupted = true
+	e.place(pod).interrupt()
 	_, err = e.resolve(ctx, pod, nil)
 	return err
 }
@@ -72,7 +72,7 @@ func (e *Engine) Discard(ctx context.Context, pod, migration string) error {
 // Result says, after Arrived, what became of the migration here.
 func (e *Engine) Result(pod string, last owner.Step, err error) *drydockv1.ReceiveResult {
 	result := &drydockv1.ReceiveResult{}
-	result.FramesHeld = e.place(pod).frames
+	result.FramesHeld = e.place(pod).framesHeld()
 	j, jerr := e.journals.load(pod)
 	switch {
 	case jerr == nil && j.Side == owner.Resident:
