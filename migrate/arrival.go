@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -38,6 +39,10 @@ type arrival struct {
 	source context.Context
 	// files are the directories that were brought over.
 	files []*filesync.Target
+	// conns carry something in now, each in a goroutine that serving counts, until closed is set.
+	conns   map[net.Conn]bool
+	closed  bool
+	serving sync.WaitGroup
 }
 
 // Events of a destination, in order.
@@ -171,8 +176,36 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 	p.setArrival(nil)
 }
 
-// close lets go of the directories that were received into.
+// serve registers a connection that carries something into the arrival's directories, until end is called.
+func (a *arrival) serve(conn net.Conn) (end func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, fmt.Errorf("migration %s is not received here any more", a.migration)
+	}
+	if a.conns == nil {
+		a.conns = make(map[net.Conn]bool)
+	}
+	a.conns[conn] = true
+	a.serving.Add(1)
+	return func() {
+		a.mu.Lock()
+		delete(a.conns, conn)
+		a.mu.Unlock()
+		a.serving.Done()
+	}, nil
+}
+
+// close ends what is still being received, and lets go of the directories: a source that was stopped half-way, and goes on
+// later, must find nothing to write to.
 func (a *arrival) close() {
+	a.mu.Lock()
+	a.closed = true
+	for conn := range a.conns {
+		_ = conn.SetDeadline(time.Unix(1, 0))
+	}
+	a.mu.Unlock()
+	a.serving.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_ = a.images.Close()

@@ -55,6 +55,8 @@ type Config struct {
 	Peers           Peers
 	// Inspect tells what this host is and can do.
 	Inspect func(ctx context.Context) (*drydockv1.HostInfo, error)
+	// Silence is how long the other host may take no byte of what is sent, and answer none, before the migration is given up.
+	Silence time.Duration
 	// At is called at named points, where tests let faults happen. May be nil.
 	At  func(ctx context.Context, point string)
 	Log *slog.Logger

@@ -20,6 +20,11 @@ func (e *Engine) Serve(ctx context.Context, conn net.Conn, hello transfer.Hello)
 	if err != nil {
 		return err
 	}
+	end, err := coming.serve(conn)
+	if err != nil {
+		return err
+	}
+	defer end()
 	switch hello.Kind {
 	case transfer.Images:
 		return coming.images.Receive(conn)

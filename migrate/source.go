@@ -131,6 +131,8 @@ func (m *move) freeze(ctx context.Context) error {
 func (m *move) dump(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
+		ctx, cancel := context.WithTimeout(ctx, m.Silence)
+		defer cancel()
 		_, err := m.receiver.Hold(ctx, connect.NewRequest(&drydockv1.ReceiveHoldRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
 		return err
 	})
