@@ -129,6 +129,9 @@ func (e *Engine) Resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := e.sweep(names); err != nil {
+		return err
+	}
 	for _, pod := range names {
 		e.place(pod).interrupt()
 		j, err := e.journals.load(pod)
@@ -204,9 +207,4 @@ func (e *Engine) known() []string {
 		}
 	}
 	return all
-}
-
-// dir holds what of a migration lies in memory: CRIU's images, hooks, marks.
-func (e *Engine) dir(migration string) string {
-	return filepath.Join(e.RunDir, "migrations", migration)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
@@ -12,8 +11,6 @@ import (
 	"drydock/pods/network"
 
 	"connectrpc.com/connect"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxActions bounds one call of resolve; every action makes progress, so a pod that needs more is not understood.
@@ -216,6 +213,7 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 		return err
 	}
 	e.place(j.Pod).settle()
+	e.At(ctx, "destination-after-adopt")
 	return e.removeDir(j.Migration)
 }
 
@@ -290,40 +288,4 @@ func (e *Engine) clean(ctx context.Context, pod string, j owner.Journal) error {
 	}
 	e.place(pod).settle()
 	return e.journals.remove(pod)
-}
-
-// removeDir takes away a migration's directory, with the file system in memory that is mounted there.
-func (e *Engine) removeDir(migration string) error {
-	if migration == "" {
-		return nil
-	}
-	dir := e.dir(migration)
-	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount %s: %w", dir, err)
-	}
-	return os.RemoveAll(dir)
-}
-
-// makeDir mounts a file system that is never swapped out, for a migration's images.
-func (e *Engine) makeDir(migration string) (string, error) {
-	dir := e.dir(migration)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	var here, above unix.Stat_t
-	if err := errors.Join(unix.Stat(dir, &here), unix.Stat(dir+"/..", &above)); err != nil {
-		return "", err
-	}
-	if here.Dev != above.Dev {
-		return dir, nil // an earlier attempt has mounted it
-	}
-	err := unix.Mount("drydock", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,size=100%,noswap")
-	if errors.Is(err, unix.EINVAL) {
-		// Kernels before 6.4 cannot keep a tmpfs from being swapped out; a ramfs never is.
-		err = unix.Mount("drydock", dir, "ramfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700")
-	}
-	if err != nil {
-		return "", fmt.Errorf("mount a file system in memory at %s: %w", dir, err)
-	}
-	return dir, nil
 }
