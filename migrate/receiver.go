@@ -221,5 +221,8 @@ func (e *Engine) accept(req *drydockv1.ReceiveRestoreRequest, coming *arrival) e
 			return err
 		}
 	}
+	if err := e.keepSums(req); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(e.dir(req.Migration), completeMark), req.NetworkState, 0o600)
 }

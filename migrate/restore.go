@@ -67,6 +67,8 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 			return err
 		}
 	}
+	verified := make(chan error, 1)
+	go func() { verified <- e.verifyImages(ctx, j.Migration) }()
 	if err := e.loadNetwork(ctx, j); err != nil {
 		return err
 	}
@@ -80,6 +82,9 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		return err
 	}
 	defer watch.Close()
+	if err := <-verified; err != nil {
+		return err
+	}
 	restores, err := e.goOn(ctx, j, rec.Spec)
 	if err != nil {
 		return err

@@ -210,7 +210,7 @@ func (m *move) restore(ctx context.Context) (err error) {
 		return err
 	}
 	m.arrived, err = m.receiver.Restore(ctx, connect.NewRequest(&drydockv1.ReceiveRestoreRequest{
-		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped, Pages: m.pages,
+		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped, Pages: m.pages, Sums: sumsOf(m.sender.Sums()),
 	}))
 	if err != nil {
 		return err

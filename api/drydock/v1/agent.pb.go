@@ -1473,7 +1473,9 @@ type ReceiveRestoreRequest struct {
 	// Size of every image file that must have arrived.
 	Files map[string]int64 `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// In post-copy, where the pages are.
-	Pages         *PageSource `protobuf:"bytes,5,opt,name=pages,proto3" json:"pages,omitempty"`
+	Pages *PageSource `protobuf:"bytes,5,opt,name=pages,proto3" json:"pages,omitempty"`
+	// Checksums of the images, by file. An agent that is a version older sends none.
+	Sums          map[string]*ImageSums `protobuf:"bytes,6,rep,name=sums,proto3" json:"sums,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1543,6 +1545,58 @@ func (x *ReceiveRestoreRequest) GetPages() *PageSource {
 	return nil
 }
 
+func (x *ReceiveRestoreRequest) GetSums() map[string]*ImageSums {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+// ImageSums are CRC-32C: one for every MiB of an image, and one for what is left.
+type ImageSums struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Crc32C        []uint32               `protobuf:"fixed32,1,rep,packed,name=crc32c,proto3" json:"crc32c,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageSums) Reset() {
+	*x = ImageSums{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageSums) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageSums) ProtoMessage() {}
+
+func (x *ImageSums) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageSums.ProtoReflect.Descriptor instead.
+func (*ImageSums) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ImageSums) GetCrc32C() []uint32 {
+	if x != nil {
+		return x.Crc32C
+	}
+	return nil
+}
+
 // PageSource is where CRIU serves the pages of a pod in post-copy.
 type PageSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1558,7 +1612,7 @@ type PageSource struct {
 
 func (x *PageSource) Reset() {
 	*x = PageSource{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1624,7 @@ func (x *PageSource) String() string {
 func (*PageSource) ProtoMessage() {}
 
 func (x *PageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1637,7 @@ func (x *PageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageSource.ProtoReflect.Descriptor instead.
 func (*PageSource) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PageSource) GetHost() string {
@@ -1626,7 +1680,7 @@ type ReceiveRestoreResponse struct {
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1692,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1705,7 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReceiveRestoreResponse) GetEvent() string {
@@ -1679,7 +1733,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1745,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1758,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -1738,7 +1792,7 @@ type ReceiveDiscardRequest struct {
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1804,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1817,7 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
@@ -1788,7 +1842,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1854,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1867,7 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 type ReceiveStateRequest struct {
@@ -1826,7 +1880,7 @@ type ReceiveStateRequest struct {
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1892,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1905,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -1885,7 +1939,7 @@ type ReceiveStateResponse struct {
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +1951,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +1964,7 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReceiveStateResponse) GetBootId() string {
@@ -2046,17 +2100,23 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x12ReceiveHoldRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x15\n" +
-	"\x13ReceiveHoldResponse\"\x98\x02\n" +
+	"\x13ReceiveHoldResponse\"\xa9\x03\n" +
 	"\x15ReceiveRestoreRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12#\n" +
 	"\rnetwork_state\x18\x03 \x01(\fR\fnetworkState\x12B\n" +
 	"\x05files\x18\x04 \x03(\v2,.drydock.v1.ReceiveRestoreRequest.FilesEntryR\x05files\x12,\n" +
-	"\x05pages\x18\x05 \x01(\v2\x16.drydock.v1.PageSourceR\x05pages\x1a8\n" +
+	"\x05pages\x18\x05 \x01(\v2\x16.drydock.v1.PageSourceR\x05pages\x12?\n" +
+	"\x04sums\x18\x06 \x03(\v2+.drydock.v1.ReceiveRestoreRequest.SumsEntryR\x04sums\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xc7\x01\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1aN\n" +
+	"\tSumsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
+	"\x05value\x18\x02 \x01(\v2\x15.drydock.v1.ImageSumsR\x05value:\x028\x01\"#\n" +
+	"\tImageSums\x12\x16\n" +
+	"\x06crc32c\x18\x01 \x03(\aR\x06crc32c\"\xc7\x01\n" +
 	"\n" +
 	"PageSource\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x127\n" +
@@ -2126,7 +2186,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2157,118 +2217,122 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReceiveHoldRequest)(nil),      // 26: drydock.v1.ReceiveHoldRequest
 	(*ReceiveHoldResponse)(nil),     // 27: drydock.v1.ReceiveHoldResponse
 	(*ReceiveRestoreRequest)(nil),   // 28: drydock.v1.ReceiveRestoreRequest
-	(*PageSource)(nil),              // 29: drydock.v1.PageSource
-	(*ReceiveRestoreResponse)(nil),  // 30: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 31: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 32: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 33: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 34: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 35: drydock.v1.ReceiveStateResponse
-	nil,                             // 36: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 37: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 38: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	nil,                             // 39: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 40: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 41: drydock.v1.HostInfo
-	(*Peer)(nil),                    // 42: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 43: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 44: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 45: google.protobuf.Duration
-	(*Image)(nil),                   // 46: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 47: drydock.v1.MigrationSpec
-	(*Refusal)(nil),                 // 48: drydock.v1.Refusal
-	(MigrationMode)(0),              // 49: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 50: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 51: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 52: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 53: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 54: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 55: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 56: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 57: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 58: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 59: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 60: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 61: drydock.v1.MigratePodResponse
+	(*ImageSums)(nil),               // 29: drydock.v1.ImageSums
+	(*PageSource)(nil),              // 30: drydock.v1.PageSource
+	(*ReceiveRestoreResponse)(nil),  // 31: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 32: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 33: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 34: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 35: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 36: drydock.v1.ReceiveStateResponse
+	nil,                             // 37: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 38: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 39: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 40: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 41: drydock.v1.ReceiveRestoreRequest.SumsEntry
+	nil,                             // 42: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 43: drydock.v1.HostInfo
+	(*Peer)(nil),                    // 44: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 45: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 46: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 47: google.protobuf.Duration
+	(*Image)(nil),                   // 48: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 49: drydock.v1.MigrationSpec
+	(*Refusal)(nil),                 // 50: drydock.v1.Refusal
+	(MigrationMode)(0),              // 51: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 52: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 53: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 54: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 55: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 56: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 57: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 58: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 59: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 60: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 61: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 62: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 63: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	41, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	42, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	43, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	42, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	44, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	45, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	44, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	42, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	46, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	46, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	47, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	43, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	36, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	47, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	43, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	44, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	45, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	44, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	46, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	47, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	46, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	44, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	48, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	48, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	49, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	45, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	37, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	49, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
 	19, // 14: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	48, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	41, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	47, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	50, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	43, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	49, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
 	19, // 18: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	42, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	37, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	49, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	38, // 22: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	39, // 23: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	29, // 24: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	40, // 25: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	31, // 26: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	50, // 27: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 28: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	51, // 29: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 30: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	4,  // 31: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	6,  // 32: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	8,  // 33: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	10, // 34: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	52, // 35: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	53, // 36: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	54, // 37: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	55, // 38: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	12, // 39: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	14, // 40: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	16, // 41: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	18, // 42: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	20, // 43: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	22, // 44: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	24, // 45: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	26, // 46: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	28, // 47: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	32, // 48: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	34, // 49: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	1,  // 50: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	56, // 51: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 52: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	5,  // 53: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	7,  // 54: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	9,  // 55: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	11, // 56: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	57, // 57: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	58, // 58: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	59, // 59: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	60, // 60: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	13, // 61: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	15, // 62: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	17, // 63: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	61, // 64: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	21, // 65: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	23, // 66: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	25, // 67: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	27, // 68: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	30, // 69: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	33, // 70: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	35, // 71: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	50, // [50:72] is the sub-list for method output_type
-	28, // [28:50] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	44, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	38, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	51, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	39, // 22: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	40, // 23: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	30, // 24: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	41, // 25: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
+	42, // 26: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	32, // 27: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	52, // 28: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	29, // 29: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
+	0,  // 30: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	53, // 31: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 32: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	4,  // 33: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	6,  // 34: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	8,  // 35: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	10, // 36: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	54, // 37: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	55, // 38: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	56, // 39: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	57, // 40: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	12, // 41: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	14, // 42: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	16, // 43: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	18, // 44: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	20, // 45: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	22, // 46: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	24, // 47: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	26, // 48: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	28, // 49: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	33, // 50: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	35, // 51: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	1,  // 52: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	58, // 53: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 54: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	5,  // 55: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	7,  // 56: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	9,  // 57: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	11, // 58: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	59, // 59: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	60, // 60: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	61, // 61: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	62, // 62: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	13, // 63: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	15, // 64: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	17, // 65: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	63, // 66: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	21, // 67: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	23, // 68: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	25, // 69: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	27, // 70: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	31, // 71: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	34, // 72: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	36, // 73: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	52, // [52:74] is the sub-list for method output_type
+	30, // [30:52] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2286,7 +2350,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
