@@ -197,9 +197,7 @@ func (e *Engine) keptSafe(migration string, spec *drydockv1.PodSpec) bool {
 		if !running {
 			return false
 		}
-		held := len(keeper.Userfaultfds(pid))
-		daemon := childOf(pid)
-		if held == 0 || daemon == 0 || held < len(keeper.Userfaultfds(daemon)) {
+		if daemon := childOf(pid); daemon == 0 || !keeper.Holds(pid, daemon) {
 			return false
 		}
 	}
