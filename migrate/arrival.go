@@ -166,14 +166,20 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 		coming.restore.giveUp()
 		_ = coming.restore.restores.Wait()
 	}
-	if coming.loopback != nil {
-		_ = coming.loopback.Drop(ctx)
-	}
-	if hold := coming.packets(); hold != nil {
-		_ = hold.Drop(ctx)
-	}
+	coming.fallSilent(ctx)
 	coming.close()
 	p.setArrival(nil)
+}
+
+// fallSilent throws away the packets that were held, and answers no more for the pod's address. It needs nothing but the
+// kernel, and may be called again.
+func (a *arrival) fallSilent(ctx context.Context) {
+	if a.loopback != nil {
+		_ = a.loopback.Drop(ctx)
+	}
+	if hold := a.packets(); hold != nil {
+		_ = hold.Drop(ctx)
+	}
 }
 
 // serve registers a connection that carries something into the arrival's directories, until end is called.

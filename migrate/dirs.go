@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"drydock/pods"
+
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +23,7 @@ func (e *Engine) migrations() string { return filepath.Join(e.RunDir, "migration
 
 // sweep takes away the directories of migrations that none of the journals names: an agent that ended right after it had
 // adopted a pod leaves one, with the pod's memory in it.
-func (e *Engine) sweep(pods []string) error {
+func (e *Engine) sweep(names []string) error {
 	entries, err := os.ReadDir(e.migrations())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -30,10 +32,11 @@ func (e *Engine) sweep(pods []string) error {
 		return fmt.Errorf("look for what earlier migrations left: %w", err)
 	}
 	live := make(map[string]bool)
-	for _, pod := range pods {
+	for _, pod := range names {
 		j, err := e.journals.load(pod)
 		if err != nil {
-			return err
+			e.Log.Warn("what earlier migrations left stays: one of them may be this pod's", "pod", pod, "error", err)
+			return nil
 		}
 		live[j.Migration] = true
 	}
@@ -76,6 +79,15 @@ func (e *Engine) removeDir(migration string) error {
 		return nil
 	}
 	dir := e.dir(migration)
+	works, err := filepath.Glob(filepath.Join(dir, "work", "*"))
+	if err != nil {
+		return err
+	}
+	for _, work := range works {
+		if err := pods.RemoveRoots(pods.Restore{Work: work}); err != nil {
+			return err
+		}
+	}
 	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}

@@ -29,12 +29,18 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal, rec *po
 		}
 	}
 	f.Plugged = state.Plugged
-	// A CRIU that serves the pages of a sealed pod touches its tasks no more.
 	f.Busy = state.Busy && !state.Sealed
 	hooks := e.hooks(j, rec)
+	if f.Busy && j.Side == owner.Source && j.PostCopy {
+		serving, err := e.serving(pod, j.Migration)
+		if err != nil {
+			return f, err
+		}
+		f.Busy = !serving
+	}
 	switch {
 	case state.Processes == 0:
-	case hooks.held(j.Stage == owner.Committed):
+	case hooks.held():
 		f.Tasks = owner.TasksHeld
 	case state.Frozen:
 		f.Tasks = owner.TasksFrozen
@@ -51,6 +57,7 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal, rec *po
 	}
 	if j.Side == owner.Destination {
 		e.destinationFacts(j, rec, &f)
+		f.Broken = f.Broken || f.Tasks == owner.TasksHeld && !hooks.driven()
 		if err := e.halfRestored(j, rec, &f); err != nil {
 			return f, err
 		}
@@ -94,7 +101,12 @@ func (e *Engine) halfRestored(j owner.Journal, rec *pods.Record, f *owner.Facts)
 		if err != nil || busy {
 			return err
 		}
-		failed = true
+		if h.working() {
+			f.Busy = true // without runc
+			return nil
+		}
+		// CRIU says that the tasks run before it ends, which it may have done since.
+		failed = failed || !h.resumed()
 	}
 	if !failed {
 		return nil
@@ -147,7 +159,7 @@ func (e *Engine) question(ctx context.Context, pod string, j owner.Journal) (own
 		// The source is on the line, waiting for this side. Asking it would only make it wait longer.
 		return owner.PeerWhole, false
 	}
-	peer, found := e.Peers.Find(j.Peer.Host)
+	peer, found := e.find(j)
 	if !found {
 		return p.silence(), false
 	}
@@ -167,6 +179,14 @@ func (e *Engine) question(ctx context.Context, pod string, j owner.Journal) (own
 		return owner.PeerFailed, false
 	}
 	return owner.PeerWhole, false
+}
+
+// find is how to reach the other side of a migration.
+func (e *Engine) find(j owner.Journal) (*drydockv1.Peer, bool) {
+	if peer, found := e.Peers.Find(j.Peer.Host); found {
+		return peer, true
+	}
+	return &drydockv1.Peer{Name: j.Peer.Host, Address: j.PeerAddress}, j.PeerAddress != ""
 }
 
 // State answers the other side's question.

@@ -26,19 +26,24 @@ func (e *Engine) hooks(j owner.Journal, rec *pods.Record) hooks {
 	return all
 }
 
-// held tells whether CRIU waits in every hook. Of a pod that was committed some containers may have been let go already, by
-// an agent that came no further.
-func (a hooks) held(committed bool) bool {
-	waits := false
+// held tells whether CRIU waits in every hook.
+func (a hooks) held() bool {
 	for _, h := range a {
-		switch {
-		case h.waiting():
-			waits = true
-		case !committed || !h.released():
+		if !h.waiting() {
 			return false
 		}
 	}
-	return waits
+	return len(a) > 0
+}
+
+// driven tells whether every CRIU that waits is one that containerd will hear of.
+func (a hooks) driven() bool {
+	for _, h := range a {
+		if h.waiting() && !h.driven() {
+			return false
+		}
+	}
+	return true
 }
 
 // letGo tells whether CRIU has let every task of the pod run.
@@ -64,7 +69,8 @@ func (a hooks) neverRan() bool {
 
 // release lets every CRIU that waits go on. All of them are reached before the first is told, so that what keeps one of them
 // from being told keeps all of them.
-func (a hooks) release(ctx context.Context) (err error) {
+// told is called when one has been told.
+func (a hooks) release(ctx context.Context, told func()) (err error) {
 	var reached []*os.File
 	defer func() {
 		for _, fifo := range reached {
@@ -84,6 +90,7 @@ func (a hooks) release(ctx context.Context) (err error) {
 		if _, err := fifo.WriteString(commitVerdict); err != nil {
 			return fmt.Errorf("let CRIU go on: %w", err)
 		}
+		told()
 	}
 	return nil
 }

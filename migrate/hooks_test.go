@@ -28,7 +28,7 @@ func TestAContainerIsNotLetGoWhereAnotherOfItsPodCannotBe(t *testing.T) {
 	if err := os.Mkdir(broken, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := pod.release(t.Context()); err == nil {
+	if err := pod.release(t.Context(), func() {}); err == nil {
 		t.Fatal("a hook that cannot be reached was released")
 	}
 	select {
@@ -36,8 +36,8 @@ func TestAContainerIsNotLetGoWhereAnotherOfItsPodCannotBe(t *testing.T) {
 		t.Fatalf("the first container was let go: %v", err)
 	default:
 	}
-	if !pod.held(true) || !pod.neverRan() {
-		t.Errorf("held %t, never ran %t", pod.held(true), pod.neverRan())
+	if !pod.held() || !pod.neverRan() {
+		t.Errorf("held %t, never ran %t", pod.held(), pod.neverRan())
 	}
 	// What was in the way goes, and the pod is released as a whole.
 	if err := unix.Rmdir(broken); err != nil {
@@ -46,7 +46,7 @@ func TestAContainerIsNotLetGoWhereAnotherOfItsPodCannotBe(t *testing.T) {
 	if err := unix.Rename(broken+".aside", broken); err != nil {
 		t.Fatal(err)
 	}
-	if err := pod.release(t.Context()); err != nil {
+	if err := pod.release(t.Context(), func() {}); err != nil {
 		t.Fatal(err)
 	}
 	for _, end := range ended {
@@ -56,10 +56,10 @@ func TestAContainerIsNotLetGoWhereAnotherOfItsPodCannotBe(t *testing.T) {
 	}
 }
 
-func TestAPodThatIsHalfReleasedIsHeldUntilTheRestIsReleasedToo(t *testing.T) {
+func TestAPodThatIsHalfReleasedIsReleasedWholeWhenAskedAgain(t *testing.T) {
 	pod, ended := restoring(t)
 	// An agent is killed when it has told the first.
-	if err := pod[:1].release(t.Context()); err != nil {
+	if err := pod[:1].release(t.Context(), func() {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended[0]; err != nil {
@@ -70,22 +70,22 @@ func TestAPodThatIsHalfReleasedIsHeldUntilTheRestIsReleasedToo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !pod.held(true) || pod.held(false) || pod.letGo() || pod.neverRan() {
-		t.Errorf("held %t, held before a commit %t, let go %t, never ran %t", pod.held(true), pod.held(false), pod.letGo(), pod.neverRan())
+	if pod.held() || pod.letGo() || pod.neverRan() {
+		t.Errorf("held %t, let go %t, never ran %t", pod.held(), pod.letGo(), pod.neverRan())
 	}
-	if err := pod.release(t.Context()); err != nil {
+	if err := pod.release(t.Context(), func() {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended[1]; err != nil {
 		t.Errorf("the second container was not let go: %v", err)
 	}
-	if err := <-criu(t, pod[1], "post-resume"); err != nil || !pod.letGo() || pod.held(true) {
-		t.Errorf("%v: let go %t, held %t", err, pod.letGo(), pod.held(true))
+	if err := <-criu(t, pod[1], "post-resume"); err != nil || !pod.letGo() || pod.held() {
+		t.Errorf("%v: let go %t, held %t", err, pod.letGo(), pod.held())
 	}
 }
 
 func TestAPodWithoutHooksIsNeitherHeldNorLetGo(t *testing.T) {
-	if none := hooks(nil); none.held(true) || none.letGo() || none.neverRan() {
+	if none := hooks(nil); none.held() || none.letGo() || none.neverRan() {
 		t.Error("a pod without hooks waits, or was let go")
 	}
 }

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type place struct {
 	frames int64
 	// attempts counts the restores that were begun here, also where the disk has no room to journal them.
 	attempts int
+	// gaveUp is why the migration that was last received here came to nothing, for the source's report.
+	gaveUp string
 	// peerHeard is when the other side last answered.
 	peerHeard time.Time
 	// asked is what came of the last question to the other side.
@@ -71,11 +74,23 @@ func (p *place) setArrival(a *arrival) { p.with(func() { p.coming = a }) }
 
 // begin forgets what an earlier migration has left.
 func (p *place) begin() {
-	p.with(func() { p.interrupted, p.attempts, p.peerHeard = false, 0, time.Now() })
+	p.with(func() { p.interrupted, p.attempts, p.peerHeard, p.gaveUp = false, 0, time.Now(), "" })
 }
 
 // interrupt notes that what was begun is not gone on with.
 func (p *place) interrupt() { p.with(func() { p.interrupted = true }) }
+
+// giveUp notes that, and why.
+func (p *place) giveUp(why string) { p.with(func() { p.interrupted, p.gaveUp = true, why }) }
+
+// becauseOf is why the migration is given up, where nothing more telling is known.
+func (p *place) becauseOf(reason string) { p.with(func() { p.gaveUp = cmp.Or(p.gaveUp, reason) }) }
+
+func (p *place) whyGivenUp() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gaveUp
+}
 
 // settle notes that nothing is begun.
 func (p *place) settle() { p.with(func() { p.interrupted = false }) }

@@ -12,6 +12,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/durable"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
@@ -66,6 +67,11 @@ func (e *Engine) DeliverReports(ctx context.Context) error {
 		report, err := e.reports().load(strings.TrimSuffix(filepath.Base(path), ".json"))
 		if err == nil && report != nil {
 			err = e.Store.Finish(ctx, report)
+		}
+		if connect.CodeOf(err) == connect.CodeNotFound {
+			// The store was restored from an older backup, and knows nothing of that migration.
+			e.Log.Warn("a report is given up: no controller knows its migration", "migration", report.Id, "outcome", report.Outcome)
+			err = nil
 		}
 		if err == nil {
 			err = os.Remove(path)

@@ -52,7 +52,7 @@ func (m *move) prepare(ctx context.Context) error {
 	}
 	_, err = m.receiver.Prepare(ctx, connect.NewRequest(&drydockv1.ReceivePrepareRequest{
 		Migration: m.spec, Needs: m.needs, NetworkState: state, RuntimeSpecs: specs, Mode: m.mode,
-		Source: &drydockv1.Peer{Name: m.Here.Host, Address: m.Address}, BootId: m.Here.BootID,
+		Source: &drydockv1.Peer{Name: m.Here.Host, Address: m.Address, BootId: m.Here.BootID}, BootId: m.Here.BootID,
 		Incarnation: m.record.Incarnation, Descriptors: descriptors,
 	}))
 	if err != nil {
@@ -109,7 +109,7 @@ func (m *move) passes(ctx context.Context, options filesync.PassOptions, done fu
 
 // freeze makes the pod moving in the store, and then stands it still: from here on a client waits.
 func (m *move) freeze(ctx context.Context) error {
-	record, err := m.Store.Begin(ctx, owner.Move{
+	record, err := m.beginMove(ctx, owner.Move{
 		Pod: m.spec.Pod, Migration: m.spec.Id, Epoch: m.spec.Epoch, Destination: m.destination, PostCopy: m.postcopy(),
 	})
 	if err != nil {

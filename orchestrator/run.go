@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,10 +21,7 @@ import (
 // operators in the data directory's admin folder.
 func Run(ctx context.Context, cfg config.Controller) (err error) {
 	log := cfg.Log.Logger(os.Stderr)
-	db, err := store.Open(ctx, store.Config{
-		DataDir: cfg.DataDir, Endpoints: cfg.Etcd.Endpoints,
-		CAFile: cfg.Etcd.CA, CertFile: cfg.Etcd.Cert, KeyFile: cfg.Etcd.Key, Log: log,
-	})
+	db, err := store.Open(ctx, storeConfig(cfg, log))
 	if err != nil {
 		return err
 	}
@@ -45,6 +43,13 @@ func Run(ctx context.Context, cfg config.Controller) (err error) {
 	}
 	log.Info("controller serves", "name", cfg.Name, "listen", on.tls.Addr().String(), "socket", cfg.Socket)
 	return newController(cfg, log, db, ca, keeper).run(ctx, on)
+}
+
+func storeConfig(cfg config.Controller, log *slog.Logger) store.Config {
+	return store.Config{
+		DataDir: cfg.DataDir, Endpoints: cfg.Etcd.Endpoints,
+		CAFile: cfg.Etcd.CA, CertFile: cfg.Etcd.Cert, KeyFile: cfg.Etcd.Key, Log: log,
+	}
 }
 
 // run works and serves until ctx ends, or something fails that the controller cannot do without.

@@ -28,7 +28,9 @@ const (
 type Record struct {
 	Spec  *drydockv1.PodSpec
 	Epoch uint64
-	Role  Role
+	// Born is the epoch in which the pod was created: another pod of its name has another one. Zero where that is not known.
+	Born uint64
+	Role Role
 	// Migration is set while the role is incoming.
 	Migration string
 	// Restarts counts, by container, since the pod was made.
@@ -41,6 +43,7 @@ type recordFile struct {
 	Version   int              `json:"version"`
 	Spec      json.RawMessage  `json:"spec"`
 	Epoch     uint64           `json:"epoch"`
+	Born      uint64           `json:"born,omitempty"`
 	Role      Role             `json:"role"`
 	Migration string           `json:"migration,omitempty"`
 	Restarts  map[string]int32 `json:"restarts,omitempty"`
@@ -72,7 +75,7 @@ func (r *Runtime) Record(pod string) (*Record, error) {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(file.Spec, spec); err != nil {
 		return nil, fmt.Errorf("record of pod %s: %w", pod, err)
 	}
-	return &Record{Spec: spec, Epoch: file.Epoch, Role: file.Role, Migration: file.Migration, Restarts: file.Restarts, Ended: file.Ended}, nil
+	return &Record{Spec: spec, Epoch: file.Epoch, Born: file.Born, Role: file.Role, Migration: file.Migration, Restarts: file.Restarts, Ended: file.Ended}, nil
 }
 
 // Save writes a pod's record durably: after a crash it is either the old or the new one.
@@ -81,7 +84,7 @@ func (r *Runtime) Save(rec *Record) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(recordFile{recordVersion, spec, rec.Epoch, rec.Role, rec.Migration, rec.Restarts, rec.Ended})
+	data, err := json.Marshal(recordFile{recordVersion, spec, rec.Epoch, rec.Born, rec.Role, rec.Migration, rec.Restarts, rec.Ended})
 	if err != nil {
 		return err
 	}

@@ -81,3 +81,13 @@ func (d disk) syncDir(dir string) error {
 	}
 	return nil
 }
+
+// RemoveTorn removes from a directory what a process that was killed while it replaced a JSON file there has left. Nothing
+// may be replaced there meanwhile.
+func RemoveTorn(dir string) error {
+	torn, err := filepath.Glob(filepath.Join(dir, ".*.json-*"))
+	for _, path := range torn {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}

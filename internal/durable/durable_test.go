@@ -104,3 +104,29 @@ func TestAFileIsReplacedWithItsModeAndRemovedTwice(t *testing.T) {
 		t.Error("a file was made below a file")
 	}
 }
+
+func TestWhatAKilledWriterLeftIsRemovedAndNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	if err := Replace(filepath.Join(dir, "p.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".p.json-123", ".fence.json-9", "reserve"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveTorn(dir); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, entry := range entries {
+		left = append(left, entry.Name())
+	}
+	if diff := cmp.Diff([]string{"p.json", "reserve"}, left); diff != "" || err != nil {
+		t.Errorf("left (-want +got): %v\n%s", err, diff)
+	}
+	if err := RemoveTorn(filepath.Join(dir, "none")); err != nil {
+		t.Errorf("without a directory: %v", err)
+	}
+}

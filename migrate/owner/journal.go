@@ -63,9 +63,11 @@ type Journal struct {
 
 	Migration string `json:"migration,omitempty"`
 	// Epoch of the record before the migration is decided.
-	Epoch    uint64 `json:"epoch,omitempty"`
-	Peer     Place  `json:"peer,omitzero"`
-	PostCopy bool   `json:"post_copy,omitempty"`
+	Epoch uint64 `json:"epoch,omitempty"`
+	Peer  Place  `json:"peer,omitzero"`
+	// PeerAddress is how to reach Peer: after a restart it has to be asked before a controller has named the other hosts.
+	PeerAddress string `json:"peer_address,omitempty"`
+	PostCopy    bool   `json:"post_copy,omitempty"`
 	// Attempts counts the restores that were begun here.
 	Attempts int `json:"attempts,omitempty"`
 	// Ran (destination): a task may have run an instruction. It has to be durable before any can: CRIU's pre-resume hook
