@@ -139,7 +139,7 @@ func (e *Engine) tryHold(pod string) (release func(), held bool) {
 // Resume takes up, after a start of the agent, what an earlier one left: everything that a journal names is marked as
 // interrupted, and Tend then does what the store says.
 func (e *Engine) Resume(ctx context.Context) error {
-	if err := e.adoptUnknown(ctx); err != nil {
+	if err := errors.Join(owner.RemoveTorn(e.DataDir), owner.RemoveTorn(e.journals.dir), e.adoptUnknown(ctx)); err != nil {
 		return err
 	}
 	names, err := e.journals.pods()

@@ -28,14 +28,11 @@ post-restore)
 	echo "$$ $PPID" >asked || exit 1
 	while [ ! -e refused ]; do
 		if read -r verdict <verdict && [ -n "$verdict" ]; then
-			[ "$verdict" = commit ]
+			[ "$verdict" = commit ] && : >released
 			exit
 		fi
 	done
 	exit 1
-	;;
-pre-resume)
-	: >released
 	;;
 post-resume)
 	: >resumed
@@ -79,9 +76,31 @@ func (h hook) resumed() bool {
 	return err == nil
 }
 
-// released tells whether CRIU was about to let the tasks go, or has.
+// released tells whether CRIU has been let go on. From then on tasks may run, also when it is killed before it says so: what
+// it traces goes on when it ends.
 func (h hook) released() bool {
 	return exists(filepath.Join(h.dir, "released")) || h.resumed()
+}
+
+// working tells whether the CRIU that asked is still there.
+func (h hook) working() bool {
+	pids := h.pids()
+	return len(pids) == 2 && alive(pids[1])
+}
+
+// driven tells whether runc still drives the CRIU that asked. containerd's shim kills runc when containerd ends: such a CRIU
+// would let the tasks run, but containerd would never learn that they do.
+func (h hook) driven() bool {
+	pids := h.pids()
+	if len(pids) != 2 {
+		return false
+	}
+	parent, err := strconv.Atoi(statField(pids[1], parentField))
+	if err != nil {
+		return false
+	}
+	comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(parent), "comm"))
+	return err == nil && strings.HasPrefix(string(comm), "runc")
 }
 
 func (h hook) pids() []int {
@@ -127,10 +146,26 @@ func (h hook) answer(ctx context.Context, commit bool) error {
 }
 
 func alive(pid int) bool {
+	state := statField(pid, stateField)
+	return state != "" && state != "Z"
+}
+
+// Fields of a process's stat, counted behind its name.
+const (
+	stateField = iota
+	parentField
+)
+
+// statField is empty where there is no such process.
+func statField(pid, n int) string {
 	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return false
+		return ""
 	}
-	_, rest, found := strings.Cut(string(data), ") ")
-	return found && !strings.HasPrefix(rest, "Z")
+	_, rest, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) <= n {
+		return ""
+	}
+	return fields[n]
 }

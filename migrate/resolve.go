@@ -44,7 +44,7 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 		switch next.Action {
 		case owner.Nothing, owner.Wait, owner.StayFrozen, owner.Freeze:
 			// To freeze is the running migration's to do.
-			return next, e.forget(ctx, pod, j, view)
+			return next, errors.Join(e.finishRelease(ctx, j), e.forget(ctx, pod, j, view))
 		}
 		if e.kept(j, f, view.Record, next) {
 			return owner.Step{Action: owner.Nothing, Reason: "the restart policy looks after its containers"}, nil

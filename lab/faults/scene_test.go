@@ -17,6 +17,8 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab/load"
 	"drydock/lab/selfcheck"
+
+	"connectrpc.com/connect"
 )
 
 // fault is one case.
@@ -144,6 +146,9 @@ func (s *scene) strike(p point, fault func(*scene) error, moved <-chan error) er
 	err := until(ended, "point "+p.name, func() (bool, string) {
 		select {
 		case err := <-moved:
+			if connect.CodeOf(err) == connect.CodeUnavailable {
+				break // a controller that stops leading, and the migration goes on
+			}
 			end(errors.Join(errors.New("the migration ended before"), err))
 		default:
 		}

@@ -31,6 +31,15 @@ func writeFile(path string, v any) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// RemoveTorn removes from a directory what a process that was killed while it wrote a journal or a fence there has left.
+func RemoveTorn(dir string) error {
+	torn, err := filepath.Glob(filepath.Join(dir, ".*.json-*"))
+	for _, path := range torn {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
 // removeFile removes path durably. A file that is not there is no error.
 func removeFile(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
