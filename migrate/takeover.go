@@ -52,12 +52,13 @@ func (e *Engine) letGoOn(ctx context.Context, j owner.Journal, spec *drydockv1.P
 }
 
 // awaitResumed waits until CRIU has let every task go, whoever started it, or has ended without. What runc and containerd
-// have still to do then, nobody waits for.
+// have still to do then, nobody waits for. In post-copy it waits only a moment: CRIU itself needs some of the missing pages in
+// order to let the tasks go, and with the source gone they never come, which only a new look at everything tells.
 func (e *Engine) awaitResumed(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
 	for n := 0; !e.resumed(j.Migration, spec); n++ {
 		if n%100 == 99 {
 			state, err := e.Pods.State(ctx, j.Pod)
-			if err != nil || !state.Busy {
+			if err != nil || !state.Busy || j.PostCopy {
 				return err
 			}
 		}
