@@ -106,6 +106,15 @@ func (r *Runtime) Names() ([]string, error) {
 
 func (r *Runtime) recordPath(pod string) string { return filepath.Join(r.podDir(pod), "pod.json") }
 
+// removeTorn removes what an agent that was killed while it saved a record has left beside it.
+func (r *Runtime) removeTorn() error {
+	torn, err := filepath.Glob(r.recordPath("*") + ".*")
+	for _, path := range torn {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
 func writeFileAtomic(path string, data []byte) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
