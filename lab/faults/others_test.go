@@ -13,6 +13,7 @@ import (
 	"drydock/lab"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/transfer"
 
 	"golang.org/x/sys/unix"
 )
@@ -211,9 +212,15 @@ func damage(m mode) []fault {
 			name: fmt.Sprintf("%s/destination-before-restore/%s", m.name, kind.name), mode: m.mode,
 			points: []point{at("destination-before-restore")},
 			strikes: []func(*scene) error{func(s *scene) error {
-				path, err := s.received("images/redis/" + kind.file)
+				path, err := s.received("images/redis/" + kind.file + transfer.Arrived) // a FIFO has its place
+				if err != nil {
+					path, err = s.received("images/redis/" + kind.file)
+				}
 				if err != nil {
 					return err
+				}
+				if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+					return errors.Join(fmt.Errorf("%s is no file", path), err)
 				}
 				return kind.do(path)
 			}},
