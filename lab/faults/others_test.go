@@ -186,7 +186,7 @@ func storeAway(m mode) []fault {
 	}
 	p := []point{at("destination-before-decide")}
 	return []fault{
-		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back, ci: m.mode == stop},
+		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back},
 		{name: m.name + "/destination-before-decide/the store's host crashes", mode: m.mode, points: p, strikes: []func(*scene) error{crashed}, after: started},
 	}
 }
