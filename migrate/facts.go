@@ -151,7 +151,7 @@ func (e *Engine) driven(pod, migration string) bool {
 	return true
 }
 
-// neverRan tells whether no CRIU has been let go on in this boot, although the journal, which has to be on disk before, says
+// neverRan tells whether no CRIU has let a task run in this boot, although the journal, which has to be on disk before, says
 // that a task may have run. One that waits in its hook may be let go on a moment later: see endUnrun.
 func (e *Engine) neverRan(pod, migration string) bool {
 	rec, err := e.Pods.Record(pod)
@@ -159,7 +159,8 @@ func (e *Engine) neverRan(pod, migration string) bool {
 		return false
 	}
 	for _, c := range rec.Spec.Containers {
-		if h := e.hook(migration, c.Name); !exists(h.script()) || h.released() {
+		log := filepath.Join(e.restoreFrom(migration, c.Name).Work, "restore.log")
+		if h := e.hook(migration, c.Name); !exists(h.script()) || h.mayHaveRun(log) {
 			return false
 		}
 	}

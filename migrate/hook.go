@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -76,10 +77,21 @@ func (h hook) resumed() bool {
 	return err == nil
 }
 
-// released tells whether CRIU has been let go on. From then on tasks may run, also when it is killed before it says so: what
-// it traces goes on when it ends.
+// released tells whether CRIU has been let go on.
 func (h hook) released() bool {
 	return exists(filepath.Join(h.dir, "released")) || h.resumed()
+}
+
+// mayHaveRun tells whether a task may have run. A CRIU that was let go on still runs the hooks of others; what it does next
+// is to unlock the network, which it writes to its log, and only then does it touch the tasks. From there on they may run,
+// also when it is killed before it says so: what it traces goes on when it ends.
+func (h hook) mayHaveRun(log string) bool {
+	if !h.released() {
+		return false
+	}
+	said, err := os.ReadFile(log)
+	inHooks := err == nil && bytes.Contains(said, []byte("Running post-restore scripts"))
+	return h.resumed() || !inHooks || bytes.Contains(said, []byte("Unlock network"))
 }
 
 // working tells whether the CRIU that asked is still there.

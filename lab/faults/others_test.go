@@ -13,6 +13,7 @@ import (
 	"drydock/lab"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/transfer"
 
 	"golang.org/x/sys/unix"
 )
@@ -186,7 +187,7 @@ func storeAway(m mode) []fault {
 	}
 	p := []point{at("destination-before-decide")}
 	return []fault{
-		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back, ci: m.mode == stop},
+		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back},
 		{name: m.name + "/destination-before-decide/the store's host crashes", mode: m.mode, points: p, strikes: []func(*scene) error{crashed}, after: started},
 	}
 }
@@ -212,9 +213,15 @@ func damage(m mode) []fault {
 			name: fmt.Sprintf("%s/destination-before-restore/%s", m.name, kind.name), mode: m.mode,
 			points: []point{at("destination-before-restore")},
 			strikes: []func(*scene) error{func(s *scene) error {
-				path, err := s.received("images/redis/" + kind.file)
+				path, err := s.received("images/redis/" + kind.file + transfer.Arrived) // a FIFO has its place
+				if err != nil {
+					path, err = s.received("images/redis/" + kind.file)
+				}
 				if err != nil {
 					return err
+				}
+				if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+					return errors.Join(fmt.Errorf("%s is no file", path), err)
 				}
 				return kind.do(path)
 			}},

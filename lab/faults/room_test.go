@@ -83,6 +83,9 @@ func (s *scene) smallDisk(name string) error {
 		return err
 	}
 	s.undo = append(s.undo, func() error {
+		if err := s.moveOff(host); err != nil {
+			return err
+		}
 		if err := s.KillHost(s.ctx, host); err != nil && !errors.Is(err, lab.ErrDown) {
 			return err
 		}
@@ -93,6 +96,20 @@ func (s *scene) smallDisk(name string) error {
 		return err
 	}
 	return s.awaitHost(host)
+}
+
+// moveOff moves the pod to the other host, if it is on this one: it would be lost when the host is switched off.
+func (s *scene) moveOff(host string) error {
+	pod, err := s.pod(s.ctx)
+	if err != nil || pod.Host != host {
+		return err
+	}
+	other := s.source
+	if other == host {
+		other = s.destination
+	}
+	_, err = s.Move(s.ctx, podName, other, stop, nil)
+	return err
 }
 
 // awaitHost waits until the controller counts a host as ready again.
