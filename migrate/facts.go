@@ -121,6 +121,8 @@ func (e *Engine) halfRestored(pod string, j owner.Journal, f *owner.Facts) error
 const (
 	// completeMark: everything that a restore needs is here.
 	completeMark = "complete"
+	// sizesFile has the size of every image that arrived.
+	sizesFile = "sizes"
 )
 
 // held tells whether CRIU waits in the hook of every container of the pod.

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -217,6 +218,13 @@ func (e *Engine) accept(req *drydockv1.ReceiveRestoreRequest, coming *arrival) e
 		if err := errors.Join(e.journals.save(j), e.startKeepers(j, req.Pages)); err != nil {
 			return err
 		}
+	}
+	sizes, err := json.Marshal(req.Files)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(e.dir(req.Migration), sizesFile), sizes, 0o600); err != nil {
+		return err
 	}
 	return os.WriteFile(filepath.Join(e.dir(req.Migration), completeMark), req.NetworkState, 0o600)
 }

@@ -11,6 +11,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
+	"drydock/migrate/transfer"
 	"drydock/pods"
 	"drydock/pods/network"
 
@@ -76,6 +77,12 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		if err := e.awaitDaemons(ctx, j, rec.Spec); err != nil {
 			return err
 		}
+	}
+	if err := e.verifyImages(j); err != nil {
+		e.Log.Error("restore not begun", "pod", j.Pod, "migration", j.Migration, "error", err)
+		e.place(j.Pod).interrupted = true
+		e.place(j.Pod).tell(fmt.Sprintf("failed: %v", err))
+		return nil
 	}
 	watch, err := e.watchHooks(j.Migration, rec.Spec)
 	if err != nil {
@@ -147,6 +154,19 @@ func (e *Engine) goOn(ctx context.Context, j owner.Journal, spec *drydockv1.PodS
 		coming.restore = r
 	}
 	return r, nil
+}
+
+// verifyImages makes sure that what arrived is as long as what was sent: CRIU reads pages that end too soon for ever.
+func (e *Engine) verifyImages(j owner.Journal) error {
+	data, err := os.ReadFile(filepath.Join(e.dir(j.Migration), sizesFile))
+	if err != nil {
+		return err
+	}
+	var sizes map[string]int64
+	if err := json.Unmarshal(data, &sizes); err != nil {
+		return fmt.Errorf("sizes of the images: %w", err)
+	}
+	return transfer.Verify(filepath.Join(e.dir(j.Migration), "images"), sizes)
 }
 
 // abandon makes every CRIU that waits give up.

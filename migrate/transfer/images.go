@@ -260,8 +260,22 @@ func (r *ImageReceiver) makeDir(dir string) error {
 
 // Missing compares what has arrived with what was sent, and names the first difference.
 func (r *ImageReceiver) Missing(sizes map[string]int64) error {
+	return missing(sizes, func(name string) (fs.FileInfo, error) { return r.root.Stat(stored(name)) })
+}
+
+// Verify compares the images below dir with what was sent, whether their names are still those under which they arrived or not.
+func Verify(dir string, sizes map[string]int64) error {
+	return missing(sizes, func(name string) (fs.FileInfo, error) {
+		if info, err := os.Lstat(filepath.Join(dir, stored(name))); err == nil {
+			return info, nil
+		}
+		return os.Lstat(filepath.Join(dir, name))
+	})
+}
+
+func missing(sizes map[string]int64, stat func(name string) (fs.FileInfo, error)) error {
 	for name, size := range sizes {
-		info, err := r.root.Stat(stored(name))
+		info, err := stat(name)
 		if err != nil {
 			return fmt.Errorf("image %s has not arrived: %w", name, err)
 		}

@@ -76,7 +76,7 @@ func TestImagesArriveWholeWhileTheyAreStillWritten(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if err := in.Missing(sizes); err != nil {
+	if err := errors.Join(in.Missing(sizes), Verify(dir, sizes)); err != nil {
 		t.Error(err)
 	}
 	for name, want := range map[string][]byte{"c/pages-1.img": pages, "c/core-1.img": []byte("core"), "c/empty.img": nil} {
@@ -196,6 +196,25 @@ func TestMessagesOfAnEarlierVersionAreReadAndLongerOnesThanAllowedAreNot(t *test
 	for _, bad := range []string{"", "\x00", "\x00\x00\x00\x05{}", "\x7f\xff\xff\xff", "\x00\x00\x00\x01{"} {
 		if err := ReadMessage(strings.NewReader(bad), &hello); err == nil {
 			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestAnImageThatIsCutAfterItArrivedIsFoundOutUnderEitherName(t *testing.T) {
+	for _, name := range []string{"inventory.img", "inventory.img" + Arrived, "pages-1.img"} {
+		dir := t.TempDir()
+		sizes := map[string]int64{strings.TrimSuffix(name, Arrived): 3}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("abc"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Verify(dir, sizes); err != nil {
+			t.Error(err)
+		}
+		if err := os.Truncate(filepath.Join(dir, name), 2); err != nil {
+			t.Fatal(err)
+		}
+		if err := Verify(dir, sizes); err == nil {
+			t.Errorf("%s: not found out", name)
 		}
 	}
 }
