@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -148,6 +150,32 @@ func (e *Engine) Resume(ctx context.Context) error {
 	}
 	for _, pod := range names {
 		e.place(pod).interrupted = true
+	}
+	return e.sweepDirs(names)
+}
+
+// sweepDirs removes the directories of migrations that are over: an agent that ended right after it had journalled so has
+// left them.
+func (e *Engine) sweepDirs(journaled []string) error {
+	named := make(map[string]bool)
+	for _, pod := range journaled {
+		j, err := e.journals.load(pod)
+		if err != nil {
+			return err
+		}
+		named[j.Migration] = true
+	}
+	entries, err := os.ReadDir(filepath.Join(e.RunDir, "migrations"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		if named[entry.Name()] {
+			continue
+		}
+		if err := e.removeDir(entry.Name()); err != nil {
+			e.Log.Warn("directory of a migration that is over", "migration", entry.Name(), "error", err)
+		}
 	}
 	return nil
 }
