@@ -150,10 +150,11 @@ func (a *arrival) relay(done <-chan struct{}, events func(string)) {
 // pagesPoll is how often it is looked whether all pages have come.
 const pagesPoll = 10 * time.Millisecond
 
-// arriving tells that a pod runs here by post-copy and has not settled.
+// arriving tells that a pod was let run here by post-copy and has not settled.
 func (e *Engine) arriving(req *drydockv1.ReceiveRestoreRequest) bool {
 	j, err := e.journals.load(req.Pod)
-	return err == nil && j.PostCopy && j.Side == owner.Destination && j.Migration == req.Migration && j.Stage == owner.PluggedIn
+	return err == nil && j.PostCopy && j.Side == owner.Destination && j.Migration == req.Migration &&
+		(j.Stage == owner.Committed || j.Stage == owner.PluggedIn)
 }
 
 func (e *Engine) endArrival(ctx context.Context, pod string) {

@@ -225,6 +225,9 @@ func (e *Engine) Check(ctx context.Context, req *drydockv1.ReceiveCheckRequest) 
 		answer.Refusals = append(answer.Refusals, &drydockv1.Refusal{Reason: e.Here.Host + ": " + fmt.Sprintf(format, args...), Remedy: remedy})
 	}
 	answer.Refusals = append(answer.Refusals, speaks(req.Migration.GetFrom(), req.Api)...)
+	if _, err := e.Pods.Version(ctx); err != nil {
+		no("start containerd there", "containerd does not answer: %v", err)
+	}
 	needs := req.Needs
 	if err := e.tidy(ctx, needs.Spec.Name); err != nil {
 		return nil, err

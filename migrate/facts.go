@@ -124,7 +124,7 @@ const (
 )
 
 func (e *Engine) hook(migration, container string) hook {
-	return hook{filepath.Join(e.dir(migration), "hooks", container)}
+	return hook{dir: filepath.Join(e.dir(migration), "hooks", container), log: filepath.Join(e.restoreWork(migration, container), "restore.log")}
 }
 
 // askPeer is how long an answer of the other side may take.

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,11 @@ import (
 // hook is where CRIU asks whether it shall go on: in a restore after it has rebuilt every task of a container and before any
 // of them has run an instruction, in a dump before it looks at any task. The asking is done by a shell script, so that it
 // outlives the agent: the script leaves a mark and then reads the verdict from a FIFO, for as long as it takes.
-type hook struct{ dir string }
+type hook struct {
+	dir string
+	// log is the one of the CRIU that asks, in a restore.
+	log string
+}
 
 // hookScript is CRIU's action script. It is run once for every stage, within the freeze, so it starts nothing. A dumping CRIU
 // may have the real user of the container (see pods.Checkpoint); without -p the shell would become that user.
@@ -44,7 +49,7 @@ exit 0
 
 // newHook makes a container's hook in a directory of its own, or makes it anew for another attempt.
 func newHook(dir string) (hook, error) {
-	h := hook{dir}
+	h := hook{dir: dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return h, err
 	}
@@ -78,10 +83,21 @@ func (h hook) resumed() bool {
 	return err == nil
 }
 
-// released tells whether CRIU has been let go on. From then on tasks may run, also when it is killed before it says so: what
-// it traces goes on when it ends.
+// released tells whether CRIU has been let go on.
 func (h hook) released() bool {
 	return exists(filepath.Join(h.dir, "released")) || h.resumed()
+}
+
+// mayHaveRun tells whether a task may have run. A CRIU that was let go on still runs the hooks of others; what it does next
+// is to unlock the network, which it writes to its log, and only then does it touch the tasks. From there on they may run,
+// also when it is killed before it says so: what it traces goes on when it ends.
+func (h hook) mayHaveRun() bool {
+	if !h.released() {
+		return false
+	}
+	said, err := os.ReadFile(h.log)
+	inHooks := err == nil && bytes.Contains(said, []byte("Running post-restore scripts"))
+	return h.resumed() || !inHooks || bytes.Contains(said, []byte("Unlock network"))
 }
 
 // working tells whether the CRIU that asked is still there.

@@ -132,3 +132,41 @@ func TestAHookWhoseProcessesEndedDoesNotWait(t *testing.T) {
 		}
 	}
 }
+
+func TestATaskMayHaveRunOnceCRIUHasLeftItsHooks(t *testing.T) {
+	const hooks, after = "(00.1) Running post-restore scripts\n", "(00.2) net: Unlock network\n"
+	for _, tt := range []struct {
+		passed, resumed bool
+		log             string
+		want            bool
+	}{
+		{log: hooks + after},
+		{passed: true, log: hooks},
+		{passed: true, log: hooks + after, want: true},
+		{passed: true, log: "", want: true}, // a log that says nothing proves nothing
+		{passed: true, resumed: true, log: hooks, want: true},
+	} {
+		h := makeHook(t)
+		h.log = filepath.Join(h.dir, "restore.log")
+		if err := os.WriteFile(h.log, []byte(tt.log), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for mark, there := range map[string]bool{"released": tt.passed, "resumed": tt.resumed} {
+			if !there {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(h.dir, mark), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := h.mayHaveRun(); got != tt.want {
+			t.Errorf("%+v: %t", tt, got)
+		}
+		if err := os.Remove(h.log); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.mayHaveRun(); got != (tt.passed || tt.resumed) {
+			t.Errorf("%+v without its log: %t", tt, got)
+		}
+	}
+}

@@ -56,11 +56,11 @@ func (a hooks) letGo() bool {
 	return len(a) > 0
 }
 
-// neverRan tells whether it is certain that CRIU has let no task of the pod run in this boot, although the journal, which
-// has to be on disk before, says that one may have. CRIU says so itself, right before the first instruction.
+// neverRan tells whether no CRIU has let a task run in this boot, although the journal, which has to be on disk before, says
+// that a task may have run. One that waits in its hook may be let go on a moment later: see endUnrun.
 func (a hooks) neverRan() bool {
 	for _, h := range a {
-		if !exists(h.script()) || h.released() {
+		if !exists(h.script()) || h.mayHaveRun() {
 			return false
 		}
 	}
@@ -68,8 +68,7 @@ func (a hooks) neverRan() bool {
 }
 
 // release lets every CRIU that waits go on. All of them are reached before the first is told, so that what keeps one of them
-// from being told keeps all of them.
-// told is called when one has been told.
+// from being told keeps all of them. told is called when one has been told.
 func (a hooks) release(ctx context.Context, told func()) (err error) {
 	var reached []*os.File
 	defer func() {

@@ -40,9 +40,13 @@ func (e *Engine) restoreFrom(migration, container string) pods.Restore {
 	dir := e.dir(migration)
 	return pods.Restore{
 		Images: filepath.Join(dir, "images", container),
-		Work:   filepath.Join(dir, "work", container),
+		Work:   e.restoreWork(migration, container),
 		Script: e.hook(migration, container).script(),
 	}
+}
+
+func (e *Engine) restoreWork(migration, container string) string {
+	return filepath.Join(e.dir(migration), "work", container)
 }
 
 // restore has CRIU rebuild every container, and returns when all of them wait in their hooks, or one has failed.
@@ -85,8 +89,9 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	}
 	defer watch.Close()
 	if err := <-verified; err != nil {
+		e.Log.Error("restore not begun", "pod", j.Pod, "migration", j.Migration, "error", err)
 		e.place(j.Pod).giveUp(err.Error())
-		return err
+		return nil
 	}
 	restores, err := e.goOn(ctx, j, rec.Spec)
 	if err != nil {

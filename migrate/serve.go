@@ -79,6 +79,9 @@ func (e *Engine) Discard(ctx context.Context, pod, migration string) error {
 		return err
 	}
 	defer release()
+	// Whoever asked may not wait for the end, which must not be left half done: containerd forgets a task whose deletion is
+	// cut off before it has ended the task's shim.
+	ctx = context.WithoutCancel(ctx)
 	j, err := e.journals.load(pod)
 	if err != nil {
 		return err

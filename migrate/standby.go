@@ -27,7 +27,7 @@ type standby struct {
 
 // dumpHook is where the dump of a container waits.
 func (e *Engine) dumpHook(migration, container string) hook {
-	return hook{filepath.Join(e.dir(migration), "dump", container)}
+	return hook{dir: filepath.Join(e.dir(migration), "dump", container)}
 }
 
 // standBy starts the dump of every container and returns when each waits.
@@ -121,7 +121,7 @@ func (e *Engine) endStandby(ctx context.Context, j owner.Journal) error {
 	}
 	var errs []error
 	for _, dir := range dirs {
-		errs = append(errs, hook{dir}.answer(ctx, false))
+		errs = append(errs, hook{dir: dir}.answer(ctx, false))
 	}
 	return errors.Join(errs...)
 }

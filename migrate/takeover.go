@@ -27,7 +27,7 @@ func (e *Engine) release(ctx context.Context, j owner.Journal) error {
 	if err := e.letGoOn(ctx, hooks); err != nil {
 		return err
 	}
-	return e.awaitResumed(ctx, rec, hooks)
+	return e.awaitResumed(ctx, j, rec, hooks)
 }
 
 // finishRelease does what an agent that ended in the middle of release has left to do: some containers run, and others wait.
@@ -48,12 +48,13 @@ func (e *Engine) letGoOn(ctx context.Context, hooks hooks) error {
 }
 
 // awaitResumed waits until CRIU has let every task go, whoever started it, or has ended without. What runc and containerd
-// have still to do then, nobody waits for.
-func (e *Engine) awaitResumed(ctx context.Context, rec *pods.Record, hooks hooks) error {
+// have still to do then, nobody waits for. In post-copy it waits only a moment: CRIU itself needs some of the missing pages in
+// order to let the tasks go, and with the source gone they never come, which only a new look at everything tells.
+func (e *Engine) awaitResumed(ctx context.Context, j owner.Journal, rec *pods.Record, hooks hooks) error {
 	for n := 0; !hooks.letGo(); n++ {
 		if n%100 == 99 {
 			state, err := e.Pods.StateOf(ctx, rec)
-			if err != nil || !state.Busy {
+			if err != nil || !state.Busy || j.PostCopy {
 				return err
 			}
 		}

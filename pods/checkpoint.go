@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,11 +34,15 @@ func (r *Runtime) Thaw(ctx context.Context, pod string) error {
 	return r.eachCgroup(pod, func(c cgroup) error { return c.thaw(ctx) })
 }
 
-// frozen tells whether every container of a pod is frozen, as the kernel says.
+// frozen tells whether every container of a pod is frozen, as the kernel says. One that has no cgroup has no process either:
+// runc removes a container's cgroup when its restore has failed, while those of others are still there.
 func (r *Runtime) frozen(rec *Record) (bool, error) {
 	all := true
 	err := r.cgroupsOf(rec, func(c cgroup) error {
 		frozen, err := c.frozen()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		all = all && frozen
 		return err
 	})

@@ -105,3 +105,12 @@ func (r *Runtime) Names() ([]string, error) {
 }
 
 func (r *Runtime) recordPath(pod string) string { return filepath.Join(r.podDir(pod), "pod.json") }
+
+// removeTorn removes what an agent that was killed while it saved a record has left beside it.
+func (r *Runtime) removeTorn() error {
+	dirs, err := filepath.Glob(r.podDir("*"))
+	for _, dir := range dirs {
+		err = errors.Join(err, durable.RemoveTorn(dir))
+	}
+	return err
+}

@@ -49,6 +49,12 @@ func TestARecordIsReadAsItWasSaved(t *testing.T) {
 	if names, err := r.Names(); err != nil || len(names) != 1 || names[0] != "db" {
 		t.Errorf("names: %v, %v", names, err)
 	}
+	if err := os.WriteFile(filepath.Join(r.podDir("db"), ".pod.json-123"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.removeTorn(); err != nil {
+		t.Errorf("remove what a killed agent left: %v", err)
+	}
 	if files, err := os.ReadDir(r.podDir("db")); err != nil || len(files) != 1 {
 		t.Errorf("files left: %v, %v", files, err)
 	}

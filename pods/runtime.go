@@ -50,12 +50,16 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	return &Runtime{
+	r := &Runtime{
 		cfg:      cfg,
 		client:   client,
 		net:      net,
 		runcRoot: filepath.Join("/run/containerd/runc", cfg.Namespace),
-	}, nil
+	}
+	if err := r.removeTorn(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
 }
 
 // Close ends the connection; pods run on.

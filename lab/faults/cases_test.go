@@ -4,6 +4,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -68,14 +69,15 @@ func kills(m mode) []fault {
 		{"the controller", controller, "controller"},
 	}
 	var all []fault
-	for i, p := range append(agentPoints(), m.points...) {
+	for _, p := range append(agentPoints(), m.points...) {
+		step := slices.Index(steps(), strings.TrimPrefix(p, "source-after-"))
 		for n, v := range victims {
 			all = append(all, fault{
 				name:    fmt.Sprintf("%s/%s/kill %s", m.name, p, v.name),
 				mode:    m.mode,
 				points:  []point{at(p)},
 				strikes: []func(*scene) error{kill(v.side, v.service)},
-				ci:      m.mode == stop && strings.HasPrefix(p, "source-after-") && i/2%len(victims) == n,
+				ci:      m.mode == stop && step >= 0 && step%len(victims) == n,
 			})
 		}
 	}

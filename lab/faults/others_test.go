@@ -5,9 +5,7 @@ package faults
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,8 +13,8 @@ import (
 	"drydock/lab"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/transfer"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,9 +30,13 @@ func criu(m mode) []fault {
 	for _, stage := range []string{"pre-dump", "post-dump"} {
 		all = append(all, one(point{source, "criu-" + stage}, source))
 	}
-	for _, stage := range []string{"pre-restore", "setup-namespaces", "post-restore"} {
+	for _, stage := range []string{"pre-restore", "setup-namespaces"} {
 		all = append(all, one(point{destination, "criu-" + stage}, destination))
 	}
+	// This hook comes after Drydock's, which has passed on a commit: the other container's CRIU may have let its tasks go.
+	passed := one(point{destination, "criu-post-restore"}, destination)
+	passed.mayLose = true
+	all = append(all, passed)
 	for _, p := range []string{"destination-after-restore", "destination-before-decide", "destination-after-decide"} {
 		all = append(all, one(at(p), destination))
 	}
@@ -81,32 +83,33 @@ func containerd(m mode) []fault {
 }
 
 // hosts crash and come back. The pod's only copy goes with the source before everything was sent, and with the destination
-// from when it may have run there.
+// from when it may have run there. In post-copy the pages of a pod that runs come whether the destination's agent stands still
+// or not, so all of them may be there by then.
 func hosts(m mode) []fault {
 	var all []fault
 	for _, c := range []struct {
-		point, side string
-		loses       bool
+		point, side    string
+		loses, mayLose bool
 	}{
-		{"source-before-sync", source, true},
-		{"source-in-freeze", source, true},
-		{"source-after-dump", source, true},
-		{"destination-before-restore", source, m.mode == postcopy},
-		{"destination-before-decide", source, m.mode == postcopy},
-		{"destination-after-decide", source, m.mode == postcopy},
-		{"destination-after-plug-in", source, m.mode == postcopy},
-		{"source-before-clean", source, false},
-		{"source-before-sync", destination, false},
-		{"source-in-freeze", destination, false},
-		{"source-after-dump", destination, false},
-		{"destination-before-restore", destination, false},
-		{"destination-before-decide", destination, false},
-		{"destination-after-decide", destination, false},
-		{"destination-after-plug-in", destination, true},
-		{"source-before-clean", destination, true},
+		{"source-before-sync", source, true, false},
+		{"source-in-freeze", source, true, false},
+		{"source-after-dump", source, true, false},
+		{"destination-before-restore", source, m.mode == postcopy, false},
+		{"destination-before-decide", source, m.mode == postcopy, false},
+		{"destination-after-decide", source, m.mode == postcopy, false},
+		{"destination-after-plug-in", source, false, m.mode == postcopy},
+		{"source-before-clean", source, false, false},
+		{"source-before-sync", destination, false, false},
+		{"source-in-freeze", destination, false, false},
+		{"source-after-dump", destination, false, false},
+		{"destination-before-restore", destination, false, false},
+		{"destination-before-decide", destination, false, false},
+		{"destination-after-decide", destination, false, false},
+		{"destination-after-plug-in", destination, true, false},
+		{"source-before-clean", destination, true, false},
 	} {
 		all = append(all, fault{
-			name: fmt.Sprintf("%s/%s/crash the %s", m.name, c.point, c.side), mode: m.mode, loses: c.loses,
+			name: fmt.Sprintf("%s/%s/crash the %s", m.name, c.point, c.side), mode: m.mode, loses: c.loses, mayLose: c.mayLose,
 			points: []point{at(c.point)}, strikes: []func(*scene) error{crash(c.side)},
 		})
 	}
@@ -188,7 +191,7 @@ func storeAway(m mode) []fault {
 	}
 	p := []point{at("destination-before-decide")}
 	return []fault{
-		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back, ci: m.mode == stop},
+		{name: m.name + "/destination-before-decide/the store hangs", mode: m.mode, points: p, strikes: []func(*scene) error{stopped}, after: back},
 		{name: m.name + "/destination-before-decide/the store's host crashes", mode: m.mode, points: p, strikes: []func(*scene) error{crashed}, after: started},
 	}
 }
@@ -214,9 +217,15 @@ func damage(m mode) []fault {
 			name: fmt.Sprintf("%s/destination-before-restore/%s", m.name, kind.name), mode: m.mode,
 			points: []point{at("destination-before-restore")},
 			strikes: []func(*scene) error{func(s *scene) error {
-				path, err := s.received("images/redis/" + kind.file)
+				path, err := s.received("images/redis/" + kind.file + transfer.Arrived) // a FIFO has its place
+				if err != nil {
+					path, err = s.received("images/redis/" + kind.file)
+				}
 				if err != nil {
 					return err
+				}
+				if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+					return errors.Join(fmt.Errorf("%s is no file", path), err)
 				}
 				return kind.do(path)
 			}},
@@ -250,132 +259,4 @@ func flip(path string) error {
 		data[i] ^= 0x55
 	}
 	return os.WriteFile(path, data, 0o600)
-}
-
-// fullMemory leaves no room in the memory that a migration's images are received in.
-func fullMemory(m mode) []fault {
-	return []fault{{
-		name: m.name + "/source-before-dump/full memory at the destination", mode: m.mode,
-		points: []point{at("source-before-dump")},
-		strikes: []func(*scene) error{func(s *scene) error {
-			path, err := s.received("images")
-			if err != nil {
-				return err
-			}
-			inHost := "/" + path[strings.Index(path, "run/drydock"):]
-			out, err := s.Exec(s.ctx, s.destination, "mount", "-o", "remount,size=64k", filepath.Dir(inHost)).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("%w: %s", err, out)
-			}
-			return nil
-		}},
-	}}
-}
-
-// fullDisk gives the destination a disk that is full from a point on, and for good: what its agent or its containerd keeps
-// lies on a file system of its own, which a file fills.
-func fullDisk(m mode) []fault {
-	var all []fault
-	for _, disk := range []struct{ name, dir string }{{"the agent's disk", "data"}, {"containerd's disk", "containerd"}} {
-		for _, p := range []string{"source-before-prepare", "source-before-sync", "source-before-dump", "destination-before-restore", "destination-before-decide"} {
-			all = append(all, fault{
-				name: fmt.Sprintf("%s/%s/%s full at the destination", m.name, p, disk.name), mode: m.mode,
-				before: func(s *scene) error { return s.smallDisk(disk.dir) },
-				points: []point{at(p)},
-				strikes: []func(*scene) error{func(s *scene) error {
-					return s.fill(filepath.Join(s.hostDir(disk.dir), "filler"))
-				}},
-				after: func(s *scene) error {
-					// What is full stays full until the pod runs again.
-					_, err := s.settled()
-					return errors.Join(err, os.Remove(filepath.Join(s.hostDir(disk.dir), "filler")))
-				},
-			})
-		}
-	}
-	return all
-}
-
-// hostDir is where on the machine a directory of the destination lies that survives its reboots.
-func (s *scene) hostDir(name string) string {
-	return filepath.Join(filepath.Dir(s.DataDir(s.destination)), name)
-}
-
-// smallDisk puts a directory of the destination on a file system of its own, while the host is off. At the end it is put
-// back, with what has changed in it.
-func (s *scene) smallDisk(name string) error {
-	host, dir := s.destination, s.hostDir(name)
-	aside := dir + ".aside"
-	if err := s.KillHost(s.ctx, host); err != nil {
-		return err
-	}
-	if err := errors.Join(os.Rename(dir, aside), os.Mkdir(dir, 0o755)); err != nil {
-		return err
-	}
-	if err := unix.Mount("faults", dir, "tmpfs", 0, "size=1g,mode=0755"); err != nil {
-		return err
-	}
-	s.undo = append(s.undo, func() error {
-		if err := s.KillHost(s.ctx, host); err != nil && !errors.Is(err, lab.ErrDown) {
-			return err
-		}
-		err := errors.Join(os.RemoveAll(aside), copyAll(dir, aside), unix.Unmount(dir, 0), os.Remove(dir), os.Rename(aside, dir))
-		return errors.Join(err, s.StartHost(s.ctx, host), s.awaitHost(host))
-	})
-	if err := errors.Join(copyAll(aside, dir), s.StartHost(s.ctx, host)); err != nil {
-		return err
-	}
-	return s.awaitHost(host)
-}
-
-// awaitHost waits until the controller counts a host as ready again.
-func (s *scene) awaitHost(host string) error {
-	init, err := s.Root(host)
-	if err != nil {
-		return err
-	}
-	boot, err := os.ReadFile(filepath.Join(init, "run/boot_id"))
-	if err != nil {
-		return err
-	}
-	return until(s.ctx, "host "+host, func() (bool, string) {
-		res, err := s.GetHost(s.ctx, connect.NewRequest(&drydockv1.GetHostRequest{Name: host}))
-		if err != nil {
-			return false, err.Error()
-		}
-		h := res.Msg.Host
-		return h.State == "ready" && h.BootId == strings.TrimSpace(string(boot)), h.State + " " + h.Message
-	})
-}
-
-// fill writes a file until the disk is full.
-func (s *scene) fill(path string) error {
-	file, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	for size := 1 << 20; size > 0; {
-		n, err := file.Write(make([]byte, size))
-		if err != nil && !errors.Is(err, unix.ENOSPC) {
-			return err
-		}
-		if n < size {
-			size /= 2
-		}
-	}
-	return nil
-}
-
-// copyAll copies a tree with everything that file systems know of its files.
-func copyAll(from, to string) error {
-	if _, err := os.Stat(to); errors.Is(err, fs.ErrNotExist) {
-		if err := os.Mkdir(to, 0o755); err != nil {
-			return err
-		}
-	}
-	if out, err := exec.Command("cp", "-a", "--one-file-system", from+"/.", to).CombinedOutput(); err != nil {
-		return fmt.Errorf("copy %s: %w: %s", from, err, out)
-	}
-	return nil
 }

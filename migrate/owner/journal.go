@@ -70,8 +70,9 @@ type Journal struct {
 	PostCopy    bool   `json:"post_copy,omitempty"`
 	// Attempts counts the restores that were begun here.
 	Attempts int `json:"attempts,omitempty"`
-	// Ran (destination): a task may have run an instruction. It has to be durable before any can: CRIU's pre-resume hook
-	// does not return until it is, or it is written before the post-restore hook is released. Never unset.
+	// Ran (destination): a task may have run an instruction. It is written before the post-restore hook is released, and so
+	// before any can. It is unset only where the hook itself says, after everything of CRIU has been ended, that it was never
+	// passed in this boot.
 	Ran bool `json:"ran,omitempty"`
 }
 

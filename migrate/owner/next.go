@@ -94,8 +94,8 @@ const (
 	DropCopy Action = "drop copy"
 	// KillAndClean: SIGKILL to every task, then thaw, still unplugged; remove everything, then remove the journal.
 	KillAndClean Action = "kill and clean"
-	// HandBack: journal HandingBack, release the hook with an error if it waits, make sure that no task is left and that the
-	// journal still says that none ran, then call Registry.HandBack.
+	// HandBack: release the hook with an error if it waits, make sure that no task is left and, after that, that none ran;
+	// journal HandingBack, then call Registry.HandBack.
 	HandBack Action = "hand back"
 	// ReportLost: call Registry.ReportLost at the record's epoch. Never start the pod again under this epoch.
 	ReportLost Action = "report lost"

@@ -234,14 +234,14 @@ func (a *agent) take(t *thread, j Journal, r Record, step Step) {
 		h.onDisk.ran = ""
 		a.journal(t, Journal{})
 	case HandBack:
-		j.Stage = HandingBack
-		a.journal(t, j)
 		h.kernel.work++ // the hook ends with an error
 		h.kernel.busy = false
 		h.set(NoTasks)
 		if a.recall().Ran {
 			return
 		}
+		j.Stage = HandingBack
+		a.journal(t, j)
 		a.ask(t, func(_ Registry, o operations) error { return second(o.HandBack(bg, pod, j.Migration, here)) })
 	case ReportLost:
 		a.ask(t, func(g Registry, _ operations) error { return second(g.ReportLost(bg, pod, r.Epoch, here, step.Reason)) })

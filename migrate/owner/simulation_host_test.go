@@ -34,7 +34,7 @@ type host struct {
 
 type disk struct {
 	journal Journal
-	ran     string // CRIU's pre-resume hook has run for this migration
+	ran     string // CRIU's hook was passed for this migration
 	fence   fenceFile
 }
 
@@ -128,7 +128,7 @@ func (h *host) hook() {
 	})
 }
 
-// release lets CRIU go on. Its pre-resume hook makes durable that tasks may have run before any does.
+// release lets CRIU go on. That tasks may have run is made durable before any does.
 func (h *host) release(migration string) {
 	if h.kernel.busy {
 		return
