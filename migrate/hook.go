@@ -16,16 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hook is where CRIU asks, after it has rebuilt every task of a container and before any of them has run an instruction,
-// whether it shall go on. The asking is done by a shell script, so that it outlives the agent: the script leaves a mark and
-// then reads the verdict from a FIFO, for as long as it takes.
+// hook is where CRIU asks whether it shall go on: in a restore after it has rebuilt every task of a container and before any
+// of them has run an instruction, in a dump before it looks at any task. The asking is done by a shell script, so that it
+// outlives the agent: the script leaves a mark and then reads the verdict from a FIFO, for as long as it takes.
 type hook struct{ dir string }
 
 // hookScript is CRIU's action script. It is run once for every stage, within the freeze, so it starts nothing.
 const hookScript = `#!/bin/sh
 cd "${0%/*}" || exit 1
 case $CRTOOLS_SCRIPT_ACTION in
-post-restore)
+pre-dump | post-restore)
 	echo "$$ $PPID" >asked || exit 1
 	while [ ! -e refused ]; do
 		if read -r verdict <verdict && [ -n "$verdict" ]; then
@@ -65,7 +65,8 @@ func newHook(dir string) (hook, error) {
 func (h hook) script() string { return filepath.Join(h.dir, "action") }
 func (h hook) fifo() string   { return filepath.Join(h.dir, "verdict") }
 
-// waiting tells whether CRIU stands in the hook now: every task is rebuilt and none has run.
+// waiting tells whether CRIU stands in the hook now: in a restore every task is rebuilt and none has run, in a dump none has
+// been touched.
 func (h hook) waiting() bool {
 	pids := h.pids()
 	return len(pids) == 2 && alive(pids[0]) && alive(pids[1])
@@ -129,7 +130,7 @@ func (h hook) pids() []int {
 	return pids
 }
 
-// answer lets CRIU go on, or makes it undo the restore. Without a CRIU that waits a commit does nothing; a refusal also holds
+// answer lets CRIU go on, or makes it give up and undo what it has done. Without a CRIU that waits a commit does nothing; a refusal also holds
 // for a CRIU that asks later, until the hook is made anew.
 func (h hook) answer(ctx context.Context, commit bool) error {
 	verdict := "abort\n"

@@ -33,6 +33,7 @@ type move struct {
 
 	images  []net.Conn
 	trees   []*tree
+	dumps   *standby
 	sender  *transfer.ImageSender
 	dumped  map[string]int64
 	bytes   atomic.Int64

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -83,20 +84,22 @@ func freePort(host string) (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
+// offerPort chooses where the pages of a container are served.
+func (m *move) offerPort(container string) error {
+	port, err := freePort(m.pages.Host)
+	m.pages.Ports[container] = uint32(port)
+	return err
+}
+
 // lazyCheckpoint dumps one container but for its pages, and returns when the destination may ask for those. CRIU stays, and
 // serves them; the pod's whole cgroup is frozen then, so that the tasks stand still also when CRIU ends.
-func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.Dump) (port int, err error) {
-	host, _, err := net.SplitHostPort(m.Address)
-	if err != nil {
-		return 0, err
-	}
-	if port, err = freePort(host); err != nil {
-		return 0, err
-	}
-	dump.PageServer, dump.Lazy, dump.Options = net.JoinHostPort(host, strconv.Itoa(port)), true, pageOptions(m.dir(m.spec.Id))
+func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.Dump) (err error) {
+	port := strconv.FormatUint(uint64(m.pages.Ports[container]), 10)
+	dump.PageServer, dump.Lazy = net.JoinHostPort(m.pages.Host, port), true
+	dump.Options = append(dump.Options, pageOptions(m.dir(m.spec.Id))...)
 	mark := m.servingMark(m.spec.Id, container)
 	if dump.LazyReady, err = os.OpenFile(mark, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
-		return 0, err
+		return err
 	}
 	defer dump.LazyReady.Close()
 	ended := make(chan error, 1)
@@ -105,13 +108,13 @@ func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.D
 		select {
 		case err := <-ended:
 			if err == nil {
-				err = fmt.Errorf("CRIU ended before it served any page")
+				err = errors.New("CRIU ended before it served any page")
 			}
-			return 0, err
+			return err
 		case <-time.After(500 * time.Microsecond):
 		}
 	}
-	return port, nil
+	return nil
 }
 
 // servingMark is the file that the source's CRIU writes to when it has dumped a container and serves its pages. It outlives

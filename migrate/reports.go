@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/durable"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -43,14 +44,7 @@ func (s reports) save(report *drydockv1.MigrationReport) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
-	}
-	tmp := s.path(report.Id) + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, s.path(report.Id))
+	return durable.Replace(s.path(report.Id), data, 0o600)
 }
 
 // deliver gives a migration's report to a controller. One that cannot be delivered now is by DeliverReports.

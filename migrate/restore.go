@@ -110,9 +110,8 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		// What CRIU or a container that was restored has left is ended here, before it could run.
 		e.abandon(ctx, j, rec.Spec)
 		err := restores.restores.Wait()
-		p.interrupted = true
+		p.interrupted, p.gaveUp = true, fmt.Sprintf("the restore failed: %v", err)
 		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
-		p.tell(fmt.Sprintf("failed: %v", err))
 		return e.Pods.Kill(ctx, j.Pod)
 	}
 	e.At(ctx, "destination-after-restore")

@@ -19,7 +19,7 @@ func oldPod() *Record {
 		Spec: &drydockv1.PodSpec{
 			Name: "db", Hostname: "db", Containers: []*drydockv1.Container{{Name: "main", Image: "redis:7"}},
 		},
-		Epoch: 7, Role: Incoming, Migration: "m1", Restarts: map[string]int32{"main": 3}, Ended: true,
+		Epoch: 7, Born: 2, Role: Incoming, Migration: "m1", Restarts: map[string]int32{"main": 3}, Ended: true,
 	}
 }
 
@@ -49,7 +49,7 @@ func TestARecordIsReadAsItWasSaved(t *testing.T) {
 	if names, err := r.Names(); err != nil || len(names) != 1 || names[0] != "db" {
 		t.Errorf("names: %v, %v", names, err)
 	}
-	if err := os.WriteFile(r.recordPath("db")+".123", []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(r.podDir("db"), ".pod.json-123"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.removeTorn(); err != nil {

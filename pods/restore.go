@@ -66,7 +66,7 @@ func (r *Runtime) RestoreTask(ctx context.Context, pod, container string, from R
 		return err
 	}
 	if err := task.Start(ctx); err != nil {
-		return fmt.Errorf("restore container %s of pod %s: %w%s", container, pod, err, lastErrors(filepath.Join(from.Work, "restore.log")))
+		return fmt.Errorf("restore container %s of pod %s: %w", container, pod, criuSaid(filepath.Join(from.Work, "restore.log"), err))
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ var recordLayout = flag.Bool("record", false, "record the present layout of what
 
 var (
 	oldRecord = Record{
-		Version: 1, Pod: "db", Epoch: 7, Incarnation: 3, State: Moving, Owner: Place{"h1", "boot-1"}, Settled: true,
+		Version: 1, Pod: "db", Epoch: 7, Born: 2, Incarnation: 3, State: Moving, Owner: Place{"h1", "boot-1"}, Settled: true,
 		Migration: "m1", Outcome: HandedBack, Source: Place{"h1", "boot-1"}, Destination: Place{"h2", "boot-2"}, PostCopy: true,
 		Leader: 42, Reason: "moves to h2",
 	}

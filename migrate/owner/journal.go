@@ -3,6 +3,8 @@ package owner
 import (
 	"fmt"
 	"strings"
+
+	"drydock/internal/durable"
 )
 
 // Side is the part that a host plays for a pod.
@@ -100,7 +102,7 @@ func LoadJournal(path string) (Journal, error) {
 }
 
 // RemoveJournal removes the journal at path durably. It comes last, when nothing of the pod is left on the host.
-func RemoveJournal(path string) error { return removeFile(path) }
+func RemoveJournal(path string) error { return durable.Remove(path) }
 
 func (j Journal) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s", j.Side, j.Stage, j.Migration))

@@ -3,7 +3,6 @@ package owner_test
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -161,7 +160,7 @@ func TestAPodCanBeStoppedStartedAndRemoved(t *testing.T) {
 	must(t)(g.ReportStopped(t.Context(), "p", epoch+2, h2))
 	must(t)(g.Remove(t.Context(), "p", epoch+3))
 	r := must(t)(g.Create(t.Context(), "p"))
-	want := owner.Record{Version: 1, Pod: "p", State: owner.Created, Epoch: epoch + 5, Leader: 1, Revision: r.Revision}
+	want := owner.Record{Version: 1, Pod: "p", State: owner.Created, Epoch: epoch + 5, Born: epoch + 5, Leader: 1, Revision: r.Revision}
 	if diff := cmp.Diff(want, must(t)(g.Get(t.Context(), "p"))); diff != "" {
 		t.Error(diff)
 	}
@@ -237,32 +236,5 @@ func TestTheJournalComesBackAsItWasSaved(t *testing.T) {
 	}
 	if err := owner.RemoveJournal(path); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestWhatAKilledWriterLeftIsRemovedAndNothingElse(t *testing.T) {
-	dir := t.TempDir()
-	want := owner.Journal{Version: 1, Pod: "p", Side: owner.Resident, Stage: owner.Up}
-	if err := want.Save(filepath.Join(dir, "p.json")); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{".p.json-123", ".fence.json-9", "reserve"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := owner.RemoveTorn(dir); err != nil {
-		t.Fatal(err)
-	}
-	var left []string
-	entries, err := os.ReadDir(dir)
-	for _, entry := range entries {
-		left = append(left, entry.Name())
-	}
-	if diff := cmp.Diff([]string{"p.json", "reserve"}, left); diff != "" || err != nil {
-		t.Errorf("left (-want +got): %v\n%s", err, diff)
-	}
-	if err := owner.RemoveTorn(filepath.Join(dir, "none")); err != nil {
-		t.Errorf("without a directory: %v", err)
 	}
 }
