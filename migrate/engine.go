@@ -123,7 +123,7 @@ func (e *Engine) tryHold(pod string) (release func(), held bool) {
 // Resume takes up, after a start of the agent, what an earlier one left: everything that a journal names is marked as
 // interrupted, and Tend then does what the store says. A pod of which that cannot be read is named in the log and left alone.
 func (e *Engine) Resume(ctx context.Context) error {
-	if err := errors.Join(durable.RemoveTorn(e.DataDir), durable.RemoveTorn(e.journals.dir)); err != nil {
+	if err := errors.Join(durable.RemoveTorn(e.DataDir), durable.RemoveTorn(e.journals.dir), durable.RemoveTorn(e.reports().dir)); err != nil {
 		return err
 	}
 	names, err := e.Remembered()
