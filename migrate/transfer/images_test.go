@@ -126,16 +126,12 @@ func TestAConnectionThatIsCutIsAnErrorOnBothSides(t *testing.T) {
 	in, _ := receiver(t)
 	ours, theirs := pipes(t, 1)
 	received := make(chan error, 1)
-	go func() { received <- in.Receive(theirs[0]) }()
+	go func() { received <- in.Receive(&cutConn{Conn: theirs[0], after: 1 << 20}) }()
 	group := new(errgroup.Group)
 	group.Go(func() error {
 		_, err := NewImageSender(from, ours).Send(t.Context(), make(chan struct{}))
 		return err
 	})
-	for in.Bytes() < 1<<20 {
-		_ = in.Missing(nil)
-	}
-	_ = theirs[0].Close()
 	if err := group.Wait(); err == nil || !strings.Contains(err.Error(), "send images") {
 		t.Errorf("the sender: %v", err)
 	}
@@ -146,6 +142,21 @@ func TestAConnectionThatIsCutIsAnErrorOnBothSides(t *testing.T) {
 	if err := in.Missing(map[string]int64{"pages-1.img": 4 << 20}); err == nil || !strings.Contains(err.Error(), "pages-1.img") {
 		t.Errorf("what is missing: %v", err)
 	}
+}
+
+// cutConn is cut when a number of bytes have been read from it.
+type cutConn struct {
+	net.Conn
+	after int
+}
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	if c.after <= 0 {
+		return 0, errors.Join(io.ErrUnexpectedEOF, c.Close())
+	}
+	n, err := c.Conn.Read(b)
+	c.after -= n
+	return n, err
 }
 
 func TestASenderWhoseOtherSideIsSilentEndsWithItsContext(t *testing.T) {
