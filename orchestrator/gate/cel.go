@@ -75,4 +75,3 @@ func (p *Predicate) ask(ctx context.Context, s Subject) (Verdict, error) {
 	}
 	return Verdict{Green: true, Why: fmt.Sprintf("%s holds for host %s", p.source, host.GetName())}, nil
 }
-

@@ -43,16 +43,16 @@ func expect(t *testing.T, got Verdict, green bool, why string) {
 
 func TestAPredicateSeesTheHostAndItsPods(t *testing.T) {
 	for source, green := range map[string]bool{
-		`host.state == "ready"`:                                              true,
-		`host.info.memory_available_bytes > 4 * 1024 * 1024 * 1024`:          true,
-		`host.info.kernel.startsWith("6.12.")`:                               true,
-		`pods.all(p, p.phase == PodPhase.POD_PHASE_RUNNING)`:                 true,
-		`pods.exists(p, p.spec.labels["app"] == "redis")`:                    true,
-		`host.info.uptime > duration("1h")`:                                  false,
-		`size(pods) == 0`:                                                    false,
-		`pods.exists(p, p.spec.labels["absent"] == "redis")`:                 false,
-		`pods.all(p, p.containers.all(c, !has(c.healthy) || c.healthy))`:     true,
-		`host.info.problems.size() == 0 && host.name.lowerAscii() == "h1"`:   true,
+		`host.state == "ready"`: true,
+		`host.info.memory_available_bytes > 4 * 1024 * 1024 * 1024`:           true,
+		`host.info.kernel.startsWith("6.12.")`:                                true,
+		`pods.all(p, p.phase == PodPhase.POD_PHASE_RUNNING)`:                  true,
+		`pods.exists(p, p.spec.labels["app"] == "redis")`:                     true,
+		`host.info.uptime > duration("1h")`:                                   false,
+		`size(pods) == 0`:                                                     false,
+		`pods.exists(p, p.spec.labels["absent"] == "redis")`:                  false,
+		`pods.all(p, p.containers.all(c, !has(c.healthy) || c.healthy))`:      true,
+		`host.info.problems.size() == 0 && host.name.lowerAscii() == "h1"`:    true,
 		`pods.map(p, p.spec.name) == ["cache"] && host.info.criu_version==""`: true,
 	} {
 		if got := ask(t, Spec{CEL: source}, subject()); got.Green != green || got.Why == "" {
