@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -120,7 +121,7 @@ func TestAPlanIsFoundExactlyWhereThereIsOne(t *testing.T) {
 		}
 		if len(p.Blockers) == 0 {
 			possible++
-			if err := verify(in, p); err != nil {
+			if err := errors.Join(verify(in, p), Verify(in, p)); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			continue
@@ -159,7 +160,7 @@ func TestAPlanOfALargerPoolCanBeReplayed(t *testing.T) {
 			continue
 		}
 		planned++
-		if err := verify(in, p); err != nil {
+		if err := errors.Join(verify(in, p), Verify(in, p)); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
@@ -171,7 +172,7 @@ func TestAPlanOfALargerPoolCanBeReplayed(t *testing.T) {
 
 func TestPodsThatCannotMoveAreStartedAgainOnPatchedHosts(t *testing.T) {
 	var restarts int
-	for seed := range uint64(200) {
+	for seed := range uint64(80) {
 		in := random(seed, 5, 12)
 		in.Policy.StopWhatCannotMove = true
 		for i := range in.Pods {
@@ -184,18 +185,18 @@ func TestPodsThatCannotMoveAreStartedAgainOnPatchedHosts(t *testing.T) {
 			continue
 		}
 		restarts += p.Restarts
-		if err := verify(in, p); err != nil {
+		if err := errors.Join(verify(in, p), Verify(in, p)); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
-	if restarts < 50 {
+	if restarts < 20 {
 		t.Errorf("only %d restarts", restarts)
 	}
 }
 
 func TestTheSameInputGivesTheSamePlan(t *testing.T) {
-	for seed := range uint64(20) {
-		in := random(seed, 10, 40)
+	for seed := range uint64(10) {
+		in := random(seed, 8, 24)
 		if a, b := must(t, in), must(t, in); !reflect.DeepEqual(a, b) {
 			t.Fatalf("seed %d: two plans", seed)
 		}
