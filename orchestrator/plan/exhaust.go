@@ -185,9 +185,7 @@ func (e *exhaust) write(steps []arrival) {
 		}
 		e.exclude(s.at)
 		if e.model.hosts[s.at].drains {
-			for _, p := range e.podsOf(s.at) {
-				e.inPlace = append(e.inPlace, p)
-			}
+			e.inPlace = append(e.inPlace, e.podsOf(s.at)...)
 		}
 		round := Round{Drain: stages, Hosts: []HostStep{e.step(s.at, "the only order that was found has it here")}}
 		stages = nil

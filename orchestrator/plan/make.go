@@ -144,7 +144,7 @@ func (pl *planner) stuck() []int32 {
 }
 
 // enough bounds the work that goes into making the list of pods short: pods times attempts.
-const enough = 20_000_000
+const enough = 2_000_000
 
 // block names the pods that make it impossible: without them there is an order, and none with any of them.
 func (in *Input) block(plan *Plan, first solution, fixed map[int32]bool) {
@@ -178,38 +178,41 @@ func (in *Input) block(plan *Plan, first solution, fixed map[int32]bool) {
 	plan.Minimal, plan.Proven = minimal, first.exhaustive || len(fixed) > 0
 	slices.Sort(named)
 	for _, p := range named {
-		plan.Blockers = append(plan.Blockers, Blocker{Host: in.Pods[p].Host, Pod: in.Pods[p].Name, Refusal: in.explain(in.Pods[p])})
+		why, certain := in.explain(in.Pods[p])
+		plan.Blockers = append(plan.Blockers, Blocker{Host: in.Pods[p].Host, Pod: in.Pods[p].Name, Refusal: why})
+		plan.Proven = plan.Proven || certain
 	}
 }
 
-// explain says why a pod finds no place, going through all hosts as they are now and as they will be.
-func (in *Input) explain(p Pod) Refusal {
+// explain says why a pod finds no place, going through all hosts as they are now and as they will be; certain is set where it
+// could not even if it were the only pod.
+func (in *Input) explain(p Pod) (why Refusal, certain bool) {
 	var small, unable, others int
-	var why *Refusal
+	var cannot *Refusal
 	source := in.Hosts[slices.IndexFunc(in.Hosts, func(h Host) bool { return h.Name == p.Host })]
 	for _, h := range in.Hosts {
 		if h.Name == p.Host || h.Away != nil {
 			continue
 		}
 		others++
-		now, later := in.Pair(source.Before, h.Before), in.Pair(source.Before, h.After)
+		now, later := in.Pair(source.Before, h.Before), in.Pair(source.Before, afterOf(h, newHost(h, in.Policy).reboots))
 		switch {
 		case h.CPU < p.CPU || h.Memory < p.Memory:
 			small++
 		case now != nil && later != nil:
 			unable++
-			why = later
+			cannot = later
 		}
 	}
 	needs := fmt.Sprintf("%d MiB of memory and %.1f cores", p.Memory>>20, float64(p.CPU)/1000)
 	switch {
 	case others == 0:
-		return Refusal{"there is no other host that it could go to", "add a host to the pool"}
+		return Refusal{"there is no other host that it could go to", "add a host to the pool"}, true
 	case small == others:
-		return Refusal{"it needs " + needs + ", and no other host is that large", "add a larger host, or let the pod ask for less"}
-	case unable > 0 && small+unable == others:
-		return Refusal{"no other host that is large enough can take it over: " + why.Reason, why.Remedy}
+		return Refusal{"it needs " + needs + ", and no other host is that large", "add a larger host, or let the pod ask for less"}, true
+	case small+unable == others:
+		return Refusal{"no other host that is large enough can take it over: " + cannot.Reason, cannot.Remedy}, true
 	}
 	return Refusal{"it needs " + needs + ", and no order of the hosts leaves that free where it may go",
-		"stop it for the time, add a host, or loosen `pods.apart`"}
+		"stop it for the time, add a host, or loosen `pods.apart`"}, false
 }

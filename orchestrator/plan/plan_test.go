@@ -69,7 +69,7 @@ func TestAHostWaitsUntilOthersCanTakeItsPodsOver(t *testing.T) {
 	in := three(on("h1", "a", 3)) // h1 would be the first of its kind
 	in.Hosts[0].Before, in.Hosts[0].After = Stack{Kernel: "6.12.2"}, Stack{Kernel: "6.12.3"}
 	p := checked(t, in)
-	if len(p.Rounds) != 3 || p.Rounds[1].Hosts[0].Host != "h1" || p.Moves != 1 {
+	if len(p.Rounds) != 3 || p.Rounds[1].Hosts[0].Host != "h1" || p.Rounds[1].Hosts[0].Why != "waited until pod a found a place" || p.Moves != 1 {
 		t.Errorf("got %+v", p)
 	}
 }
@@ -207,10 +207,14 @@ func TestAtMostSoManyFailureDomainsAreTouchedAtOnce(t *testing.T) {
 	in.Policy.Hosts, in.Policy.Domains = 3, 1
 	in.Hosts[0].Domain, in.Hosts[1].Domain, in.Hosts[2].Domain = "r1", "r2", "r1"
 	p := checked(t, in)
-	if len(p.Rounds) != 2 {
-		t.Errorf("%d rounds", len(p.Rounds))
+	if len(p.Rounds) != 2 || !strings.Contains(p.Rounds[1].Hosts[0].Why, "fewest pods") {
+		t.Errorf("got %+v", p.Rounds)
 	}
-	in.Policy.Domains = 2
+	in.Policy.Hosts = 1
+	if p := checked(t, in); len(p.Rounds) != 3 || !strings.Contains(p.Rounds[1].Hosts[0].Why, "r1 has been begun") {
+		t.Errorf("one at a time: %+v", p.Rounds)
+	}
+	in.Policy.Hosts, in.Policy.Domains = 3, 2
 	if p := checked(t, in); len(p.Rounds) != 1 {
 		t.Errorf("with two domains at once %d rounds", len(p.Rounds))
 	}

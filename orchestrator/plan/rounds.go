@@ -17,13 +17,16 @@ type planner struct {
 	// inPlace are pods that are stopped now and started again on their own host.
 	inPlace []int32
 	moved   map[int32]bool
-	started map[int32]bool
+	// begun is the round in which the first host of a failure domain was patched.
+	begun map[int32]int
+	// waited is the pod that had no place when a host was to be drained.
+	waited map[int32]int32
 	// kinds of hosts: alike in what they run, and in what they will.
 	kind map[int32]string
 }
 
 func newPlanner(in *Input, without map[int32]bool) *planner {
-	pl := &planner{model: build(in, without), moved: map[int32]bool{}, started: map[int32]bool{}, kind: map[int32]string{}}
+	pl := &planner{model: build(in, without), moved: map[int32]bool{}, begun: map[int32]int{}, waited: map[int32]int32{}, kind: map[int32]string{}}
 	for i := range pl.hosts {
 		if pl.hosts[i].needs {
 			h := int32(i)
@@ -93,7 +96,7 @@ func (pl *planner) choices() [][]int32 {
 	}
 	domains := slices.Collect(maps.Keys(byDomain))
 	begun := func(d int32) int {
-		if pl.started[d] {
+		if _, ok := pl.begun[d]; ok {
 			return 0
 		}
 		return 1
@@ -166,6 +169,7 @@ func (pl *planner) drain(h int32, receives map[int32]bool) bool {
 			pl.assign(p, to)
 			pl.whys = append(pl.whys, why)
 		default:
+			pl.waited[h] = p
 			pl.undo(mark)
 			pl.whys, pl.inPlace = pl.whys[:mark], pl.inPlace[:stopped]
 			return false
@@ -206,9 +210,11 @@ func (pl *planner) finish(hosts []int32, before [][]Move, why string) {
 		pl.moved[l.pod] = true
 	}
 	for _, h := range hosts {
+		if _, ok := pl.begun[pl.hosts[h].domain]; !ok {
+			pl.begun[pl.hosts[h].domain] = len(pl.rounds)
+		}
 		round.Hosts = append(round.Hosts, pl.step(h, why))
 		pl.hosts[h].patched = true
-		pl.started[pl.hosts[h].domain] = true
 	}
 	pl.left = slices.DeleteFunc(pl.left, func(h int32) bool { return pl.hosts[h].patched })
 	if back := pl.returns(hosts, left); len(back) > 0 {
@@ -264,13 +270,24 @@ func (pl *planner) move(p, from, to int32, why string) Move {
 
 func (pl *planner) step(h int32, why string) HostStep {
 	if why == "" {
-		why = fmt.Sprintf("its pods have room elsewhere now, after %d rounds", len(pl.rounds))
-		if len(pl.rounds) == 0 {
-			why = "few pods to move"
-		}
-		if !pl.hosts[h].drains {
-			why = "nothing has to be moved"
-		}
+		why = pl.reason(h)
 	}
 	return HostStep{Host: pl.hostName(h), Why: why, Patch: pl.in.Hosts[h].Patch, Drained: pl.hosts[h].drains, Reboot: pl.hosts[h].reboots}
+}
+
+// reason is why a host comes where it does, for an operator.
+func (pl *planner) reason(h int32) string {
+	domain := pl.in.Hosts[h].Domain
+	p, waited := pl.waited[h]
+	switch {
+	case waited:
+		return fmt.Sprintf("waited until pod %s found a place", pl.in.Pods[p].Name)
+	case !pl.hosts[h].drains:
+		return "nothing has to be moved"
+	case pl.in.Policy.Domains > 0 && pl.begun[pl.hosts[h].domain] < len(pl.rounds):
+		return "failure domain " + domain + " has been begun"
+	case pl.in.Policy.Domains > 0:
+		return "failure domain " + domain + " has the fewest pods of those left"
+	}
+	return "few pods to move"
 }

@@ -131,17 +131,29 @@ func (d *Dir) read() error {
 		}
 	}
 	slices.Sort(files)
+	var again []string
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since; the watch tells
 		}
 		before, known := next[file]
-		if known && err == nil && before.content != nil && bytes.Equal(before.content, content) && !isTaken(before.fault) {
+		if known && err == nil && before.content != nil && bytes.Equal(before.content, content) {
+			if isTaken(before.fault) {
+				again = append(again, file)
+			}
 			continue
 		}
 		next[file] = take(file, content, err, before, next)
 		differ = append(differ, file)
+	}
+	// What another file had claimed may be free now.
+	for _, file := range again {
+		e := take(file, next[file].content, nil, next[file], next)
+		if e.fault == nil || e.fault.Error() != next[file].fault.Error() {
+			next[file] = e
+			differ = append(differ, file)
+		}
 	}
 	d.mu.Lock()
 	d.entries = next
