@@ -113,12 +113,12 @@ func (d *Dir) Run(ctx context.Context) error {
 
 // read takes in every file that is not as it was.
 func (d *Dir) read() error {
+	if _, err := os.Stat(d.path); err != nil {
+		return fmt.Errorf("pools: %w", err)
+	}
 	files, err := filepath.Glob(filepath.Join(d.path, "*.yaml"))
 	if err != nil {
 		return fmt.Errorf("pools in %s: %w", d.path, err)
-	}
-	if _, err := os.Stat(d.path); err != nil {
-		return fmt.Errorf("pools: %w", err)
 	}
 	d.mu.Lock()
 	next := maps.Clone(d.entries)
@@ -130,31 +130,7 @@ func (d *Dir) read() error {
 			differ = append(differ, file)
 		}
 	}
-	slices.Sort(files)
-	var again []string
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed since; the watch tells
-		}
-		before, known := next[file]
-		if known && err == nil && before.content != nil && bytes.Equal(before.content, content) {
-			if isTaken(before.fault) {
-				again = append(again, file)
-			}
-			continue
-		}
-		next[file] = take(file, content, err, before, next)
-		differ = append(differ, file)
-	}
-	// What another file had claimed may be free now.
-	for _, file := range again {
-		e := take(file, next[file].content, nil, next[file], next)
-		if e.fault == nil || e.fault.Error() != next[file].fault.Error() {
-			next[file] = e
-			differ = append(differ, file)
-		}
-	}
+	differ = append(differ, takeAll(files, next)...)
 	d.mu.Lock()
 	d.entries = next
 	d.mu.Unlock()
@@ -164,6 +140,36 @@ func (d *Dir) read() error {
 		}
 	}
 	return nil
+}
+
+// takeAll brings the entries to what the files hold, and returns those that differ.
+func takeAll(files []string, entries map[string]entry) (differ []string) {
+	slices.Sort(files)
+	var again []string
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since; the watch tells
+		}
+		before, known := entries[file]
+		if known && err == nil && before.content != nil && bytes.Equal(before.content, content) {
+			if isTaken(before.fault) {
+				again = append(again, file)
+			}
+			continue
+		}
+		entries[file] = take(file, content, err, before, entries)
+		differ = append(differ, file)
+	}
+	// What another file had claimed may be free now.
+	for _, file := range again {
+		e := take(file, entries[file].content, nil, entries[file], entries)
+		if e.fault == nil || e.fault.Error() != entries[file].fault.Error() {
+			entries[file] = e
+			differ = append(differ, file)
+		}
+	}
+	return differ
 }
 
 // take is what becomes of a file that was read; before is what it was, others are the other files.
