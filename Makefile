@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo soak bench-migrate bench-overhead clean
+.PHONY: demo soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -82,6 +82,10 @@ bench-migrate: build bootstrap-lab ## Compare moves with podman's and runc's: bu
 bench-overhead: build bootstrap-lab ## Compare Redis in a pod with a bare process: build/bench-overhead.json
 	$(GO) build -o build/bin/bench-overhead ./lab/bench/overhead
 	build/bin/bench-overhead
+
+bench-plan: bootstrap-go ## Plan a pool of 10,000 hosts and 100,000 pods: build/bench-plan.json
+	CGO_ENABLED=0 $(GO) build -o build/bin/bench-plan ./orchestrator/plan/bench
+	build/bin/bench-plan
 
 clean: ## Remove what was built
 	rm -rf build

@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/viper"
 
+	v1 "drydock/api/drydock/v1"
 	"drydock/internal/config"
+	pools "drydock/orchestrator/pool"
 	"drydock/pods/manifest"
 )
 
@@ -32,6 +34,7 @@ func configKinds() []configKind {
 			_, err := config.LoadAgent(path, nil)
 			return err
 		}},
+		{"pool", "a pool", checkPool},
 		{"pod", "a pod's manifest", checkManifest},
 	}
 }
@@ -79,8 +82,11 @@ func newConfigCheck(a *app) *cobra.Command {
 	return cmd
 }
 
-// kindOf tells a file's kind by its name, such as agent.yaml or controller-2.yaml.
+// kindOf tells a file's kind by its name, such as agent.yaml or controller-2.yaml, or by its directory, such as pools/web.yaml.
 func kindOf(path string) string {
+	if filepath.Base(filepath.Dir(path)) == "pools" {
+		return "pool"
+	}
 	for _, k := range configKinds() {
 		if strings.HasPrefix(filepath.Base(path), k.name) {
 			return k.name
@@ -107,6 +113,22 @@ func checkManifest(path string) error {
 		return podFault(err)
 	}
 	return nil
+}
+
+func checkPool(path string) error {
+	_, err := pools.Load(path)
+	var faults pools.Faults
+	if !errors.As(err, &faults) {
+		return err
+	}
+	f := &failure{status: statusFailed, message: fmt.Sprintf("pool %s has %d faults", path, len(faults))}
+	if len(faults) == 1 {
+		f.message = fmt.Sprintf("pool %s has a fault", path)
+	}
+	for _, fault := range faults {
+		f.refusals = append(f.refusals, &v1.Refusal{Reason: fault.Error(), Remedy: fault.Remedy})
+	}
+	return f
 }
 
 func checkClientConfig(path string) error {

@@ -24,6 +24,8 @@ func TestEveryCommandSaysWhatTheGoldenFilesSay(t *testing.T) {
 			write(t, filepath.Join(p.dir, "bad.yaml"), "server: unix:///x\nservre: unix:///y\n")
 			write(t, filepath.Join(p.dir, "agent.yaml"), "name: h1\nlisten: 10.77.0.11:7441\ncontroller: [https://10.77.0.1:7440]\n")
 			write(t, filepath.Join(p.dir, "controller.yaml"), "name: c1\nlisten: nowhere\n")
+			write(t, filepath.Join(p.dir, "pool.yaml"), "name: web\nhosts: {names: [h1, h2]}\n")
+			write(t, filepath.Join(p.dir, "bad-pool.yaml"), "name: web\nhosts: {names: [h1, h2]}\nrebot: never\nat-once: {hosts: 2}\n")
 			p.controller.empty = file.empty
 			var got strings.Builder
 			for _, line := range file.lines {
@@ -126,6 +128,7 @@ func goldenCases() []goldenCase {
 			"config check $HOME/good.yaml", "config check $HOME/bad.yaml", "config check $HOME/none.yaml", "config check",
 			"config check $HOME/good.yaml --kind soup", "config check $HOME/agent.yaml", "config check $HOME/bad.yaml --kind agent",
 			"config check $HOME/controller.yaml", "config check $HOME/pod.yaml", "config check $HOME/bad-pod.yaml --kind pod",
+			"config check $HOME/pool.yaml", "config check $HOME/bad-pool.yaml --kind pool", "config check ../../configs/pools/web.yaml",
 		}},
 		{"empty", true, []string{
 			"image ls", "image ls -o json", "image ls -o yaml", "pod ls", "pod ls -o json", "host ls", "host ls -o json", "migration ls",

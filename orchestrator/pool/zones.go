@@ -1,0 +1,4 @@
+package pool
+
+// Controllers may run where no list of zones is installed.
+import _ "time/tzdata"
