@@ -164,6 +164,21 @@ func (a address) remove(s *scope) (*message.Value, error) {
 	return v, nil
 }
 
+// take is remove for what goes elsewhere: objects that are emptied by it go too, as set made them.
+func (a address) take(s *scope) (*message.Value, error) {
+	v, err := a.remove(s)
+	if v == nil || err != nil || a.place != inBody {
+		return v, err
+	}
+	for i := len(a.names) - 1; i > 0; i-- {
+		if len((address{names: a.names[:i]}).inValue(s.root).Members()) > 0 {
+			break
+		}
+		(address{names: a.names[:i-1]}).inValue(s.root).Remove(a.names[i-1])
+	}
+	return v, nil
+}
+
 // selection is a parsed in: a way through objects and lists.
 type selection []selected
 

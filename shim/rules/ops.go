@@ -112,7 +112,7 @@ func rename(from address, to string) op {
 
 func move(from, to address) op {
 	return op{"move " + from.String(), partOf(from, to), func(_ context.Context, s *scope) error {
-		v, err := from.remove(s)
+		v, err := from.take(s)
 		if v == nil || err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func split(from address, by string, into []address) op {
 		if len(texts) < len(into) {
 			return fmt.Errorf("%s has %d parts, and %d are needed", v, len(texts), len(into))
 		}
-		if _, err := from.remove(s); err != nil {
+		if _, err := from.take(s); err != nil {
 			return err
 		}
 		for i, to := range into {
@@ -220,7 +220,7 @@ func join(from []address, with string, into address) op {
 			return errors.New("only some of the fields are there")
 		}
 		for _, a := range from {
-			if _, err := a.remove(s); err != nil {
+			if _, err := a.take(s); err != nil {
 				return err
 			}
 		}

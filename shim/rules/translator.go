@@ -106,6 +106,9 @@ func sets(ops []Op, field string) bool {
 func (t *Translator) ambiguities(c *compiler) {
 	for j, later := range t.rules {
 		for i, earlier := range t.rules[:j] {
+			if earlier.name == later.name {
+				c.add(fmt.Sprintf("rules[%d].name", j), fmt.Sprintf("%q is there twice", later.name), "give each rule a name of its own")
+			}
 			a, b := earlier.match, later.match
 			field := fmt.Sprintf("rules[%d].match", j)
 			switch {
