@@ -165,6 +165,22 @@ func (x *Exchange) Touches() (items, replies bool) {
 	return items, replies
 }
 
+// Refuse makes a failure outside of the steps - a body that cannot be read, a message that is too large - a refusal of the
+// whole chain, and counts it. One that a step has made stays as it is, and is counted already.
+func (c *Chain) Refuse(err error, answered bool) *message.Refusal {
+	var refusal *message.Refusal
+	if !errors.As(err, &refusal) {
+		refusal = message.Untranslatablef("%v", err)
+	}
+	if refusal.Service != "" {
+		return refusal
+	}
+	placed := *refusal
+	placed.Service, placed.From, placed.To, placed.Answered = c.service, c.client, c.server, answered
+	c.count(Untranslatable)
+	return &placed
+}
+
 // refuse fills in where a call was refused, and counts it.
 func (c *Chain) refuse(step int, err error, answered bool) error {
 	var refusal *message.Refusal

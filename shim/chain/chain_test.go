@@ -166,7 +166,14 @@ func TestRefusalsNameTheNeighboursAndAreCounted(t *testing.T) {
 		Detail: "f2 to f1: rename f1: f2 is there already"}, refused(err)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]Count{{Client: "v3", Server: "v0", Translated: 1, Disallowed: 1, Untranslatable: 2}}, counter.Counts()); diff != "" {
+	if again := refused(c.Refuse(err, false)); again.From != "v2" || !again.Answered {
+		t.Errorf("a refusal of a step became %+v", again)
+	}
+	want := message.Refusal{Why: message.Untranslatable, Service: "orders", From: "v3", To: "v0", Answered: true, Detail: "cut off"}
+	if diff := cmp.Diff(want, refused(c.Refuse(errors.New("cut off"), true))); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]Count{{Client: "v3", Server: "v0", Translated: 1, Disallowed: 1, Untranslatable: 3}}, counter.Counts()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -2,6 +2,7 @@ package message
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -26,10 +27,14 @@ func (JSON) Encode(v *Value) ([]byte, error) { return v.AppendJSON(nil), nil }
 // Body is read when somebody first looks into it, and written anew only where somebody did.
 type Body struct {
 	raw    []byte
+	load   func() ([]byte, error)
 	value  *Value
 	codec  Codec
 	parsed bool
 }
+
+// LazyBody is a body that has not come yet: load reads the whole of it, once, when somebody looks into it.
+func LazyBody(load func() ([]byte, error), codec Codec) Body { return Body{load: load, codec: codec} }
 
 // NewBody is a body as it came. A nil codec says that nobody can look into it.
 func NewBody(raw []byte, codec Codec) Body { return Body{raw: raw, codec: codec} }
@@ -42,11 +47,18 @@ func (b *Body) Value() (*Value, error) {
 	if b.parsed {
 		return b.value, nil
 	}
+	if b.codec == nil && (b.load != nil || len(b.raw) > 0) {
+		return nil, errors.New("the body's content type or encoding is not one that can be translated")
+	}
+	if b.load != nil {
+		raw, err := b.load()
+		if err != nil {
+			return nil, err
+		}
+		b.raw, b.load = raw, nil
+	}
 	if len(b.raw) == 0 {
 		return nil, nil
-	}
-	if b.codec == nil {
-		return nil, fmt.Errorf("the body's content type is not one that can be translated")
 	}
 	v, err := b.codec.Decode(b.raw)
 	if err != nil {
@@ -58,20 +70,20 @@ func (b *Body) Value() (*Value, error) {
 
 // Set replaces the body; nil empties it.
 func (b *Body) Set(v *Value) {
-	b.value, b.parsed, b.raw = v, v != nil, nil
+	b.value, b.parsed, b.raw, b.load = v, v != nil, nil, nil
 	if b.codec == nil {
 		b.codec = JSON{}
 	}
 }
 
-// Parsed says whether somebody looked into the body, so that it will be written anew.
-func (b *Body) Parsed() bool { return b.parsed }
-
-// WriteWith is the codec for writing, where it is not the one for reading.
-func (b *Body) WriteWith(codec Codec) { b.codec = codec }
+// Untouched says that nobody looked into a body that has not come yet: it can be sent on as it comes.
+func (b *Body) Untouched() bool { return b.load != nil }
 
 // Bytes is the body to send.
 func (b *Body) Bytes() ([]byte, error) {
+	if b.load != nil {
+		return b.load()
+	}
 	if !b.parsed {
 		return b.raw, nil
 	}

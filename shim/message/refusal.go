@@ -8,10 +8,12 @@ import (
 // Why a call is refused.
 type Why string
 
-// The record forbids the call, or no rule fits it, or a message of it does not fit the rule.
+// The record forbids the call; or no rule fits it, or a message of it does not fit the rule; or a body or message is larger
+// than is translated.
 const (
 	Disallowed     Why = "disallowed"
 	Untranslatable Why = "untranslatable"
+	TooLarge       Why = "too-large"
 )
 
 // Refusal is a call that is not made, or an answer that is not given, because it means nothing in the other version.
@@ -37,14 +39,16 @@ func Untranslatablef(format string, args ...any) *Refusal {
 	return &Refusal{Why: Untranslatable, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Status is what HTTP calls it: 501 where the version cannot do it, 422 where the request's content is at fault, and 502 where
-// the server's answer is.
+// Status is what HTTP calls it: 501 where the version cannot do it, 413 and 422 where the request's content is at fault, and
+// 502 where the server's answer is.
 func (r *Refusal) Status() int {
 	switch {
 	case r.Answered:
 		return http.StatusBadGateway
 	case r.Why == Disallowed:
 		return http.StatusNotImplemented
+	case r.Why == TooLarge:
+		return http.StatusRequestEntityTooLarge
 	default:
 		return http.StatusUnprocessableEntity
 	}
@@ -67,12 +71,14 @@ func (r *Refusal) Problem() []byte {
 
 // GRPC is the refusal as a gRPC status: the code (https://grpc.io/docs/guides/status-codes) and the message.
 func (r *Refusal) GRPC() (code uint32, text string) {
-	const invalidArgument, unimplemented, internal = 3, 12, 13
+	const invalidArgument, resourceExhausted, unimplemented, internal = 3, 8, 12, 13
 	switch {
 	case r.Answered:
 		code = internal
 	case r.Why == Disallowed:
 		code = unimplemented
+	case r.Why == TooLarge:
+		code = resourceExhausted
 	default:
 		code = invalidArgument
 	}

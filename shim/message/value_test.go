@@ -2,6 +2,7 @@ package message
 
 import (
 	"encoding/json"
+	"errors"
 	"math/big"
 	"net/http"
 	"strings"
@@ -167,6 +168,29 @@ func TestABodyThatNobodyLooksIntoStaysAsItIs(t *testing.T) {
 	}
 }
 
+func TestABodyThatHasNotComeIsReadOnce(t *testing.T) {
+	reads := 0
+	b := LazyBody(func() ([]byte, error) {
+		reads++
+		return []byte(`[1]`), nil
+	}, JSON{})
+	if !b.Untouched() {
+		t.Error("it was touched")
+	}
+	for range 2 {
+		if v, err := b.Value(); err != nil || v.String() != "[1]" {
+			t.Errorf("%s, %v", v, err)
+		}
+	}
+	if data, err := b.Bytes(); err != nil || string(data) != "[1]" || reads != 1 || b.Untouched() {
+		t.Errorf("%s after %d reads, %v", data, reads, err)
+	}
+	fails := LazyBody(func() ([]byte, error) { return nil, errors.New("cut off") }, JSON{})
+	if _, err := fails.Value(); err == nil {
+		t.Error("a body that was cut off was read")
+	}
+}
+
 func TestASlashInAnIdentifierDoesNotPartAPath(t *testing.T) {
 	p, err := ParsePath("/orders/a%2Fb%20c/items")
 	if err != nil {
@@ -193,6 +217,7 @@ func TestARefusalIsTypedInEveryProtocol(t *testing.T) {
 	}{
 		{Refusal{Why: Disallowed, Detail: "d"}, http.StatusNotImplemented, 12},
 		{Refusal{Why: Untranslatable, Detail: "d"}, http.StatusUnprocessableEntity, 3},
+		{Refusal{Why: TooLarge, Detail: "d"}, http.StatusRequestEntityTooLarge, 8},
 		{Refusal{Why: Untranslatable, Detail: "d", Answered: true}, http.StatusBadGateway, 13},
 	} {
 		if got := test.refusal.Status(); got != test.status {

@@ -8,6 +8,8 @@ import (
 	"drydock/internal/strictyaml"
 	"drydock/shim/message"
 	"drydock/shim/rules"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Check runs the record's examples: each call in the directions that it is for, there and back, and on to the ends of the
@@ -59,6 +61,7 @@ func (c *checker) example(ctx context.Context, j int) {
 	if e.Old == nil || e.New == nil || e.Old.Reply == nil || e.New.Reply == nil {
 		return
 	}
+	c.described(e)
 	lost := ""
 	for _, w := range c.ways(e) {
 		c.golden(ctx, w)
@@ -94,6 +97,36 @@ func (c *checker) ways(e Example) []way {
 	default:
 		return []way{up, down}
 	}
+}
+
+// described writes bodies of gRPC calls by the descriptors of their version, where it has some.
+func (c *checker) described(e Example) {
+	for i, call := range []*Call{e.Old, e.New} {
+		s := c.record.Schemas[c.record.Pairs[c.pair].Between[i]]
+		request, err := makeRequest(call.Request)
+		if s == nil || err != nil {
+			continue
+		}
+		method, ok := s.Method(request.Path)
+		if !ok {
+			continue
+		}
+		side := c.at + "." + []string{"old", "new"}[i]
+		if err := written(&call.Request.Body, method.Request); err != nil {
+			c.add(side+".request.body", err.Error(), "write it as protobuf's JSON, with the names of the .proto file")
+		}
+		if err := written(&call.Reply.Body, method.Reply); err != nil {
+			c.add(side+".reply.body", err.Error(), "write it as protobuf's JSON, with the names of the .proto file")
+		}
+	}
+}
+
+func written(node *yaml.Node, codec message.Codec) error {
+	v, err := message.FromYAML(node)
+	if err == nil {
+		_, err = codec.Encode(v)
+	}
+	return err
 }
 
 // golden compares what the translator makes with what the example says.

@@ -2,6 +2,9 @@ package record
 
 import (
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"drydock/shim/chain"
 	"drydock/shim/message"
 	"drydock/shim/rules"
+	"drydock/shim/schema"
 )
 
 // Record is a record that has no gaps and whose translators are ready.
@@ -17,6 +21,8 @@ type Record struct {
 	Spec
 	// Line plans chains between the record's versions.
 	Line *chain.Line
+	// Schemas are the gRPC services of versions that have descriptors.
+	Schemas map[string]*schema.Schema
 
 	document *strictyaml.Document
 	pairs    []translators
@@ -31,8 +37,17 @@ var name = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 // maxSize is more than a record of hundreds of rules needs.
 const maxSize = 1 << 20
 
-// Parse reads a record. The error is strictyaml.Problems; file is only for their places.
-func Parse(file string, data []byte) (*Record, error) {
+// Load parses a file, and the descriptors beside it.
+func Load(file string) (*Record, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("upgrade record: %w", err)
+	}
+	return Parse(file, data, os.DirFS(filepath.Dir(file)))
+}
+
+// Parse reads a record, and its descriptors from files. The error is strictyaml.Problems; file is only for their places.
+func Parse(file string, data []byte, files fs.FS) (*Record, error) {
 	if len(data) > maxSize {
 		return nil, strictyaml.Problems{{File: file, Line: 1, Column: 1,
 			Reason: fmt.Sprintf("%d bytes are too many for a record", len(data)), Remedy: fmt.Sprintf("keep it below %d", maxSize)}}
@@ -45,6 +60,7 @@ func Parse(file string, data []byte) (*Record, error) {
 	r.document = document
 	v := &validator{record: r}
 	v.header()
+	v.descriptors(files)
 	v.order()
 	for i := range r.Pairs {
 		v.pair(i)
@@ -113,6 +129,26 @@ func (v *validator) header() {
 func (v *validator) known(path, version string) {
 	if !slices.Contains(v.record.Versions, version) {
 		v.add(path, fmt.Sprintf("%q is not among the versions", version), "use one of: "+strings.Join(v.record.Versions, ", "))
+	}
+}
+
+func (v *validator) descriptors(files fs.FS) {
+	v.record.Schemas = map[string]*schema.Schema{}
+	for version, file := range v.record.Descriptors {
+		path := "descriptors." + version
+		v.known(path, version)
+		if files == nil {
+			v.add(path, "no files are given beside the record", "put the descriptors beside it")
+			continue
+		}
+		data, err := fs.ReadFile(files, file)
+		if err != nil {
+			v.add(path, err.Error(), "name a file beside the record; buf build -o FILE writes it")
+			continue
+		}
+		if v.record.Schemas[version], err = schema.Parse(data); err != nil {
+			v.add(path, err.Error(), "write it with buf build -o FILE, or protoc --include_imports --descriptor_set_out FILE")
+		}
 	}
 }
 

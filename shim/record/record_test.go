@@ -2,14 +2,17 @@ package record
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"drydock/internal/strictyaml"
+	"drydock/shim/schema/schematest"
 )
 
 const orders = "../../configs/services/orders.yaml"
@@ -29,7 +32,7 @@ func TestEveryRecordThatIsShippedHolds(t *testing.T) {
 		t.Fatalf("%v, %v", files, err)
 	}
 	for _, file := range files {
-		r, err := Parse(file, []byte(read(t, file)))
+		r, err := Load(file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +49,7 @@ func problems(t *testing.T, old, replacement string) strictyaml.Problems {
 	if strings.Count(text, old) == 0 {
 		t.Fatalf("the record has no %q", old)
 	}
-	r, err := Parse("orders.yaml", []byte(strings.Replace(text, old, replacement, 1)))
+	r, err := Parse("orders.yaml", []byte(strings.Replace(text, old, replacement, 1)), fstest.MapFS{"empty": {}})
 	if err == nil {
 		err = r.Check(t.Context())
 	}
@@ -96,6 +99,9 @@ func TestWhatIsWrongIsRefusedWithPlaceAndRemedy(t *testing.T) {
 		{"a loss that is none", "      - name: a history\n", "      - name: a history\n        lossy: all\n", "pairs[1].examples[2].lossy: nothing is lost; remove it"},
 		{"a refusal that is none", "old: {request: {method: DELETE, path: /orders/7}}", "old: {request: {method: GET, path: /orders/7}}",
 			"pairs[0].examples[3].refused: a wrong example: the call is taken; disallow it, or say what it becomes"},
+		{"descriptors that are not there", "versions: [v1", "descriptors: {v1: x.binpb}\nversions: [v1", "6:19: descriptors.v1: open x.binpb: file does not exist; name a file beside the record; buf build -o FILE writes it"},
+		{"descriptors that are none", "versions: [v1", "descriptors: {v1: empty}\nversions: [v1", "descriptors.v1: descriptor set: it has no service; write it with buf build"},
+		{"descriptors of an unknown version", "versions: [v1", "descriptors: {v7: empty}\nversions: [v1", `descriptors.v7: "v7" is not among the versions`},
 		{"a schedule without its flag", "kind: rolling", "kind: flag", "pairs[0].schedule: a flag schedule needs flag; write flag:"},
 		{"a schedule with too much", "kind: rolling", "label: x, kind: rolling", "pairs[0].schedule.label: a rolling schedule has no label; remove it"},
 		{"a transform without end", "timeout: 5m", "timeout: 0s", "pairs[0].transform.timeout: is not more than 0; write timeout: 5m"},
@@ -119,7 +125,7 @@ func TestARuleWithoutExampleIsFound(t *testing.T) {
 	text := read(t, orders)
 	start := strings.Index(text, "      - name: orders are listed")
 	end := strings.Index(text, "      - name: an order cannot be deleted")
-	r, err := Parse("orders.yaml", []byte(text[:start]+text[end:]))
+	r, err := Parse("orders.yaml", []byte(text[:start]+text[end:]), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +144,7 @@ func TestAnExampleThatTheNextPairCannotCarryOnIsFound(t *testing.T) {
 }
 
 func TestASingleVersionNeedsNoPairs(t *testing.T) {
-	r, err := Parse("one.yaml", []byte("service: one\nclient: {default: v1}\nversions: [v1]\npairs: []\n"))
+	r, err := Parse("one.yaml", []byte("service: one\nclient: {default: v1}\nversions: [v1]\npairs: []\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,12 +156,68 @@ func TestASingleVersionNeedsNoPairs(t *testing.T) {
 	}
 }
 
+func TestBodiesOfGRPCExamplesAreWrittenByTheirDescriptors(t *testing.T) {
+	const order = `syntax = "proto3"; package %s; message Order { int64 id = 1; string %s = 2; } service Orders { rpc Put(Order) returns (Order); }`
+	const text = `
+service: orders
+client: {default: v1}
+versions: [v1, v2]
+descriptors: {v1: v1.binpb, v2: v2.binpb}
+pairs:
+  - between: [v1, v2]
+    up:
+      otherwise: refuse
+      rules:
+        - name: put
+          match: {path: /one.Orders/Put}
+          to: {path: /two.Orders/Put}
+          request: [{rename: {from: name, to: customer}}]
+          reply: [{rename: {from: customer, to: name}}]
+    down:
+      otherwise: refuse
+      rules:
+        - name: put
+          match: {path: /two.Orders/Put}
+          to: {path: /one.Orders/Put}
+          request: [{rename: {from: customer, to: name}}]
+          reply: [{rename: {from: name, to: customer}}]
+    transform: none
+    schedule: none
+    disallowed: none
+    examples:
+      - name: put
+        old:
+          request: {method: POST, path: /one.Orders/Put, body: {id: '1', name: Ada}}
+          reply: {status: 200, body: {name: Ada}}
+        new:
+          request: {method: POST, path: /two.Orders/Put, body: {id: '1', customer: Ada}}
+          reply: {status: 200, body: {customer: Ada}}
+`
+	files := fstest.MapFS{
+		"v1.binpb": {Data: schematest.Set(t, fmt.Sprintf(order, "one", "name"))}, "v2.binpb": {Data: schematest.Set(t, fmt.Sprintf(order, "two", "customer"))},
+	}
+	r, err := Parse("grpc.yaml", []byte(text), files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	files["v2.binpb"] = &fstest.MapFile{Data: schematest.Set(t, fmt.Sprintf(order, "two", "client"))}
+	if r, err = Parse("grpc.yaml", []byte(text), files); err != nil {
+		t.Fatal(err)
+	}
+	if err = r.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "grpc.yaml:33:64: pairs[0].examples[0].new.request.body: no two.Order") {
+		t.Errorf("a field that is not in the descriptor: %v", err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(read(f, orders))
 	f.Add("service: one\nclient: {default: v1}\nversions: [v1]\npairs: []\n")
 	f.Add("pairs:\n  - between: [v1, v2]\n    up: none\n    down: {rules: [{name: a, match: {path: /}, request: [{jq: .}]}], otherwise: pass}\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		r, err := Parse("fuzz.yaml", []byte(text))
+		r, err := Parse("fuzz.yaml", []byte(text), fstest.MapFS{})
 		if err == nil {
 			_ = r.Check(t.Context())
 			return

@@ -14,7 +14,9 @@ type Spec struct {
 	Client  Client `yaml:"client" need:"write client: {default: VERSION}, the version of clients that do not say theirs"`
 	// Versions are the oldest first.
 	Versions []string `yaml:"versions" need:"write versions: [v1, v2], the oldest first"`
-	Pairs    []Pair   `yaml:"pairs" need:"write pairs: with one entry for each two neighbours, or pairs: [] for a single version"`
+	// Descriptors are files beside the record, one for each version that has gRPC services.
+	Descriptors map[string]string `yaml:"descriptors"`
+	Pairs       []Pair            `yaml:"pairs" need:"write pairs: with one entry for each two neighbours, or pairs: [] for a single version"`
 }
 
 // Client says how a client's version is known: by the port that it connects to, else by a header, else by the default.

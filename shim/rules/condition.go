@@ -69,7 +69,7 @@ func (c *condition) holds(s *scope, vars map[string][]string) (bool, error) {
 	if c.readsBody {
 		root, err := r.Body.Value()
 		if err != nil {
-			return false, message.Untranslatablef("%v", err)
+			return false, err
 		}
 		input["body"] = forCEL(root)
 	}

@@ -84,7 +84,7 @@ func (m *matcher) match(s *scope) (map[string][]string, bool, error) {
 func (m *matcher) matchFields(s *scope) (bool, error) {
 	root, err := s.request.Body.Value()
 	if err != nil {
-		return false, message.Untranslatablef("%v", err)
+		return false, err
 	}
 	for name, want := range m.fields {
 		address, err := parseAddress(name)
