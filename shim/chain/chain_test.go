@@ -18,7 +18,7 @@ import (
 )
 
 // between makes a translator that renames fields of requests and of replies, and takes one path only.
-func between(t *testing.T, from, to, path string) message.Translator {
+func between(t testing.TB, from, to, path string) message.Translator {
 	t.Helper()
 	var spec rules.Spec
 	text := fmt.Sprintf(`
@@ -40,7 +40,7 @@ rules:
 }
 
 // line has n versions v0, v1, ...; a field f0 of version v0 is f1 in v1, and so on.
-func line(t *testing.T, n int) *Line {
+func line(t testing.TB, n int) *Line {
 	t.Helper()
 	var versions []string
 	var links []Link
@@ -273,5 +273,35 @@ func TestCallsDoNotDisturbEachOther(t *testing.T) {
 	}
 	if total != 4*calls {
 		t.Errorf("%d calls were counted", total)
+	}
+}
+
+// The cost of one, two and four hops for a request and its answer.
+func BenchmarkHops(b *testing.B) {
+	const rest = `"id":7,"customer":{"first":"Ada","last":"King"},"lines":[{"sku":"a","n":1},{"sku":"b","n":2}],"state":"open","note":"none"}`
+	for _, hops := range []int{0, 1, 2, 4} {
+		b.Run(fmt.Sprint(hops), func(b *testing.B) {
+			c, err := line(b, 5).Plan("v0", fmt.Sprint("v", hops), nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				r := request("/x", `{"f0":1,`+rest)
+				x, err := c.Request(b.Context(), r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				answer := &message.Response{Status: 200, Body: message.NewBody([]byte(fmt.Sprintf(`{"f%d":1,`, hops)+rest), message.JSON{})}
+				if err := x.Response(b.Context(), answer); err != nil {
+					b.Fatal(err)
+				}
+				for _, body := range []*message.Body{&r.Body, &answer.Body} {
+					if _, err := body.Bytes(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
 	}
 }

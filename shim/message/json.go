@@ -15,8 +15,8 @@ const maxDepth = 500
 // ParseJSON reads one value. Repeated names in an object, invalid UTF-8, nesting deeper than 500 and anything behind the
 // value are errors: a program behind the shim might read them differently.
 func ParseJSON(data []byte) (*Value, error) {
-	d := jsontext.NewDecoder(bytes.NewReader(data))
-	v, err := read(d, 0)
+	d := &reader{Decoder: jsontext.NewDecoder(bytes.NewBuffer(data))} // a Buffer is read in place, and not changed
+	v, err := d.read(0)
 	if err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil, errors.New("no JSON: nothing there")
@@ -29,34 +29,54 @@ func ParseJSON(data []byte) (*Value, error) {
 	return v, nil
 }
 
-func read(d *jsontext.Decoder, depth int) (*Value, error) {
+// reader makes values in slabs: a body has many small ones.
+type reader struct {
+	*jsontext.Decoder
+	slab []Value
+}
+
+const slabSize = 16
+
+func (d *reader) value(kind Kind, text string) *Value {
+	if len(d.slab) == 0 {
+		d.slab = make([]Value, slabSize)
+	}
+	v := &d.slab[0]
+	d.slab = d.slab[1:]
+	v.kind, v.text = kind, text
+	return v
+}
+
+func (d *reader) read(depth int) (*Value, error) {
 	token, err := d.ReadToken()
 	if err != nil {
 		return nil, err
 	}
 	switch token.Kind() {
 	case 'n':
-		return NewNull(), nil
-	case 't', 'f':
-		return NewBool(token.Bool()), nil
+		return d.value(Null, ""), nil
+	case 't':
+		return d.value(Bool, "true"), nil
+	case 'f':
+		return d.value(Bool, "false"), nil
 	case '"':
-		return NewString(token.String()), nil
+		return d.value(String, token.String()), nil
 	case '0':
-		return &Value{kind: Number, text: token.String()}, nil
+		return d.value(Number, token.String()), nil
 	}
 	if depth == maxDepth {
 		return nil, fmt.Errorf("nested deeper than %d, at byte %d", maxDepth, d.InputOffset())
 	}
 	if token.Kind() == '[' {
-		return readArray(d, depth+1)
+		return d.array(depth + 1)
 	}
-	return readObject(d, depth+1)
+	return d.object(depth + 1)
 }
 
-func readArray(d *jsontext.Decoder, depth int) (*Value, error) {
-	v := &Value{kind: Array}
+func (d *reader) array(depth int) (*Value, error) {
+	v := d.value(Array, "")
 	for d.PeekKind() != ']' {
-		item, err := read(d, depth)
+		item, err := d.read(depth)
 		if err != nil {
 			return nil, err
 		}
@@ -66,15 +86,15 @@ func readArray(d *jsontext.Decoder, depth int) (*Value, error) {
 	return v, err
 }
 
-func readObject(d *jsontext.Decoder, depth int) (*Value, error) {
-	v := &Value{kind: Object}
+func (d *reader) object(depth int) (*Value, error) {
+	v := d.value(Object, "")
 	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
 		if err != nil {
 			return nil, err
 		}
 		key := name.String() // before the next read, which reuses the token's memory
-		value, err := read(d, depth)
+		value, err := d.read(depth)
 		if err != nil {
 			return nil, err
 		}

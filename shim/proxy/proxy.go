@@ -68,7 +68,7 @@ func New(s Settings, log *slog.Logger) (*Proxy, error) {
 		return nil, err
 	}
 	replies := &httputil.ReverseProxy{
-		Rewrite: rewrite, Transport: p, FlushInterval: -1, ErrorHandler: p.failed, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		Rewrite: rewrite, Transport: p, FlushInterval: -1, BufferPool: &buffers{}, ErrorHandler: p.failed, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	p.server = &http.Server{
 		Handler: replies, Protocols: protocols(true, true), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
@@ -86,6 +86,20 @@ func protocols(one, two bool) *http.Protocols {
 	p.SetUnencryptedHTTP2(two)
 	return p
 }
+
+// buffers are what replies are copied with.
+type buffers struct{ pool sync.Pool }
+
+// Get is a buffer that nobody uses.
+func (b *buffers) Get() []byte {
+	if one, ok := b.pool.Get().(*[]byte); ok {
+		return *one
+	}
+	return make([]byte, 32<<10)
+}
+
+// Put takes a buffer back.
+func (b *buffers) Put(one []byte) { b.pool.Put(&one) }
 
 // Counts says what became of calls, by the versions of client and server. Spliced connections hold uncounted calls.
 func (p *Proxy) Counts() []chain.Count { return p.counter.Counts() }
