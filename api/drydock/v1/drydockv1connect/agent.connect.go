@@ -42,6 +42,8 @@ const (
 	AgentServiceDoctorProcedure = "/drydock.v1.AgentService/Doctor"
 	// AgentServiceReachPeerProcedure is the fully-qualified name of the AgentService's ReachPeer RPC.
 	AgentServiceReachPeerProcedure = "/drydock.v1.AgentService/ReachPeer"
+	// AgentServiceCheckPodProcedure is the fully-qualified name of the AgentService's CheckPod RPC.
+	AgentServiceCheckPodProcedure = "/drydock.v1.AgentService/CheckPod"
 	// AgentServiceCreatePodProcedure is the fully-qualified name of the AgentService's CreatePod RPC.
 	AgentServiceCreatePodProcedure = "/drydock.v1.AgentService/CreatePod"
 	// AgentServiceStopAgentPodProcedure is the fully-qualified name of the AgentService's StopAgentPod
@@ -85,6 +87,9 @@ const (
 	ReceiveServiceDiscardProcedure = "/drydock.v1.ReceiveService/Discard"
 	// ReceiveServiceGetStateProcedure is the fully-qualified name of the ReceiveService's GetState RPC.
 	ReceiveServiceGetStateProcedure = "/drydock.v1.ReceiveService/GetState"
+	// ReceiveServiceAnswerProbeProcedure is the fully-qualified name of the ReceiveService's
+	// AnswerProbe RPC.
+	ReceiveServiceAnswerProbeProcedure = "/drydock.v1.ReceiveService/AnswerProbe"
 )
 
 // AgentServiceClient is a client for the drydock.v1.AgentService service.
@@ -92,6 +97,8 @@ type AgentServiceClient interface {
 	GetHostInfo(context.Context, *connect.Request[v1.GetHostInfoRequest]) (*connect.Response[v1.GetHostInfoResponse], error)
 	Doctor(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error)
 	ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error)
+	// CheckPod says what would keep a pod from being made here, and makes nothing.
+	CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error)
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
@@ -136,6 +143,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceReachPeerProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("ReachPeer")),
+			connect.WithClientOptions(opts...),
+		),
+		checkPod: connect.NewClient[v1.CheckPodRequest, v1.CheckPodResponse](
+			httpClient,
+			baseURL+AgentServiceCheckPodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("CheckPod")),
 			connect.WithClientOptions(opts...),
 		),
 		createPod: connect.NewClient[v1.CreatePodRequest, v1.CreatePodResponse](
@@ -218,6 +231,7 @@ type agentServiceClient struct {
 	getHostInfo     *connect.Client[v1.GetHostInfoRequest, v1.GetHostInfoResponse]
 	doctor          *connect.Client[v1.DoctorHostRequest, v1.DoctorHostResponse]
 	reachPeer       *connect.Client[v1.ReachPeerRequest, v1.ReachPeerResponse]
+	checkPod        *connect.Client[v1.CheckPodRequest, v1.CheckPodResponse]
 	createPod       *connect.Client[v1.CreatePodRequest, v1.CreatePodResponse]
 	stopAgentPod    *connect.Client[v1.StopAgentPodRequest, v1.StopAgentPodResponse]
 	removeAgentPod  *connect.Client[v1.RemoveAgentPodRequest, v1.RemoveAgentPodResponse]
@@ -245,6 +259,11 @@ func (c *agentServiceClient) Doctor(ctx context.Context, req *connect.Request[v1
 // ReachPeer calls drydock.v1.AgentService.ReachPeer.
 func (c *agentServiceClient) ReachPeer(ctx context.Context, req *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error) {
 	return c.reachPeer.CallUnary(ctx, req)
+}
+
+// CheckPod calls drydock.v1.AgentService.CheckPod.
+func (c *agentServiceClient) CheckPod(ctx context.Context, req *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error) {
+	return c.checkPod.CallUnary(ctx, req)
 }
 
 // CreatePod calls drydock.v1.AgentService.CreatePod.
@@ -312,6 +331,8 @@ type AgentServiceHandler interface {
 	GetHostInfo(context.Context, *connect.Request[v1.GetHostInfoRequest]) (*connect.Response[v1.GetHostInfoResponse], error)
 	Doctor(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error)
 	ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error)
+	// CheckPod says what would keep a pod from being made here, and makes nothing.
+	CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error)
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
@@ -352,6 +373,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceReachPeerProcedure,
 		svc.ReachPeer,
 		connect.WithSchema(agentServiceMethods.ByName("ReachPeer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceCheckPodHandler := connect.NewUnaryHandler(
+		AgentServiceCheckPodProcedure,
+		svc.CheckPod,
+		connect.WithSchema(agentServiceMethods.ByName("CheckPod")),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceCreatePodHandler := connect.NewUnaryHandler(
@@ -434,6 +461,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceDoctorHandler.ServeHTTP(w, r)
 		case AgentServiceReachPeerProcedure:
 			agentServiceReachPeerHandler.ServeHTTP(w, r)
+		case AgentServiceCheckPodProcedure:
+			agentServiceCheckPodHandler.ServeHTTP(w, r)
 		case AgentServiceCreatePodProcedure:
 			agentServiceCreatePodHandler.ServeHTTP(w, r)
 		case AgentServiceStopAgentPodProcedure:
@@ -477,6 +506,10 @@ func (UnimplementedAgentServiceHandler) Doctor(context.Context, *connect.Request
 
 func (UnimplementedAgentServiceHandler) ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.ReachPeer is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.CheckPod is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error) {
@@ -540,6 +573,9 @@ type ReceiveServiceClient interface {
 	// Discard undoes all of the above; it is refused once the migration is committed.
 	Discard(context.Context, *connect.Request[v1.ReceiveDiscardRequest]) (*connect.Response[v1.ReceiveDiscardResponse], error)
 	GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error)
+	// AnswerProbe makes a network as a pod's, which answers until the caller ends the call. The first message says that it is
+	// there.
+	AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest]) (*connect.ServerStreamForClient[v1.AnswerProbeResponse], error)
 }
 
 // NewReceiveServiceClient constructs a client for the drydock.v1.ReceiveService service. By
@@ -595,18 +631,25 @@ func NewReceiveServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(receiveServiceMethods.ByName("GetState")),
 			connect.WithClientOptions(opts...),
 		),
+		answerProbe: connect.NewClient[v1.AnswerProbeRequest, v1.AnswerProbeResponse](
+			httpClient,
+			baseURL+ReceiveServiceAnswerProbeProcedure,
+			connect.WithSchema(receiveServiceMethods.ByName("AnswerProbe")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // receiveServiceClient implements ReceiveServiceClient.
 type receiveServiceClient struct {
-	check    *connect.Client[v1.ReceiveCheckRequest, v1.ReceiveCheckResponse]
-	prepare  *connect.Client[v1.ReceivePrepareRequest, v1.ReceivePrepareResponse]
-	ready    *connect.Client[v1.ReceiveReadyRequest, v1.ReceiveReadyResponse]
-	hold     *connect.Client[v1.ReceiveHoldRequest, v1.ReceiveHoldResponse]
-	restore  *connect.Client[v1.ReceiveRestoreRequest, v1.ReceiveRestoreResponse]
-	discard  *connect.Client[v1.ReceiveDiscardRequest, v1.ReceiveDiscardResponse]
-	getState *connect.Client[v1.ReceiveStateRequest, v1.ReceiveStateResponse]
+	check       *connect.Client[v1.ReceiveCheckRequest, v1.ReceiveCheckResponse]
+	prepare     *connect.Client[v1.ReceivePrepareRequest, v1.ReceivePrepareResponse]
+	ready       *connect.Client[v1.ReceiveReadyRequest, v1.ReceiveReadyResponse]
+	hold        *connect.Client[v1.ReceiveHoldRequest, v1.ReceiveHoldResponse]
+	restore     *connect.Client[v1.ReceiveRestoreRequest, v1.ReceiveRestoreResponse]
+	discard     *connect.Client[v1.ReceiveDiscardRequest, v1.ReceiveDiscardResponse]
+	getState    *connect.Client[v1.ReceiveStateRequest, v1.ReceiveStateResponse]
+	answerProbe *connect.Client[v1.AnswerProbeRequest, v1.AnswerProbeResponse]
 }
 
 // Check calls drydock.v1.ReceiveService.Check.
@@ -644,6 +687,11 @@ func (c *receiveServiceClient) GetState(ctx context.Context, req *connect.Reques
 	return c.getState.CallUnary(ctx, req)
 }
 
+// AnswerProbe calls drydock.v1.ReceiveService.AnswerProbe.
+func (c *receiveServiceClient) AnswerProbe(ctx context.Context, req *connect.Request[v1.AnswerProbeRequest]) (*connect.ServerStreamForClient[v1.AnswerProbeResponse], error) {
+	return c.answerProbe.CallServerStream(ctx, req)
+}
+
 // ReceiveServiceHandler is an implementation of the drydock.v1.ReceiveService service.
 type ReceiveServiceHandler interface {
 	Check(context.Context, *connect.Request[v1.ReceiveCheckRequest]) (*connect.Response[v1.ReceiveCheckResponse], error)
@@ -657,6 +705,9 @@ type ReceiveServiceHandler interface {
 	// Discard undoes all of the above; it is refused once the migration is committed.
 	Discard(context.Context, *connect.Request[v1.ReceiveDiscardRequest]) (*connect.Response[v1.ReceiveDiscardResponse], error)
 	GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error)
+	// AnswerProbe makes a network as a pod's, which answers until the caller ends the call. The first message says that it is
+	// there.
+	AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest], *connect.ServerStream[v1.AnswerProbeResponse]) error
 }
 
 // NewReceiveServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -708,6 +759,12 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 		connect.WithSchema(receiveServiceMethods.ByName("GetState")),
 		connect.WithHandlerOptions(opts...),
 	)
+	receiveServiceAnswerProbeHandler := connect.NewServerStreamHandler(
+		ReceiveServiceAnswerProbeProcedure,
+		svc.AnswerProbe,
+		connect.WithSchema(receiveServiceMethods.ByName("AnswerProbe")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/drydock.v1.ReceiveService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReceiveServiceCheckProcedure:
@@ -724,6 +781,8 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 			receiveServiceDiscardHandler.ServeHTTP(w, r)
 		case ReceiveServiceGetStateProcedure:
 			receiveServiceGetStateHandler.ServeHTTP(w, r)
+		case ReceiveServiceAnswerProbeProcedure:
+			receiveServiceAnswerProbeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -759,4 +818,8 @@ func (UnimplementedReceiveServiceHandler) Discard(context.Context, *connect.Requ
 
 func (UnimplementedReceiveServiceHandler) GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ReceiveService.GetState is not implemented"))
+}
+
+func (UnimplementedReceiveServiceHandler) AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest], *connect.ServerStream[v1.AnswerProbeResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ReceiveService.AnswerProbe is not implemented"))
 }
