@@ -41,13 +41,23 @@ type operator func(*call) error
 // Process works on one call.
 func (o operator) Process(c *call) int {
 	if c.err == nil {
-		c.err = o(c)
+		c.err = guarded(func() error { return o(c) })
 		var refusal *message.Refusal
 		if errors.As(c.err, &refusal) && c.chain != nil {
 			c.err = c.chain.Refuse(refusal, c.response != nil)
 		}
 	}
 	return 0
+}
+
+// guarded makes a refusal of a fault in a translator: one call must not end all others.
+func guarded(work func() error) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = message.Untranslatablef("the translator has a fault: %v", fault)
+		}
+	}()
+	return work()
 }
 
 // graph is the pipeline between the HTTP server, which accepts and reads, and the reverse proxy, which replies.

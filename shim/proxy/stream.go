@@ -70,6 +70,12 @@ func (f *frames) next() ([]byte, error) {
 	return append(head[:], out...), nil
 }
 
+// isRefusal tells what the shim refuses from a connection that broke.
+func isRefusal(err error) bool {
+	var r *message.Refusal
+	return errors.As(err, &r)
+}
+
 // through reads a message as one version has it, and writes it as the other does.
 func through(ctx context.Context, read, write message.Codec, change func(context.Context, *message.Value) error) func([]byte) ([]byte, error) {
 	return func(data []byte) ([]byte, error) {
@@ -77,7 +83,7 @@ func through(ctx context.Context, read, write message.Codec, change func(context
 		if err != nil {
 			return nil, message.Untranslatablef("%v", err)
 		}
-		if err := change(ctx, v); err != nil {
+		if err := guarded(func() error { return change(ctx, v) }); err != nil {
 			return nil, err
 		}
 		out, err := write.Encode(v)
@@ -121,7 +127,9 @@ func (r *ready) requestStream(c *call, to message.Path) error {
 	c.request.Body = &frames{
 		from: c.request.Body, most: r.MaxBody, translate: through(c.request.Context(), client.Request, server.Request, c.exchange.Item),
 		failed: func(err error) error {
-			c.broken.Store(c.chain.Refuse(err, false))
+			if isRefusal(err) {
+				c.broken.Store(c.chain.Refuse(err, false))
+			}
 			return err
 		},
 	}
@@ -150,8 +158,12 @@ func (r *ready) replyStream(c *call) error {
 	}
 	in.Body = &frames{from: in.Body, most: r.MaxBody, translate: translate, failed: func(err error) error {
 		refusal := c.broken.Load()
-		if refusal == nil {
+		switch {
+		case refusal != nil: // the server saw the request's stream end, and so ended the answer
+		case isRefusal(err):
 			refusal = c.chain.Refuse(err, true)
+		default:
+			return err
 		}
 		if in.Trailer == nil {
 			in.Trailer = http.Header{}
