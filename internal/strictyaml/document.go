@@ -23,7 +23,11 @@ type Document struct {
 	file     string
 	places   map[string]place
 	problems Problems
+	depth    int
 }
+
+// maxDepth bounds how deep values nest: every place has its whole path as a name.
+const maxDepth = 100
 
 type place struct{ line, column int }
 

@@ -64,6 +64,8 @@ func TestEverythingWrongIsReportedAtItsPlace(t *testing.T) {
 		{"nothing", "", "f.yaml:1:1: the file is empty; write it as the guide shows"},
 		{"two documents", "name: a\n---\nname: b\n", "f.yaml:2:1: second: the file holds a second document; put it into a file of its own"},
 		{"no YAML", "name: a\n\tcount: 1\n", "no YAML"},
+		{"deep nesting", "name: a\nany: " + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "\n",
+			"f.yaml:2:105: any" + strings.Repeat("[0]", 99) + ": nested deeper than 100; write it flatter"},
 		{"no mapping", "- 1\n", "f.yaml:1:1: is a list, and keys with values are needed; write KEY: VALUE below it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

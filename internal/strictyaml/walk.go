@@ -24,6 +24,12 @@ func (d *Document) walk(path string, node *yaml.Node, want reflect.Type) {
 	if path != "" {
 		d.places[path] = place{node.Line, node.Column}
 	}
+	d.depth++
+	defer func() { d.depth-- }()
+	if d.depth > maxDepth {
+		d.report(path, fmt.Sprintf("nested deeper than %d", maxDepth), "write it flatter")
+		return
+	}
 	for want.Kind() == reflect.Pointer {
 		want = want.Elem()
 	}

@@ -71,13 +71,21 @@ func New(s Settings, log *slog.Logger) (*Proxy, error) {
 		Rewrite: rewrite, Transport: p, FlushInterval: -1, BufferPool: &buffers{}, ErrorHandler: p.failed, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	p.server = &http.Server{
-		Handler: replies, Protocols: protocols(true, true), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: duplex(replies), Protocols: protocols(true, true), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, portKey{}, portVersion(c))
 		},
 	}
 	return p, nil
+}
+
+// duplex lets an answer begin before its request has ended, over HTTP/1.1 too: programs that do so are not to notice the shim.
+func duplex(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex() // where it is not supported the request is read first
+		next.ServeHTTP(w, r)
+	})
 }
 
 func protocols(one, two bool) *http.Protocols {
