@@ -168,6 +168,9 @@ func (p *Proxy) route(r *ready) operator {
 
 // compose takes the answer back to the client's version.
 func (r *ready) compose(c *call) error {
+	if c.grpc {
+		parted(c.response)
+	}
 	if len(c.chain.Steps()) == 0 {
 		return nil
 	}

@@ -113,6 +113,23 @@ func (r *ready) methods(c *call, to message.Path) (client, server schema.Method,
 	return client, server, nil
 }
 
+// parted makes an answer of gRPC that is only trailers, sent as a head that ends the stream, one with a head and trailers. The
+// reverse proxy flushes heads before it knows that nothing follows, and a status in a head that ends nothing is not seen.
+func parted(in *http.Response) {
+	if in.Header.Get("Grpc-Status") == "" {
+		return
+	}
+	if in.Trailer == nil {
+		in.Trailer = http.Header{}
+	}
+	for name, values := range in.Header {
+		if name != "Content-Type" && name != "Date" {
+			in.Trailer[name] = values
+			delete(in.Header, name)
+		}
+	}
+}
+
 // requestStream translates what the client sends, where a rule changes it.
 func (r *ready) requestStream(c *call, to message.Path) error {
 	items, _ := c.exchange.Touches()
