@@ -34,13 +34,15 @@ func ParseRational(digits string) (*big.Rat, bool) {
 	return new(big.Rat).SetString(digits)
 }
 
-// NewRational is a number with all its digits; false where they have no end, as those of 1/3.
+// NewRational is a number with all its digits; false where they have no end, as those of 1/3, or are more than 400: it could
+// not be calculated with again.
 func NewRational(r *big.Rat) (*Value, bool) {
 	places, exact := r.FloatPrec()
 	if !exact {
 		return nil, false
 	}
-	return &Value{kind: Number, text: r.FloatString(places)}, true
+	text := r.FloatString(places)
+	return &Value{kind: Number, text: text}, len(text) <= maxDigits
 }
 
 // isNumber is the grammar of RFC 8259, section 6.

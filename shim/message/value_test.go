@@ -91,6 +91,10 @@ func TestNumbersAreExact(t *testing.T) {
 	if v, ok := NewRational(big.NewRat(1, 3)); ok {
 		t.Errorf("a third became %s", v)
 	}
+	huge := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(400), nil))
+	if v, ok := NewRational(huge); ok {
+		t.Errorf("10^400 became %s, which cannot be read again", v)
+	}
 }
 
 func TestAbsurdNumbersAreNotCalculatedWith(t *testing.T) {

@@ -20,7 +20,7 @@ func converted(v *message.Value, to string, times *big.Rat) (*message.Value, err
 		}
 		product, ok := message.NewRational(new(big.Rat).Mul(r, times))
 		if !ok {
-			return nil, fmt.Errorf("%s times %s has no exact value", v, times.RatString())
+			return nil, fmt.Errorf("%s times %s has no exact value that can be calculated with", v, times.RatString())
 		}
 		text = product.Text()
 	}

@@ -383,7 +383,11 @@ func FuzzThereAndBack(f *testing.F) {
 		if _, err := there.Request(t.Context(), r); err != nil {
 			return
 		}
-		if _, err := back.Request(t.Context(), r); err != nil {
+		_, err = back.Request(t.Context(), r)
+		if err != nil && strings.Contains(err.Error(), "no exact value") {
+			return // so many digits that it can go there, and not back
+		}
+		if err != nil {
 			t.Fatalf("%s went there as %s, and not back: %v", body, show(t, r), err)
 		}
 		after, err := r.Body.Value()
