@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -23,10 +24,11 @@ type Agent struct {
 	RunDir     string     `mapstructure:"run-dir"`
 	Containerd Containerd `mapstructure:"containerd"`
 	// CgroupParent is the cgroup that pods' cgroups are made in.
-	CgroupParent string  `mapstructure:"cgroup-parent"`
-	Network      Network `mapstructure:"network"`
-	Join         Join    `mapstructure:"join"`
-	Log          Log     `mapstructure:"log"`
+	CgroupParent string    `mapstructure:"cgroup-parent"`
+	Network      Network   `mapstructure:"network"`
+	Join         Join      `mapstructure:"join"`
+	Migration    Migration `mapstructure:"migration"`
+	Log          Log       `mapstructure:"log"`
 	// FaultDir is where tests ask the agent to stop at a named point of a migration; empty on every host that is not a test's.
 	FaultDir string `mapstructure:"fault-dir"`
 }
@@ -48,6 +50,15 @@ type Join struct {
 	TokenFile string `mapstructure:"token-file"`
 }
 
+// Migration is how the host takes part in migrations.
+type Migration struct {
+	// Silence is how long the destination may take no byte of a pod that is being sent before the migration is given up.
+	Silence time.Duration `mapstructure:"silence"`
+}
+
+// leastSilence leaves room for a processor that is busy.
+const leastSilence = time.Second
+
 // LoadAgent reads an agent's configuration and checks it.
 func LoadAgent(file string, flags *pflag.FlagSet) (Agent, error) {
 	a, err := load(file, flags, agentDefaults())
@@ -68,6 +79,7 @@ func agentDefaults() Agent {
 		CgroupParent: "/drydock",
 		Network:      Network{Bridge: "drydock0"},
 		Join:         Join{TokenFile: "/etc/drydock/join-token"},
+		Migration:    Migration{Silence: 15 * time.Second},
 		Log:          logDefaults(),
 	}
 }
@@ -88,6 +100,9 @@ func (a Agent) Validate() error {
 	}
 	if a.Network.Bridge == "" || len(a.Network.Bridge) > 15 || strings.ContainsAny(a.Network.Bridge, "/ ") {
 		err = errors.Join(err, fmt.Errorf("`network.bridge` %q is no interface's name: up to 15 characters", a.Network.Bridge))
+	}
+	if a.Migration.Silence < leastSilence {
+		err = errors.Join(err, fmt.Errorf("`migration.silence` is %s: set at least %s", a.Migration.Silence, leastSilence))
 	}
 	if len(a.Controllers) == 0 {
 		err = errors.Join(err, errors.New("`controller` is empty: list the controllers' URLs, for example [https://10.77.0.1:7440]"))

@@ -1660,7 +1660,9 @@ type ReceiveRestoreRequest struct {
 	// Size of every image file that must have arrived.
 	Files map[string]int64 `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// In post-copy, where the pages are.
-	Pages         *PageSource `protobuf:"bytes,5,opt,name=pages,proto3" json:"pages,omitempty"`
+	Pages *PageSource `protobuf:"bytes,5,opt,name=pages,proto3" json:"pages,omitempty"`
+	// Checksums of the images, by file. An agent that is a version older sends none.
+	Sums          map[string]*ImageSums `protobuf:"bytes,6,rep,name=sums,proto3" json:"sums,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1730,6 +1732,58 @@ func (x *ReceiveRestoreRequest) GetPages() *PageSource {
 	return nil
 }
 
+func (x *ReceiveRestoreRequest) GetSums() map[string]*ImageSums {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+// ImageSums are CRC-32C: one for every MiB of an image, and one for what is left.
+type ImageSums struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Crc32C        []uint32               `protobuf:"fixed32,1,rep,packed,name=crc32c,proto3" json:"crc32c,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageSums) Reset() {
+	*x = ImageSums{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageSums) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageSums) ProtoMessage() {}
+
+func (x *ImageSums) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageSums.ProtoReflect.Descriptor instead.
+func (*ImageSums) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ImageSums) GetCrc32C() []uint32 {
+	if x != nil {
+		return x.Crc32C
+	}
+	return nil
+}
+
 // PageSource is where CRIU serves the pages of a pod in post-copy.
 type PageSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1745,7 +1799,7 @@ type PageSource struct {
 
 func (x *PageSource) Reset() {
 	*x = PageSource{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1811,7 @@ func (x *PageSource) String() string {
 func (*PageSource) ProtoMessage() {}
 
 func (x *PageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1824,7 @@ func (x *PageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageSource.ProtoReflect.Descriptor instead.
 func (*PageSource) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PageSource) GetHost() string {
@@ -1813,7 +1867,7 @@ type ReceiveRestoreResponse struct {
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +1879,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +1892,7 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReceiveRestoreResponse) GetEvent() string {
@@ -1866,7 +1920,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +1932,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +1945,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -1925,7 +1979,7 @@ type ReceiveDiscardRequest struct {
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +1991,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2004,7 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
@@ -1975,7 +2029,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2041,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2054,7 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 type ReceiveStateRequest struct {
@@ -2013,7 +2067,7 @@ type ReceiveStateRequest struct {
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[38]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2079,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[38]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2092,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -2072,7 +2126,7 @@ type ReceiveStateResponse struct {
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[39]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2084,7 +2138,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[39]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2097,7 +2151,7 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReceiveStateResponse) GetBootId() string {
@@ -2242,17 +2296,23 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x12ReceiveHoldRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x15\n" +
-	"\x13ReceiveHoldResponse\"\x98\x02\n" +
+	"\x13ReceiveHoldResponse\"\xa9\x03\n" +
 	"\x15ReceiveRestoreRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12#\n" +
 	"\rnetwork_state\x18\x03 \x01(\fR\fnetworkState\x12B\n" +
 	"\x05files\x18\x04 \x03(\v2,.drydock.v1.ReceiveRestoreRequest.FilesEntryR\x05files\x12,\n" +
-	"\x05pages\x18\x05 \x01(\v2\x16.drydock.v1.PageSourceR\x05pages\x1a8\n" +
+	"\x05pages\x18\x05 \x01(\v2\x16.drydock.v1.PageSourceR\x05pages\x12?\n" +
+	"\x04sums\x18\x06 \x03(\v2+.drydock.v1.ReceiveRestoreRequest.SumsEntryR\x04sums\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xc7\x01\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1aN\n" +
+	"\tSumsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
+	"\x05value\x18\x02 \x01(\v2\x15.drydock.v1.ImageSumsR\x05value:\x028\x01\"#\n" +
+	"\tImageSums\x12\x16\n" +
+	"\x06crc32c\x18\x01 \x03(\aR\x06crc32c\"\xc7\x01\n" +
 	"\n" +
 	"PageSource\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x127\n" +
@@ -2324,7 +2384,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2359,124 +2419,128 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReceiveHoldRequest)(nil),      // 30: drydock.v1.ReceiveHoldRequest
 	(*ReceiveHoldResponse)(nil),     // 31: drydock.v1.ReceiveHoldResponse
 	(*ReceiveRestoreRequest)(nil),   // 32: drydock.v1.ReceiveRestoreRequest
-	(*PageSource)(nil),              // 33: drydock.v1.PageSource
-	(*ReceiveRestoreResponse)(nil),  // 34: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 35: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 36: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 37: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 38: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 39: drydock.v1.ReceiveStateResponse
-	nil,                             // 40: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 41: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 42: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	nil,                             // 43: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 44: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 45: drydock.v1.HostInfo
-	(*Peer)(nil),                    // 46: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 47: drydock.v1.PodSpec
-	(*Refusal)(nil),                 // 48: drydock.v1.Refusal
-	(*Pod)(nil),                     // 49: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 50: google.protobuf.Duration
-	(*Image)(nil),                   // 51: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 52: drydock.v1.MigrationSpec
-	(MigrationMode)(0),              // 53: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 54: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 55: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 56: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 57: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 58: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 59: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 60: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 61: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 62: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 63: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 64: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 65: drydock.v1.MigratePodResponse
+	(*ImageSums)(nil),               // 33: drydock.v1.ImageSums
+	(*PageSource)(nil),              // 34: drydock.v1.PageSource
+	(*ReceiveRestoreResponse)(nil),  // 35: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 36: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 37: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 38: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 39: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 40: drydock.v1.ReceiveStateResponse
+	nil,                             // 41: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 42: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 43: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 44: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 45: drydock.v1.ReceiveRestoreRequest.SumsEntry
+	nil,                             // 46: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 47: drydock.v1.HostInfo
+	(*Peer)(nil),                    // 48: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 49: drydock.v1.PodSpec
+	(*Refusal)(nil),                 // 50: drydock.v1.Refusal
+	(*Pod)(nil),                     // 51: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 52: google.protobuf.Duration
+	(*Image)(nil),                   // 53: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 54: drydock.v1.MigrationSpec
+	(MigrationMode)(0),              // 55: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 56: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 57: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 58: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 59: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 60: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 61: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 62: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 63: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 64: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 65: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 66: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 67: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	45, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	46, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	47, // 2: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
-	48, // 3: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
-	47, // 4: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	46, // 5: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	49, // 6: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	50, // 7: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	49, // 8: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	46, // 9: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	51, // 10: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	51, // 11: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	52, // 12: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	47, // 13: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	40, // 14: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	52, // 15: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	47, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	48, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	49, // 2: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
+	50, // 3: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
+	49, // 4: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	48, // 5: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	51, // 6: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	52, // 7: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	51, // 8: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	48, // 9: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	53, // 10: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	53, // 11: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	54, // 12: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	49, // 13: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	41, // 14: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	54, // 15: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
 	23, // 16: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	48, // 17: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	45, // 18: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	52, // 19: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	50, // 17: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	47, // 18: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	54, // 19: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
 	23, // 20: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	46, // 21: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	41, // 22: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	53, // 23: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	42, // 24: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	43, // 25: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	33, // 26: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	44, // 27: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	35, // 28: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	54, // 29: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 30: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	55, // 31: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 32: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	4,  // 33: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
-	8,  // 34: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	10, // 35: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	12, // 36: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	14, // 37: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	56, // 38: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	57, // 39: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	58, // 40: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	59, // 41: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	16, // 42: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	18, // 43: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	20, // 44: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	22, // 45: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	24, // 46: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	26, // 47: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	28, // 48: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	30, // 49: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	32, // 50: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	36, // 51: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	38, // 52: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	6,  // 53: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
-	1,  // 54: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	60, // 55: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 56: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	5,  // 57: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
-	9,  // 58: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	11, // 59: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	13, // 60: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	15, // 61: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	61, // 62: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	62, // 63: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	63, // 64: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	64, // 65: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	17, // 66: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	19, // 67: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	21, // 68: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	65, // 69: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	25, // 70: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	27, // 71: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	29, // 72: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	31, // 73: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	34, // 74: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	37, // 75: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	39, // 76: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	7,  // 77: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
-	54, // [54:78] is the sub-list for method output_type
-	30, // [30:54] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	48, // 21: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	42, // 22: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	55, // 23: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	43, // 24: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	44, // 25: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	34, // 26: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	45, // 27: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
+	46, // 28: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	36, // 29: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	56, // 30: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	33, // 31: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
+	0,  // 32: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	57, // 33: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 34: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	4,  // 35: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
+	8,  // 36: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	10, // 37: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	12, // 38: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	14, // 39: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	58, // 40: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	59, // 41: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	60, // 42: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	61, // 43: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	16, // 44: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	18, // 45: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	20, // 46: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	22, // 47: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	24, // 48: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	26, // 49: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	28, // 50: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	30, // 51: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	32, // 52: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	37, // 53: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	39, // 54: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	6,  // 55: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
+	1,  // 56: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	62, // 57: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 58: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	5,  // 59: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
+	9,  // 60: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	11, // 61: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	13, // 62: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	15, // 63: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	63, // 64: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	64, // 65: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	65, // 66: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	66, // 67: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	17, // 68: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	19, // 69: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	21, // 70: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	67, // 71: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	25, // 72: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	27, // 73: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	29, // 74: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	31, // 75: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	35, // 76: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	38, // 77: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	40, // 78: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	7,  // 79: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
+	56, // [56:80] is the sub-list for method output_type
+	32, // [32:56] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2494,7 +2558,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
