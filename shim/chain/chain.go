@@ -85,9 +85,6 @@ func (l *Line) Plan(client, server string, counter *Counter) (*Chain, error) {
 // Steps are in the order in which a request goes through them. A chain without steps, between equal versions, changes nothing.
 func (c *Chain) Steps() []Step { return slices.Clone(c.steps) }
 
-// Ends are the versions of client and server.
-func (c *Chain) Ends() (client, server string) { return c.client, c.server }
-
 // Exchange is one call that is under way through a chain.
 type Exchange struct {
 	chain *Chain

@@ -61,9 +61,6 @@ func NewNumber(digits string) (*Value, bool) {
 // NewObject is an object with members in this order. Their names must differ.
 func NewObject(members ...Member) *Value { return &Value{kind: Object, members: members} }
 
-// NewArray is a list.
-func NewArray(items ...*Value) *Value { return &Value{kind: Array, items: items} }
-
 // Kind is what the value is.
 func (v *Value) Kind() Kind { return v.kind }
 

@@ -133,10 +133,15 @@ func (r *ready) translate(c *call) error {
 	if c.grpc {
 		return r.requestStream(c, m.Path)
 	}
-	if m.Body.Untouched() {
+	return writeBody(out, &m.Body)
+}
+
+// writeBody sends a body that was looked into, and leaves any other to come as it comes.
+func writeBody(out *http.Request, body *message.Body) error {
+	if body.Untouched() {
 		return nil
 	}
-	data, err := m.Body.Bytes()
+	data, err := body.Bytes()
 	if err != nil {
 		return message.Untranslatablef("%v", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"drydock/shim/message"
 )
 
 // Gap is a call that one translator makes and its successor surely refuses.
@@ -43,7 +45,7 @@ func (t *Translator) Rules() []string {
 }
 
 // Name is that of the rule that took a call; empty where it passed.
-func Name(x any) string {
+func Name(x message.Exchange) string {
 	if x, ok := x.(*exchange); ok {
 		return x.rule.name
 	}
