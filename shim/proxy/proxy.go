@@ -1,0 +1,195 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"drydock/shim/chain"
+	"drydock/shim/flow"
+)
+
+// Clients that send nothing are cut off after these.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	dialTimeout   = 5 * time.Second
+	maxHeader     = 64 << 10
+	maxIdle       = 256
+)
+
+// Proxy is a shim in front of one server.
+type Proxy struct {
+	counter chain.Counter
+	ready   atomic.Pointer[ready]
+	flow    *flow.Flow[*call]
+	// lanes are open and carry no call now. A lane carries one call at a time.
+	lanes  chan *lane
+	server *http.Server
+	plain  *http.Transport
+	h2     *http.Transport
+	log    *slog.Logger
+
+	reconfigure sync.Mutex
+
+	mu        sync.Mutex
+	listeners []*listener
+	splices   map[net.Conn]struct{}
+	closed    bool
+	running   sync.WaitGroup
+}
+
+type lane struct {
+	*flow.Lane[*call]
+	done chan *call
+}
+
+// New plans every chain and makes a proxy that accepts nothing yet.
+func New(s Settings, log *slog.Logger) (*Proxy, error) {
+	p := &Proxy{lanes: make(chan *lane, maxIdle), log: log, splices: map[net.Conn]struct{}{}}
+	r, err := s.ready(&p.counter)
+	if err != nil {
+		return nil, err
+	}
+	p.ready.Store(r)
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	p.plain = &http.Transport{
+		DialContext: dialer.DialContext, DisableCompression: true, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idleTimeout,
+		Protocols: protocols(true, false),
+	}
+	p.h2 = &http.Transport{DialContext: dialer.DialContext, DisableCompression: true, IdleConnTimeout: idleTimeout, Protocols: protocols(false, true)}
+	if p.flow, err = flow.New(p.graph(r), 1); err != nil {
+		return nil, err
+	}
+	replies := &httputil.ReverseProxy{
+		Rewrite: rewrite, Transport: p, FlushInterval: -1, BufferPool: &buffers{}, ErrorHandler: p.failed, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	p.server = &http.Server{
+		Handler: duplex(replies), Protocols: protocols(true, true), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, portKey{}, portVersion(c))
+		},
+	}
+	return p, nil
+}
+
+// duplex lets an answer begin before its request has ended, over HTTP/1.1 too: programs that do so are not to notice the shim.
+func duplex(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex() // where it is not supported the request is read first
+		next.ServeHTTP(w, r)
+	})
+}
+
+func protocols(one, two bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(one)
+	p.SetUnencryptedHTTP2(two)
+	return p
+}
+
+// buffers are what replies are copied with.
+type buffers struct{ pool sync.Pool }
+
+// Get is a buffer that nobody uses.
+func (b *buffers) Get() []byte {
+	if one, ok := b.pool.Get().(*[]byte); ok {
+		return *one
+	}
+	return make([]byte, 32<<10)
+}
+
+// Put takes a buffer back.
+func (b *buffers) Put(one []byte) { b.pool.Put(&one) }
+
+// Counts says what became of calls, by the versions of client and server. Spliced connections hold uncounted calls.
+func (p *Proxy) Counts() []chain.Count { return p.counter.Counts() }
+
+// Reconfigure goes over to other settings, without a pause: a call meets the old ones or the new ones. Where they are not
+// valid the old ones stay. Connections that are spliced stay spliced.
+func (p *Proxy) Reconfigure(ctx context.Context, s Settings) error {
+	p.reconfigure.Lock()
+	defer p.reconfigure.Unlock()
+	r, err := s.ready(&p.counter)
+	if err != nil {
+		return err
+	}
+	var edits []flow.Edit[*call]
+	for _, n := range p.graph(r).Nodes {
+		edits = append(edits, flow.Replace(n))
+	}
+	if _, err := p.flow.Update(ctx, edits...); err != nil {
+		return err
+	}
+	p.ready.Store(r)
+	return nil
+}
+
+// RoundTrip takes a call through the flow.
+func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
+	l, err := p.lane()
+	if err != nil {
+		return nil, err
+	}
+	c := &call{request: r}
+	if err := l.Send(r.Context(), c); err != nil {
+		p.free(l)
+		return nil, err
+	}
+	<-l.done
+	p.free(l)
+	return c.response, c.err
+}
+
+// lane is one without a call.
+func (p *Proxy) lane() (*lane, error) {
+	select {
+	case l := <-p.lanes:
+		return l, nil
+	default:
+	}
+	l := &lane{done: make(chan *call, 1)}
+	var err error
+	l.Lane, err = p.flow.Lane(func(c *call) { l.done <- c })
+	return l, err
+}
+
+func (p *Proxy) free(l *lane) {
+	select {
+	case p.lanes <- l:
+	default:
+		l.Close()
+	}
+}
+
+// Close accepts nothing more, gives calls that are under way until ctx ends, and cuts off the rest.
+func (p *Proxy) Close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	listeners := p.listeners
+	p.mu.Unlock()
+	var errs []error
+	for _, l := range listeners {
+		errs = append(errs, l.Close())
+	}
+	if err := p.server.Shutdown(ctx); err != nil {
+		errs = append(errs, err, p.server.Close())
+	}
+	p.mu.Lock()
+	for c := range p.splices {
+		errs = append(errs, c.Close())
+	}
+	p.mu.Unlock()
+	p.running.Wait()
+	p.flow.Close()
+	p.plain.CloseIdleConnections()
+	p.h2.CloseIdleConnections()
+	return errors.Join(errs...)
+}
