@@ -110,6 +110,94 @@ func (x *GetHostInfoResponse) GetBootId() string {
 	return ""
 }
 
+type RefreshStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshStatusRequest) Reset() {
+	*x = RefreshStatusRequest{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshStatusRequest) ProtoMessage() {}
+
+func (x *RefreshStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshStatusRequest.ProtoReflect.Descriptor instead.
+func (*RefreshStatusRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+type RefreshStatusResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        *HostStatus            `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	Summary       *StatusSummary         `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshStatusResponse) Reset() {
+	*x = RefreshStatusResponse{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshStatusResponse) ProtoMessage() {}
+
+func (x *RefreshStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshStatusResponse.ProtoReflect.Descriptor instead.
+func (*RefreshStatusResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RefreshStatusResponse) GetStatus() *HostStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *RefreshStatusResponse) GetSummary() *StatusSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
 type ReachPeerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Peer  *Peer                  `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
@@ -121,7 +209,7 @@ type ReachPeerRequest struct {
 
 func (x *ReachPeerRequest) Reset() {
 	*x = ReachPeerRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[2]
+	mi := &file_drydock_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -133,7 +221,7 @@ func (x *ReachPeerRequest) String() string {
 func (*ReachPeerRequest) ProtoMessage() {}
 
 func (x *ReachPeerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[2]
+	mi := &file_drydock_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -146,7 +234,7 @@ func (x *ReachPeerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachPeerRequest.ProtoReflect.Descriptor instead.
 func (*ReachPeerRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReachPeerRequest) GetPeer() *Peer {
@@ -174,7 +262,7 @@ type ReachPeerResponse struct {
 
 func (x *ReachPeerResponse) Reset() {
 	*x = ReachPeerResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[3]
+	mi := &file_drydock_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +274,7 @@ func (x *ReachPeerResponse) String() string {
 func (*ReachPeerResponse) ProtoMessage() {}
 
 func (x *ReachPeerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[3]
+	mi := &file_drydock_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +287,7 @@ func (x *ReachPeerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachPeerResponse.ProtoReflect.Descriptor instead.
 func (*ReachPeerResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReachPeerResponse) GetReachable() bool {
@@ -235,7 +323,7 @@ type CreatePodRequest struct {
 
 func (x *CreatePodRequest) Reset() {
 	*x = CreatePodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[4]
+	mi := &file_drydock_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -247,7 +335,7 @@ func (x *CreatePodRequest) String() string {
 func (*CreatePodRequest) ProtoMessage() {}
 
 func (x *CreatePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[4]
+	mi := &file_drydock_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -260,7 +348,7 @@ func (x *CreatePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePodRequest.ProtoReflect.Descriptor instead.
 func (*CreatePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreatePodRequest) GetSpec() *PodSpec {
@@ -293,7 +381,7 @@ type CreatePodResponse struct {
 
 func (x *CreatePodResponse) Reset() {
 	*x = CreatePodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[5]
+	mi := &file_drydock_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +393,7 @@ func (x *CreatePodResponse) String() string {
 func (*CreatePodResponse) ProtoMessage() {}
 
 func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[5]
+	mi := &file_drydock_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +406,7 @@ func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePodResponse.ProtoReflect.Descriptor instead.
 func (*CreatePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreatePodResponse) GetPod() *Pod {
@@ -338,7 +426,7 @@ type StopAgentPodRequest struct {
 
 func (x *StopAgentPodRequest) Reset() {
 	*x = StopAgentPodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[6]
+	mi := &file_drydock_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +438,7 @@ func (x *StopAgentPodRequest) String() string {
 func (*StopAgentPodRequest) ProtoMessage() {}
 
 func (x *StopAgentPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[6]
+	mi := &file_drydock_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +451,7 @@ func (x *StopAgentPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAgentPodRequest.ProtoReflect.Descriptor instead.
 func (*StopAgentPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StopAgentPodRequest) GetName() string {
@@ -388,7 +476,7 @@ type StopAgentPodResponse struct {
 
 func (x *StopAgentPodResponse) Reset() {
 	*x = StopAgentPodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[7]
+	mi := &file_drydock_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -400,7 +488,7 @@ func (x *StopAgentPodResponse) String() string {
 func (*StopAgentPodResponse) ProtoMessage() {}
 
 func (x *StopAgentPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[7]
+	mi := &file_drydock_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -413,7 +501,7 @@ func (x *StopAgentPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAgentPodResponse.ProtoReflect.Descriptor instead.
 func (*StopAgentPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 type RemoveAgentPodRequest struct {
@@ -425,7 +513,7 @@ type RemoveAgentPodRequest struct {
 
 func (x *RemoveAgentPodRequest) Reset() {
 	*x = RemoveAgentPodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[8]
+	mi := &file_drydock_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +525,7 @@ func (x *RemoveAgentPodRequest) String() string {
 func (*RemoveAgentPodRequest) ProtoMessage() {}
 
 func (x *RemoveAgentPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[8]
+	mi := &file_drydock_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +538,7 @@ func (x *RemoveAgentPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentPodRequest.ProtoReflect.Descriptor instead.
 func (*RemoveAgentPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RemoveAgentPodRequest) GetName() string {
@@ -468,7 +556,7 @@ type RemoveAgentPodResponse struct {
 
 func (x *RemoveAgentPodResponse) Reset() {
 	*x = RemoveAgentPodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[9]
+	mi := &file_drydock_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +568,7 @@ func (x *RemoveAgentPodResponse) String() string {
 func (*RemoveAgentPodResponse) ProtoMessage() {}
 
 func (x *RemoveAgentPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[9]
+	mi := &file_drydock_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +581,7 @@ func (x *RemoveAgentPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentPodResponse.ProtoReflect.Descriptor instead.
 func (*RemoveAgentPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 type ListAgentPodsRequest struct {
@@ -504,7 +592,7 @@ type ListAgentPodsRequest struct {
 
 func (x *ListAgentPodsRequest) Reset() {
 	*x = ListAgentPodsRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[10]
+	mi := &file_drydock_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +604,7 @@ func (x *ListAgentPodsRequest) String() string {
 func (*ListAgentPodsRequest) ProtoMessage() {}
 
 func (x *ListAgentPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[10]
+	mi := &file_drydock_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +617,7 @@ func (x *ListAgentPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentPodsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 type ListAgentPodsResponse struct {
@@ -541,7 +629,7 @@ type ListAgentPodsResponse struct {
 
 func (x *ListAgentPodsResponse) Reset() {
 	*x = ListAgentPodsResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[11]
+	mi := &file_drydock_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +641,7 @@ func (x *ListAgentPodsResponse) String() string {
 func (*ListAgentPodsResponse) ProtoMessage() {}
 
 func (x *ListAgentPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[11]
+	mi := &file_drydock_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +654,7 @@ func (x *ListAgentPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentPodsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListAgentPodsResponse) GetPods() []*Pod {
@@ -587,7 +675,7 @@ type FetchImageRequest struct {
 
 func (x *FetchImageRequest) Reset() {
 	*x = FetchImageRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[12]
+	mi := &file_drydock_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +687,7 @@ func (x *FetchImageRequest) String() string {
 func (*FetchImageRequest) ProtoMessage() {}
 
 func (x *FetchImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[12]
+	mi := &file_drydock_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +700,7 @@ func (x *FetchImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchImageRequest.ProtoReflect.Descriptor instead.
 func (*FetchImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FetchImageRequest) GetReference() string {
@@ -646,7 +734,7 @@ type FetchImageResponse struct {
 
 func (x *FetchImageResponse) Reset() {
 	*x = FetchImageResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[13]
+	mi := &file_drydock_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +746,7 @@ func (x *FetchImageResponse) String() string {
 func (*FetchImageResponse) ProtoMessage() {}
 
 func (x *FetchImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[13]
+	mi := &file_drydock_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +759,7 @@ func (x *FetchImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchImageResponse.ProtoReflect.Descriptor instead.
 func (*FetchImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FetchImageResponse) GetImage() *Image {
@@ -696,7 +784,7 @@ type ListAgentImagesRequest struct {
 
 func (x *ListAgentImagesRequest) Reset() {
 	*x = ListAgentImagesRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[14]
+	mi := &file_drydock_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +796,7 @@ func (x *ListAgentImagesRequest) String() string {
 func (*ListAgentImagesRequest) ProtoMessage() {}
 
 func (x *ListAgentImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[14]
+	mi := &file_drydock_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +809,7 @@ func (x *ListAgentImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentImagesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 type ListAgentImagesResponse struct {
@@ -733,7 +821,7 @@ type ListAgentImagesResponse struct {
 
 func (x *ListAgentImagesResponse) Reset() {
 	*x = ListAgentImagesResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[15]
+	mi := &file_drydock_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +833,7 @@ func (x *ListAgentImagesResponse) String() string {
 func (*ListAgentImagesResponse) ProtoMessage() {}
 
 func (x *ListAgentImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[15]
+	mi := &file_drydock_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +846,7 @@ func (x *ListAgentImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentImagesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListAgentImagesResponse) GetImages() []*Image {
@@ -777,7 +865,7 @@ type ReadBlobRequest struct {
 
 func (x *ReadBlobRequest) Reset() {
 	*x = ReadBlobRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	mi := &file_drydock_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +877,7 @@ func (x *ReadBlobRequest) String() string {
 func (*ReadBlobRequest) ProtoMessage() {}
 
 func (x *ReadBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	mi := &file_drydock_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +890,7 @@ func (x *ReadBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlobRequest.ProtoReflect.Descriptor instead.
 func (*ReadBlobRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReadBlobRequest) GetDigest() string {
@@ -821,7 +909,7 @@ type ReadBlobResponse struct {
 
 func (x *ReadBlobResponse) Reset() {
 	*x = ReadBlobResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +921,7 @@ func (x *ReadBlobResponse) String() string {
 func (*ReadBlobResponse) ProtoMessage() {}
 
 func (x *ReadBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +934,7 @@ func (x *ReadBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlobResponse.ProtoReflect.Descriptor instead.
 func (*ReadBlobResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadBlobResponse) GetData() []byte {
@@ -865,7 +953,7 @@ type AgentMigrateRequest struct {
 
 func (x *AgentMigrateRequest) Reset() {
 	*x = AgentMigrateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +965,7 @@ func (x *AgentMigrateRequest) String() string {
 func (*AgentMigrateRequest) ProtoMessage() {}
 
 func (x *AgentMigrateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +978,7 @@ func (x *AgentMigrateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMigrateRequest.ProtoReflect.Descriptor instead.
 func (*AgentMigrateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AgentMigrateRequest) GetSpec() *MigrationSpec {
@@ -919,7 +1007,7 @@ type PodNeeds struct {
 
 func (x *PodNeeds) Reset() {
 	*x = PodNeeds{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1019,7 @@ func (x *PodNeeds) String() string {
 func (*PodNeeds) ProtoMessage() {}
 
 func (x *PodNeeds) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1032,7 @@ func (x *PodNeeds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodNeeds.ProtoReflect.Descriptor instead.
 func (*PodNeeds) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PodNeeds) GetSpec() *PodSpec {
@@ -1022,7 +1110,7 @@ type ReceiveCheckRequest struct {
 
 func (x *ReceiveCheckRequest) Reset() {
 	*x = ReceiveCheckRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1122,7 @@ func (x *ReceiveCheckRequest) String() string {
 func (*ReceiveCheckRequest) ProtoMessage() {}
 
 func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1135,7 @@ func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReceiveCheckRequest) GetMigration() *MigrationSpec {
@@ -1084,7 +1172,7 @@ type ReceiveCheckResponse struct {
 
 func (x *ReceiveCheckResponse) Reset() {
 	*x = ReceiveCheckResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1184,7 @@ func (x *ReceiveCheckResponse) String() string {
 func (*ReceiveCheckResponse) ProtoMessage() {}
 
 func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1197,7 @@ func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReceiveCheckResponse) GetRefusals() []*Refusal {
@@ -1161,7 +1249,7 @@ type ReceivePrepareRequest struct {
 
 func (x *ReceivePrepareRequest) Reset() {
 	*x = ReceivePrepareRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1261,7 @@ func (x *ReceivePrepareRequest) String() string {
 func (*ReceivePrepareRequest) ProtoMessage() {}
 
 func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1274,7 @@ func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareRequest.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReceivePrepareRequest) GetMigration() *MigrationSpec {
@@ -1260,7 +1348,7 @@ type ReceivePrepareResponse struct {
 
 func (x *ReceivePrepareResponse) Reset() {
 	*x = ReceivePrepareResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1360,7 @@ func (x *ReceivePrepareResponse) String() string {
 func (*ReceivePrepareResponse) ProtoMessage() {}
 
 func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1373,7 @@ func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareResponse.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 type ReceiveReadyRequest struct {
@@ -1298,7 +1386,7 @@ type ReceiveReadyRequest struct {
 
 func (x *ReceiveReadyRequest) Reset() {
 	*x = ReceiveReadyRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1398,7 @@ func (x *ReceiveReadyRequest) String() string {
 func (*ReceiveReadyRequest) ProtoMessage() {}
 
 func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1411,7 @@ func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReadyRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveReadyRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReceiveReadyRequest) GetMigration() string {
@@ -1348,7 +1436,7 @@ type ReceiveReadyResponse struct {
 
 func (x *ReceiveReadyResponse) Reset() {
 	*x = ReceiveReadyResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1448,7 @@ func (x *ReceiveReadyResponse) String() string {
 func (*ReceiveReadyResponse) ProtoMessage() {}
 
 func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1461,7 @@ func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReadyResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveReadyResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 type ReceiveHoldRequest struct {
@@ -1386,7 +1474,7 @@ type ReceiveHoldRequest struct {
 
 func (x *ReceiveHoldRequest) Reset() {
 	*x = ReceiveHoldRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[26]
+	mi := &file_drydock_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1486,7 @@ func (x *ReceiveHoldRequest) String() string {
 func (*ReceiveHoldRequest) ProtoMessage() {}
 
 func (x *ReceiveHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[26]
+	mi := &file_drydock_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1499,7 @@ func (x *ReceiveHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveHoldRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReceiveHoldRequest) GetMigration() string {
@@ -1436,7 +1524,7 @@ type ReceiveHoldResponse struct {
 
 func (x *ReceiveHoldResponse) Reset() {
 	*x = ReceiveHoldResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[27]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1536,7 @@ func (x *ReceiveHoldResponse) String() string {
 func (*ReceiveHoldResponse) ProtoMessage() {}
 
 func (x *ReceiveHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[27]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1549,7 @@ func (x *ReceiveHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveHoldResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 type ReceiveRestoreRequest struct {
@@ -1480,7 +1568,7 @@ type ReceiveRestoreRequest struct {
 
 func (x *ReceiveRestoreRequest) Reset() {
 	*x = ReceiveRestoreRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[28]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1580,7 @@ func (x *ReceiveRestoreRequest) String() string {
 func (*ReceiveRestoreRequest) ProtoMessage() {}
 
 func (x *ReceiveRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[28]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1593,7 @@ func (x *ReceiveRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReceiveRestoreRequest) GetMigration() string {
@@ -1558,7 +1646,7 @@ type PageSource struct {
 
 func (x *PageSource) Reset() {
 	*x = PageSource{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1658,7 @@ func (x *PageSource) String() string {
 func (*PageSource) ProtoMessage() {}
 
 func (x *PageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1671,7 @@ func (x *PageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageSource.ProtoReflect.Descriptor instead.
 func (*PageSource) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PageSource) GetHost() string {
@@ -1626,7 +1714,7 @@ type ReceiveRestoreResponse struct {
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1726,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1739,7 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReceiveRestoreResponse) GetEvent() string {
@@ -1679,7 +1767,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1779,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1792,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -1738,7 +1826,7 @@ type ReceiveDiscardRequest struct {
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1838,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1851,7 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
@@ -1788,7 +1876,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1888,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1901,7 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 type ReceiveStateRequest struct {
@@ -1826,7 +1914,7 @@ type ReceiveStateRequest struct {
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1926,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1939,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -1885,7 +1973,7 @@ type ReceiveStateResponse struct {
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +1985,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +1998,7 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReceiveStateResponse) GetBootId() string {
@@ -1953,11 +2041,15 @@ var File_drydock_v1_agent_proto protoreflect.FileDescriptor
 const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/agent.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
 	"\x12GetHostInfoRequest\"X\n" +
 	"\x13GetHostInfoResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x17\n" +
-	"\aboot_id\x18\x02 \x01(\tR\x06bootId\"]\n" +
+	"\aboot_id\x18\x02 \x01(\tR\x06bootId\"\x16\n" +
+	"\x14RefreshStatusRequest\"|\n" +
+	"\x15RefreshStatusResponse\x12.\n" +
+	"\x06status\x18\x01 \x01(\v2\x16.drydock.v1.HostStatusR\x06status\x123\n" +
+	"\asummary\x18\x02 \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\"]\n" +
 	"\x10ReachPeerRequest\x12$\n" +
 	"\x04peer\x18\x01 \x01(\v2\x10.drydock.v1.PeerR\x04peer\x12#\n" +
 	"\rprobe_address\x18\x02 \x01(\tR\fprobeAddress\"y\n" +
@@ -2087,10 +2179,11 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled2\xa1\t\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xf7\t\n" +
 	"\fAgentService\x12N\n" +
 	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\x12G\n" +
-	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12H\n" +
+	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12T\n" +
+	"\rRefreshStatus\x12 .drydock.v1.RefreshStatusRequest\x1a!.drydock.v1.RefreshStatusResponse\x12H\n" +
 	"\tReachPeer\x12\x1c.drydock.v1.ReachPeerRequest\x1a\x1d.drydock.v1.ReachPeerResponse\x12H\n" +
 	"\tCreatePod\x12\x1c.drydock.v1.CreatePodRequest\x1a\x1d.drydock.v1.CreatePodResponse\x12Q\n" +
 	"\fStopAgentPod\x12\x1f.drydock.v1.StopAgentPodRequest\x1a .drydock.v1.StopAgentPodResponse\x12W\n" +
@@ -2126,149 +2219,157 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
-	(*ReachPeerRequest)(nil),        // 2: drydock.v1.ReachPeerRequest
-	(*ReachPeerResponse)(nil),       // 3: drydock.v1.ReachPeerResponse
-	(*CreatePodRequest)(nil),        // 4: drydock.v1.CreatePodRequest
-	(*CreatePodResponse)(nil),       // 5: drydock.v1.CreatePodResponse
-	(*StopAgentPodRequest)(nil),     // 6: drydock.v1.StopAgentPodRequest
-	(*StopAgentPodResponse)(nil),    // 7: drydock.v1.StopAgentPodResponse
-	(*RemoveAgentPodRequest)(nil),   // 8: drydock.v1.RemoveAgentPodRequest
-	(*RemoveAgentPodResponse)(nil),  // 9: drydock.v1.RemoveAgentPodResponse
-	(*ListAgentPodsRequest)(nil),    // 10: drydock.v1.ListAgentPodsRequest
-	(*ListAgentPodsResponse)(nil),   // 11: drydock.v1.ListAgentPodsResponse
-	(*FetchImageRequest)(nil),       // 12: drydock.v1.FetchImageRequest
-	(*FetchImageResponse)(nil),      // 13: drydock.v1.FetchImageResponse
-	(*ListAgentImagesRequest)(nil),  // 14: drydock.v1.ListAgentImagesRequest
-	(*ListAgentImagesResponse)(nil), // 15: drydock.v1.ListAgentImagesResponse
-	(*ReadBlobRequest)(nil),         // 16: drydock.v1.ReadBlobRequest
-	(*ReadBlobResponse)(nil),        // 17: drydock.v1.ReadBlobResponse
-	(*AgentMigrateRequest)(nil),     // 18: drydock.v1.AgentMigrateRequest
-	(*PodNeeds)(nil),                // 19: drydock.v1.PodNeeds
-	(*ReceiveCheckRequest)(nil),     // 20: drydock.v1.ReceiveCheckRequest
-	(*ReceiveCheckResponse)(nil),    // 21: drydock.v1.ReceiveCheckResponse
-	(*ReceivePrepareRequest)(nil),   // 22: drydock.v1.ReceivePrepareRequest
-	(*ReceivePrepareResponse)(nil),  // 23: drydock.v1.ReceivePrepareResponse
-	(*ReceiveReadyRequest)(nil),     // 24: drydock.v1.ReceiveReadyRequest
-	(*ReceiveReadyResponse)(nil),    // 25: drydock.v1.ReceiveReadyResponse
-	(*ReceiveHoldRequest)(nil),      // 26: drydock.v1.ReceiveHoldRequest
-	(*ReceiveHoldResponse)(nil),     // 27: drydock.v1.ReceiveHoldResponse
-	(*ReceiveRestoreRequest)(nil),   // 28: drydock.v1.ReceiveRestoreRequest
-	(*PageSource)(nil),              // 29: drydock.v1.PageSource
-	(*ReceiveRestoreResponse)(nil),  // 30: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 31: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 32: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 33: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 34: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 35: drydock.v1.ReceiveStateResponse
-	nil,                             // 36: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 37: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 38: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	nil,                             // 39: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 40: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 41: drydock.v1.HostInfo
-	(*Peer)(nil),                    // 42: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 43: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 44: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 45: google.protobuf.Duration
-	(*Image)(nil),                   // 46: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 47: drydock.v1.MigrationSpec
-	(*Refusal)(nil),                 // 48: drydock.v1.Refusal
-	(MigrationMode)(0),              // 49: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 50: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 51: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 52: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 53: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 54: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 55: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 56: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 57: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 58: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 59: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 60: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 61: drydock.v1.MigratePodResponse
+	(*RefreshStatusRequest)(nil),    // 2: drydock.v1.RefreshStatusRequest
+	(*RefreshStatusResponse)(nil),   // 3: drydock.v1.RefreshStatusResponse
+	(*ReachPeerRequest)(nil),        // 4: drydock.v1.ReachPeerRequest
+	(*ReachPeerResponse)(nil),       // 5: drydock.v1.ReachPeerResponse
+	(*CreatePodRequest)(nil),        // 6: drydock.v1.CreatePodRequest
+	(*CreatePodResponse)(nil),       // 7: drydock.v1.CreatePodResponse
+	(*StopAgentPodRequest)(nil),     // 8: drydock.v1.StopAgentPodRequest
+	(*StopAgentPodResponse)(nil),    // 9: drydock.v1.StopAgentPodResponse
+	(*RemoveAgentPodRequest)(nil),   // 10: drydock.v1.RemoveAgentPodRequest
+	(*RemoveAgentPodResponse)(nil),  // 11: drydock.v1.RemoveAgentPodResponse
+	(*ListAgentPodsRequest)(nil),    // 12: drydock.v1.ListAgentPodsRequest
+	(*ListAgentPodsResponse)(nil),   // 13: drydock.v1.ListAgentPodsResponse
+	(*FetchImageRequest)(nil),       // 14: drydock.v1.FetchImageRequest
+	(*FetchImageResponse)(nil),      // 15: drydock.v1.FetchImageResponse
+	(*ListAgentImagesRequest)(nil),  // 16: drydock.v1.ListAgentImagesRequest
+	(*ListAgentImagesResponse)(nil), // 17: drydock.v1.ListAgentImagesResponse
+	(*ReadBlobRequest)(nil),         // 18: drydock.v1.ReadBlobRequest
+	(*ReadBlobResponse)(nil),        // 19: drydock.v1.ReadBlobResponse
+	(*AgentMigrateRequest)(nil),     // 20: drydock.v1.AgentMigrateRequest
+	(*PodNeeds)(nil),                // 21: drydock.v1.PodNeeds
+	(*ReceiveCheckRequest)(nil),     // 22: drydock.v1.ReceiveCheckRequest
+	(*ReceiveCheckResponse)(nil),    // 23: drydock.v1.ReceiveCheckResponse
+	(*ReceivePrepareRequest)(nil),   // 24: drydock.v1.ReceivePrepareRequest
+	(*ReceivePrepareResponse)(nil),  // 25: drydock.v1.ReceivePrepareResponse
+	(*ReceiveReadyRequest)(nil),     // 26: drydock.v1.ReceiveReadyRequest
+	(*ReceiveReadyResponse)(nil),    // 27: drydock.v1.ReceiveReadyResponse
+	(*ReceiveHoldRequest)(nil),      // 28: drydock.v1.ReceiveHoldRequest
+	(*ReceiveHoldResponse)(nil),     // 29: drydock.v1.ReceiveHoldResponse
+	(*ReceiveRestoreRequest)(nil),   // 30: drydock.v1.ReceiveRestoreRequest
+	(*PageSource)(nil),              // 31: drydock.v1.PageSource
+	(*ReceiveRestoreResponse)(nil),  // 32: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 33: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 34: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 35: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 36: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 37: drydock.v1.ReceiveStateResponse
+	nil,                             // 38: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 39: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 40: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 41: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 42: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 43: drydock.v1.HostInfo
+	(*HostStatus)(nil),              // 44: drydock.v1.HostStatus
+	(*StatusSummary)(nil),           // 45: drydock.v1.StatusSummary
+	(*Peer)(nil),                    // 46: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 47: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 48: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 49: google.protobuf.Duration
+	(*Image)(nil),                   // 50: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 51: drydock.v1.MigrationSpec
+	(*Refusal)(nil),                 // 52: drydock.v1.Refusal
+	(MigrationMode)(0),              // 53: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 54: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 55: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 56: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 57: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 58: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 59: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 60: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 61: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 62: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 63: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 64: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 65: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	41, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	42, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	43, // 2: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	42, // 3: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	44, // 4: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	45, // 5: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	44, // 6: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	42, // 7: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	46, // 8: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	46, // 9: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	47, // 10: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	43, // 11: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	36, // 12: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	47, // 13: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
-	19, // 14: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	48, // 15: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	41, // 16: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	47, // 17: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
-	19, // 18: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	42, // 19: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	37, // 20: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	49, // 21: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	38, // 22: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	39, // 23: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	29, // 24: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	40, // 25: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	31, // 26: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	50, // 27: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 28: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	51, // 29: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 30: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	4,  // 31: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	6,  // 32: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	8,  // 33: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	10, // 34: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	52, // 35: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	53, // 36: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	54, // 37: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	55, // 38: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	12, // 39: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	14, // 40: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	16, // 41: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	18, // 42: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	20, // 43: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	22, // 44: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	24, // 45: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	26, // 46: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	28, // 47: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	32, // 48: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	34, // 49: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	1,  // 50: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	56, // 51: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 52: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	5,  // 53: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	7,  // 54: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	9,  // 55: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	11, // 56: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	57, // 57: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	58, // 58: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	59, // 59: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	60, // 60: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	13, // 61: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	15, // 62: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	17, // 63: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	61, // 64: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	21, // 65: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	23, // 66: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	25, // 67: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	27, // 68: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	30, // 69: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	33, // 70: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	35, // 71: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	50, // [50:72] is the sub-list for method output_type
-	28, // [28:50] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	43, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	44, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
+	45, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	46, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	47, // 4: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	46, // 5: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	48, // 6: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	49, // 7: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	48, // 8: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	46, // 9: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	50, // 10: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	50, // 11: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	51, // 12: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	47, // 13: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	38, // 14: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	51, // 15: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	21, // 16: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
+	52, // 17: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	43, // 18: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	51, // 19: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	21, // 20: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
+	46, // 21: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	39, // 22: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	53, // 23: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	40, // 24: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	41, // 25: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	31, // 26: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	42, // 27: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	33, // 28: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	54, // 29: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	0,  // 30: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	55, // 31: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 32: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
+	4,  // 33: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	6,  // 34: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	8,  // 35: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	10, // 36: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	12, // 37: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	56, // 38: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	57, // 39: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	58, // 40: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	59, // 41: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	14, // 42: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	16, // 43: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	18, // 44: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	20, // 45: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	22, // 46: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	24, // 47: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	26, // 48: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	28, // 49: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	30, // 50: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	34, // 51: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	36, // 52: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	1,  // 53: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	60, // 54: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 55: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
+	5,  // 56: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	7,  // 57: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	9,  // 58: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	11, // 59: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	13, // 60: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	61, // 61: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	62, // 62: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	63, // 63: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	64, // 64: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	15, // 65: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	17, // 66: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	19, // 67: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	65, // 68: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	23, // 69: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	25, // 70: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	27, // 71: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	29, // 72: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	32, // 73: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	35, // 74: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	37, // 75: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	53, // [53:76] is the sub-list for method output_type
+	30, // [30:53] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2280,13 +2381,14 @@ func file_drydock_v1_agent_proto_init() {
 	file_drydock_v1_coordination_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

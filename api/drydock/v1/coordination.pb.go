@@ -407,13 +407,18 @@ func (x *RenewResponse) GetCa() []byte {
 }
 
 type ReportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BootId        string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	Info          *HostInfo              `protobuf:"bytes,3,opt,name=info,proto3" json:"info,omitempty"`
-	Pods          []*Pod                 `protobuf:"bytes,4,rep,name=pods,proto3" json:"pods,omitempty"`
-	Images        []*Image               `protobuf:"bytes,5,rep,name=images,proto3" json:"images,omitempty"`
-	Migrations    []string               `protobuf:"bytes,6,rep,name=migrations,proto3" json:"migrations,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	BootId     string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Address    string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Info       *HostInfo              `protobuf:"bytes,3,opt,name=info,proto3" json:"info,omitempty"`
+	Pods       []*Pod                 `protobuf:"bytes,4,rep,name=pods,proto3" json:"pods,omitempty"`
+	Images     []*Image               `protobuf:"bytes,5,rep,name=images,proto3" json:"images,omitempty"`
+	Migrations []string               `protobuf:"bytes,6,rep,name=migrations,proto3" json:"migrations,omitempty"`
+	Summary    *StatusSummary         `protobuf:"bytes,7,opt,name=summary,proto3" json:"summary,omitempty"`
+	// Changes with everything in the host's status but the times at which it was looked at.
+	StatusDigest string `protobuf:"bytes,8,opt,name=status_digest,json=statusDigest,proto3" json:"status_digest,omitempty"`
+	// Only where the controller wants it.
+	Status        *HostStatus `protobuf:"bytes,9,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +495,27 @@ func (x *ReportRequest) GetMigrations() []string {
 	return nil
 }
 
+func (x *ReportRequest) GetSummary() *StatusSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetStatusDigest() string {
+	if x != nil {
+		return x.StatusDigest
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetStatus() *HostStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
 type ReportResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Owners []*OwnerRecord         `protobuf:"bytes,1,rep,name=owners,proto3" json:"owners,omitempty"`
@@ -499,7 +525,9 @@ type ReportResponse struct {
 	// How long to wait until the next report.
 	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
 	// The controller's version of what agents and controllers say to each other; the host's is in HostInfo.
-	Api           uint32 `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
+	Api uint32 `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
+	// Whether the host's status is other than the one that the controller has.
+	WantStatus    bool `protobuf:"varint,6,opt,name=want_status,json=wantStatus,proto3" json:"want_status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -567,6 +595,13 @@ func (x *ReportResponse) GetApi() uint32 {
 		return x.Api
 	}
 	return 0
+}
+
+func (x *ReportResponse) GetWantStatus() bool {
+	if x != nil {
+		return x.WantStatus
+	}
+	return false
 }
 
 // OwnerRecord is the store's `owner` key of one pod; see migrate/owner.
@@ -1274,7 +1309,7 @@ var File_drydock_v1_coordination_proto protoreflect.FileDescriptor
 const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\n" +
 	"\x1ddrydock/v1/coordination.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\"\xad\x01\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\xad\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
@@ -1298,7 +1333,7 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"A\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\xdc\x01\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\"\xe6\x02\n" +
 	"\rReportRequest\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12(\n" +
@@ -1307,13 +1342,18 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x06images\x18\x05 \x03(\v2\x11.drydock.v1.ImageR\x06images\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x06 \x03(\tR\n" +
-	"migrations\"\xe3\x01\n" +
+	"migrations\x123\n" +
+	"\asummary\x18\a \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\x12#\n" +
+	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\x12.\n" +
+	"\x06status\x18\t \x01(\v2\x16.drydock.v1.HostStatusR\x06status\"\x84\x02\n" +
 	"\x0eReportResponse\x12/\n" +
 	"\x06owners\x18\x01 \x03(\v2\x17.drydock.v1.OwnerRecordR\x06owners\x12/\n" +
 	"\x13leadership_revision\x18\x02 \x01(\x03R\x12leadershipRevision\x12&\n" +
 	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\x125\n" +
 	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12\x10\n" +
-	"\x03api\x18\x05 \x01(\rR\x03api\"S\n" +
+	"\x03api\x18\x05 \x01(\rR\x03api\x12\x1f\n" +
+	"\vwant_status\x18\x06 \x01(\bR\n" +
+	"wantStatus\"S\n" +
 	"\vOwnerRecord\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x12\x1a\n" +
@@ -1412,47 +1452,51 @@ var file_drydock_v1_coordination_proto_goTypes = []any{
 	(*HostInfo)(nil),                // 21: drydock.v1.HostInfo
 	(*Pod)(nil),                     // 22: drydock.v1.Pod
 	(*Image)(nil),                   // 23: drydock.v1.Image
-	(*durationpb.Duration)(nil),     // 24: google.protobuf.Duration
-	(*MigrationReport)(nil),         // 25: drydock.v1.MigrationReport
+	(*StatusSummary)(nil),           // 24: drydock.v1.StatusSummary
+	(*HostStatus)(nil),              // 25: drydock.v1.HostStatus
+	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
+	(*MigrationReport)(nil),         // 27: drydock.v1.MigrationReport
 }
 var file_drydock_v1_coordination_proto_depIdxs = []int32{
 	3,  // 0: drydock.v1.JoinResponse.peers:type_name -> drydock.v1.Peer
 	21, // 1: drydock.v1.ReportRequest.info:type_name -> drydock.v1.HostInfo
 	22, // 2: drydock.v1.ReportRequest.pods:type_name -> drydock.v1.Pod
 	23, // 3: drydock.v1.ReportRequest.images:type_name -> drydock.v1.Image
-	8,  // 4: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
-	3,  // 5: drydock.v1.ReportResponse.peers:type_name -> drydock.v1.Peer
-	24, // 6: drydock.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
-	8,  // 7: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
-	8,  // 8: drydock.v1.BeginMoveResponse.owner:type_name -> drydock.v1.OwnerRecord
-	0,  // 9: drydock.v1.ReportOwnerRequest.event:type_name -> drydock.v1.OwnerEvent
-	8,  // 10: drydock.v1.ReportOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
-	8,  // 11: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
-	8,  // 12: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
-	25, // 13: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
-	1,  // 14: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
-	4,  // 15: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
-	6,  // 16: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
-	9,  // 17: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
-	11, // 18: drydock.v1.CoordinationService.BeginMove:input_type -> drydock.v1.BeginMoveRequest
-	15, // 19: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
-	13, // 20: drydock.v1.CoordinationService.ReportOwner:input_type -> drydock.v1.ReportOwnerRequest
-	17, // 21: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
-	19, // 22: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
-	2,  // 23: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
-	5,  // 24: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
-	7,  // 25: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
-	10, // 26: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
-	12, // 27: drydock.v1.CoordinationService.BeginMove:output_type -> drydock.v1.BeginMoveResponse
-	16, // 28: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
-	14, // 29: drydock.v1.CoordinationService.ReportOwner:output_type -> drydock.v1.ReportOwnerResponse
-	18, // 30: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
-	20, // 31: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
-	23, // [23:32] is the sub-list for method output_type
-	14, // [14:23] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	24, // 4: drydock.v1.ReportRequest.summary:type_name -> drydock.v1.StatusSummary
+	25, // 5: drydock.v1.ReportRequest.status:type_name -> drydock.v1.HostStatus
+	8,  // 6: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
+	3,  // 7: drydock.v1.ReportResponse.peers:type_name -> drydock.v1.Peer
+	26, // 8: drydock.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
+	8,  // 9: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	8,  // 10: drydock.v1.BeginMoveResponse.owner:type_name -> drydock.v1.OwnerRecord
+	0,  // 11: drydock.v1.ReportOwnerRequest.event:type_name -> drydock.v1.OwnerEvent
+	8,  // 12: drydock.v1.ReportOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	8,  // 13: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
+	8,  // 14: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
+	27, // 15: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
+	1,  // 16: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
+	4,  // 17: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
+	6,  // 18: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
+	9,  // 19: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
+	11, // 20: drydock.v1.CoordinationService.BeginMove:input_type -> drydock.v1.BeginMoveRequest
+	15, // 21: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
+	13, // 22: drydock.v1.CoordinationService.ReportOwner:input_type -> drydock.v1.ReportOwnerRequest
+	17, // 23: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
+	19, // 24: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
+	2,  // 25: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
+	5,  // 26: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
+	7,  // 27: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
+	10, // 28: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
+	12, // 29: drydock.v1.CoordinationService.BeginMove:output_type -> drydock.v1.BeginMoveResponse
+	16, // 30: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
+	14, // 31: drydock.v1.CoordinationService.ReportOwner:output_type -> drydock.v1.ReportOwnerResponse
+	18, // 32: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
+	20, // 33: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_coordination_proto_init() }
@@ -1463,6 +1507,7 @@ func file_drydock_v1_coordination_proto_init() {
 	file_drydock_v1_controller_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
