@@ -25,7 +25,7 @@ type Provider interface {
 	// Refresh asks the sources for what is new. What goes wrong with single sources is remembered, and theirs in what Collect
 	// answers; the error is of what keeps all of it from being done.
 	Refresh(ctx context.Context) error
-	// Watched are the files and directories that change when Collect's answer does.
+	// Watched are the files, and the directories with files, that change when Collect's answer does, but not because of it.
 	Watched() []string
 }
 
