@@ -36,10 +36,11 @@ type Apt struct {
 
 var _ packages.Provider = (*Apt)(nil)
 
-// Present says whether this host has apt.
+// Present says whether this host has apt, and packages that it installed: other systems may have it to make Debian's with.
 func Present() bool {
 	_, err := exec.LookPath("apt-get")
-	return err == nil
+	stat, serr := os.Stat("/var/lib/dpkg/status")
+	return err == nil && serr == nil && stat.Size() > 0
 }
 
 // paths are where apt has its things.
@@ -87,7 +88,7 @@ func (a *Apt) Watched() []string {
 	if err != nil {
 		return nil
 	}
-	return []string{p.admin, p.lists, p.etc, filepath.Join(p.etc, "sources.list.d"), filepath.Join(p.etc, "preferences.d"), filepath.Join(p.etc, "trusted.gpg.d")}
+	return []string{filepath.Join(p.admin, "status"), p.lists, p.etc, filepath.Join(p.etc, "sources.list.d"), filepath.Join(p.etc, "preferences.d"), filepath.Join(p.etc, "trusted.gpg.d")}
 }
 
 // Collect implements packages.Provider.
