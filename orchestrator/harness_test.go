@@ -225,6 +225,7 @@ type fakeHost struct {
 	migrate  func(ctx context.Context, spec *drydockv1.MigrationSpec, send func(*drydockv1.MigratePodResponse) error) error
 	owners   map[string]owner.Record
 	answered int
+	summary  *drydockv1.StatusSummary
 }
 
 // join lets a host join over the network, as agents do, and starts it.
@@ -291,7 +292,7 @@ func (h *fakeHost) report() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	h.mu.Lock()
-	request := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{MemoryAvailableBytes: h.memory, Api: version.API}}
+	request := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{MemoryAvailableBytes: h.memory, Api: version.API}, Summary: h.summary}
 	for name := range h.remains {
 		request.Pods = append(request.Pods, &drydockv1.Pod{Spec: &drydockv1.PodSpec{Name: name}})
 	}

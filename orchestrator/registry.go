@@ -135,6 +135,6 @@ func (c *Controller) removeHost(ctx context.Context, name string) error {
 		return err
 	}
 	_, err = c.store.Txn().If(store.Unchanged(hostKey(name), h.revision)).
-		Delete(hostKey(name)).Delete(reportKey(name)).Commit(ctx)
+		Delete(hostKey(name)).Delete(reportKey(name)).Delete(statusKey(name)).Commit(ctx)
 	return err
 }

@@ -27,7 +27,14 @@ type Fresh struct {
 	Log       *slog.Logger
 
 	mu     sync.Mutex
-	latest *drydockv1.HostStatus
+	latest *Snapshot
+}
+
+// Snapshot is a status with what is made of it.
+type Snapshot struct {
+	Status  *drydockv1.HostStatus
+	Summary *drydockv1.StatusSummary
+	Digest  string
 }
 
 const (
@@ -38,25 +45,26 @@ const (
 )
 
 // Latest is what was found last; nil until there is something.
-func (f *Fresh) Latest() *drydockv1.HostStatus {
+func (f *Fresh) Latest() *Snapshot {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.latest
 }
 
 // RefreshNow asks the sources for what is new, and returns what is then found.
-func (f *Fresh) RefreshNow(ctx context.Context) (*drydockv1.HostStatus, error) {
+func (f *Fresh) RefreshNow(ctx context.Context) (*Snapshot, error) {
 	return f.keep(f.Collector.Refresh(ctx))
 }
 
-func (f *Fresh) keep(status *drydockv1.HostStatus, err error) (*drydockv1.HostStatus, error) {
+func (f *Fresh) keep(status *drydockv1.HostStatus, err error) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := &Snapshot{Status: status, Summary: Summarize(status), Digest: Digest(status)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.latest = status
-	return status, nil
+	f.latest = s
+	return s, nil
 }
 
 // Run keeps it fresh until ctx ends.

@@ -31,7 +31,7 @@ func runFresh(t *testing.T, f *Fresh) {
 // await asks until the answer is yes; the test's own time limit is the only one.
 func await(f *Fresh, yes func(*drydockv1.HostStatus) bool) {
 	for {
-		if latest := f.Latest(); latest != nil && yes(latest) {
+		if latest := f.Latest(); latest != nil && yes(latest.Status) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -107,7 +107,7 @@ func TestASummaryCountsAndNamesWhatMatters(t *testing.T) {
 			},
 			Problems: []*drydockv1.Refusal{{Reason: "dpkg was stopped"}},
 		},
-		Reboot:    &drydockv1.RebootStatus{Required: true, Reasons: []*drydockv1.RebootReason{{Text: "kernel"}}},
+		Reboot:    &drydockv1.RebootStatus{Required: true, Reasons: []*drydockv1.RebootReason{{Text: "kernel", Cause: drydockv1.RebootCause_REBOOT_CAUSE_CORE_PACKAGE}}},
 		Processes: &drydockv1.ProcessStatus{Stale: []*drydockv1.StaleProcess{{Pod: "web"}, {Pod: "web"}, {}}},
 	})
 	if s.Updates != 3 || s.SecurityUpdates != 2 || s.BlockedUpdates != 2 || s.StaleProcesses != 3 || s.StaleInPods != 2 || len(s.StalePods) != 1 {
@@ -116,7 +116,7 @@ func TestASummaryCountsAndNamesWhatMatters(t *testing.T) {
 	if s.Faults["bad-signature"] != 1 || len(s.Problems) != 2 || s.Problems[0].Reason != "source two: it is bad" || s.MetadataConfirmed.Seconds != 100 {
 		t.Error(s)
 	}
-	if !s.RebootRequired || s.RebootReasons[0] != "kernel" {
+	if !s.RebootRequired || s.RebootReasons[0] != "kernel" || s.RebootCauses["core-package"] != 1 {
 		t.Error(s)
 	}
 }

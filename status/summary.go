@@ -17,7 +17,7 @@ const namedPackages = 5
 
 // Summarize is the status at a glance.
 func Summarize(status *drydockv1.HostStatus) *drydockv1.StatusSummary {
-	s := &drydockv1.StatusSummary{Faults: make(map[string]int32), Unknown: make(map[string]string)}
+	s := &drydockv1.StatusSummary{Faults: make(map[string]int32), RebootCauses: make(map[string]int32), Unknown: make(map[string]string)}
 	for part, state := range map[string]*drydockv1.PartState{
 		"kernel": status.GetKernel().GetState(), "packages": status.GetPackages().GetState(),
 		"reboot": status.GetReboot().GetState(), "processes": status.GetProcesses().GetState(),
@@ -35,6 +35,7 @@ func Summarize(status *drydockv1.HostStatus) *drydockv1.StatusSummary {
 	s.RebootRequired = status.GetReboot().GetRequired()
 	for _, reason := range status.GetReboot().GetReasons() {
 		s.RebootReasons = append(s.RebootReasons, reason.Text)
+		s.RebootCauses[causeName(reason.Cause)]++
 	}
 	for _, p := range status.GetProcesses().GetStale() {
 		s.StaleProcesses++
@@ -69,15 +70,19 @@ func addSources(s *drydockv1.StatusSummary, sources []*drydockv1.PackageSource) 
 			s.MetadataConfirmed = at
 		}
 		for _, p := range source.Problems {
-			s.Faults[FaultName(p.Fault)]++
+			s.Faults[faultName(p.Fault)]++
 			s.Problems = append(s.Problems, &drydockv1.Refusal{Reason: fmt.Sprintf("source %s: %s", source.Id, p.Reason), Remedy: p.Remedy})
 		}
 	}
 }
 
-// FaultName is the fault as tables and metrics have it: bad-signature.
-func FaultName(f drydockv1.MetadataFault) string {
-	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(f.String(), "METADATA_FAULT_"), "_", "-"))
+// faultName is the fault as tables and metrics have it: bad-signature.
+func faultName(f drydockv1.MetadataFault) string { return word(f.String(), "METADATA_FAULT_") }
+
+func causeName(c drydockv1.RebootCause) string { return word(c.String(), "REBOOT_CAUSE_") }
+
+func word(enum, prefix string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(enum, prefix), "_", "-"))
 }
 
 // Digest changes with everything in a status but the times at which its parts were looked at.

@@ -40,6 +40,9 @@ type agent struct {
 	peers    *peerSet
 	host     *status.Host
 	watching *supervisor
+	fresh    *status.Fresh
+	// statusWanted is whether the controller lacks this host's status; the loop that reports has it to itself.
+	statusWanted bool
 }
 
 // Run serves until ctx ends. It joins the controller first, where the host has no certificate yet.
@@ -72,6 +75,7 @@ func Run(ctx context.Context, cfg config.Agent) error {
 	group.Go(func() error { return a.tend(ctx) })
 	group.Go(func() error { return a.report(ctx) })
 	group.Go(func() error { return a.watching.run(ctx) })
+	group.Go(func() error { return a.fresh.Run(ctx) })
 	group.Go(func() error { return keeper.Run(ctx, a.store.renew, log) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -99,6 +103,7 @@ func (a *agent) assemble() (err error) {
 		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, At: faultPoints(a.cfg.FaultDir, a.log), Log: a.log,
 	})
 	a.watching = newSupervisor(a)
+	a.fresh = a.newFresh()
 	return nil
 }
 

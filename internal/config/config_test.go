@@ -67,6 +67,7 @@ containerd: {socket: /run/containerd/containerd.sock}
 cgroup-parent: /drydock-lab/h1
 network: {bridge: br0}
 join: {token-file: /etc/drydock/token}
+packages: {refresh-interval: 0s, max-age: 24h}
 log: {level: debug, format: json}
 `)
 	got, err := LoadAgent(file, nil)
@@ -78,7 +79,8 @@ log: {level: debug, format: json}
 		DataDir: "/var/lib/drydock", RunDir: "/run/drydock",
 		Containerd: Containerd{Socket: "/run/containerd/containerd.sock"}, CgroupParent: "/drydock-lab/h1",
 		Network: Network{Bridge: "br0"}, Join: Join{TokenFile: "/etc/drydock/token"},
-		Log: Log{Level: "debug", Format: "json"},
+		Packages: Packages{MaxAge: 24 * time.Hour},
+		Log:      Log{Level: "debug", Format: "json"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

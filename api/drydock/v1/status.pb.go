@@ -1123,8 +1123,10 @@ type StatusSummary struct {
 	Collected         *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=collected,proto3" json:"collected,omitempty"`
 	// Names of the packages with security updates, at most a few.
 	SecurityPackages []string `protobuf:"bytes,14,rep,name=security_packages,json=securityPackages,proto3" json:"security_packages,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// By the cause's name in lower case, such as kernel.
+	RebootCauses  map[string]int32 `protobuf:"bytes,15,rep,name=reboot_causes,json=rebootCauses,proto3" json:"reboot_causes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusSummary) Reset() {
@@ -1255,6 +1257,13 @@ func (x *StatusSummary) GetSecurityPackages() []string {
 	return nil
 }
 
+func (x *StatusSummary) GetRebootCauses() map[string]int32 {
+	if x != nil {
+		return x.RebootCauses
+	}
+	return nil
+}
+
 var File_drydock_v1_status_proto protoreflect.FileDescriptor
 
 const file_drydock_v1_status_proto_rawDesc = "" +
@@ -1340,7 +1349,7 @@ const file_drydock_v1_status_proto_rawDesc = "" +
 	"\x05files\x18\x05 \x03(\tR\x05files\"l\n" +
 	"\rProcessStatus\x12+\n" +
 	"\x05state\x18\x01 \x01(\v2\x15.drydock.v1.PartStateR\x05state\x12.\n" +
-	"\x05stale\x18\x02 \x03(\v2\x18.drydock.v1.StaleProcessR\x05stale\"\x94\x06\n" +
+	"\x05stale\x18\x02 \x03(\v2\x18.drydock.v1.StaleProcessR\x05stale\"\xa7\a\n" +
 	"\rStatusSummary\x12\x18\n" +
 	"\aupdates\x18\x01 \x01(\x05R\aupdates\x12)\n" +
 	"\x10security_updates\x18\x02 \x01(\x05R\x0fsecurityUpdates\x12'\n" +
@@ -1357,13 +1366,17 @@ const file_drydock_v1_status_proto_rawDesc = "" +
 	"\aunknown\x18\v \x03(\v2&.drydock.v1.StatusSummary.UnknownEntryR\aunknown\x12I\n" +
 	"\x12metadata_confirmed\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x11metadataConfirmed\x128\n" +
 	"\tcollected\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tcollected\x12+\n" +
-	"\x11security_packages\x18\x0e \x03(\tR\x10securityPackages\x1a9\n" +
+	"\x11security_packages\x18\x0e \x03(\tR\x10securityPackages\x12P\n" +
+	"\rreboot_causes\x18\x0f \x03(\v2+.drydock.v1.StatusSummary.RebootCausesEntryR\frebootCauses\x1a9\n" +
 	"\vFaultsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\x1a:\n" +
 	"\fUnknownEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xc2\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a?\n" +
+	"\x11RebootCausesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01*\xc2\x02\n" +
 	"\rMetadataFault\x12\x1e\n" +
 	"\x1aMETADATA_FAULT_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17METADATA_FAULT_UNSIGNED\x10\x01\x12 \n" +
@@ -1394,7 +1407,7 @@ func file_drydock_v1_status_proto_rawDescGZIP() []byte {
 }
 
 var file_drydock_v1_status_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_drydock_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_drydock_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_drydock_v1_status_proto_goTypes = []any{
 	(MetadataFault)(0),            // 0: drydock.v1.MetadataFault
 	(RebootCause)(0),              // 1: drydock.v1.RebootCause
@@ -1413,43 +1426,45 @@ var file_drydock_v1_status_proto_goTypes = []any{
 	(*StatusSummary)(nil),         // 14: drydock.v1.StatusSummary
 	nil,                           // 15: drydock.v1.StatusSummary.FaultsEntry
 	nil,                           // 16: drydock.v1.StatusSummary.UnknownEntry
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Refusal)(nil),               // 18: drydock.v1.Refusal
+	nil,                           // 17: drydock.v1.StatusSummary.RebootCausesEntry
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*Refusal)(nil),               // 19: drydock.v1.Refusal
 }
 var file_drydock_v1_status_proto_depIdxs = []int32{
 	5,  // 0: drydock.v1.HostStatus.kernel:type_name -> drydock.v1.KernelStatus
 	9,  // 1: drydock.v1.HostStatus.packages:type_name -> drydock.v1.PackageStatus
 	11, // 2: drydock.v1.HostStatus.reboot:type_name -> drydock.v1.RebootStatus
 	13, // 3: drydock.v1.HostStatus.processes:type_name -> drydock.v1.ProcessStatus
-	17, // 4: drydock.v1.PartState.collected:type_name -> google.protobuf.Timestamp
+	18, // 4: drydock.v1.PartState.collected:type_name -> google.protobuf.Timestamp
 	3,  // 5: drydock.v1.KernelStatus.state:type_name -> drydock.v1.PartState
 	4,  // 6: drydock.v1.KernelStatus.installed:type_name -> drydock.v1.Kernel
 	4,  // 7: drydock.v1.KernelStatus.available:type_name -> drydock.v1.Kernel
 	0,  // 8: drydock.v1.MetadataProblem.fault:type_name -> drydock.v1.MetadataFault
-	17, // 9: drydock.v1.PackageSource.date:type_name -> google.protobuf.Timestamp
-	17, // 10: drydock.v1.PackageSource.valid_until:type_name -> google.protobuf.Timestamp
-	17, // 11: drydock.v1.PackageSource.confirmed:type_name -> google.protobuf.Timestamp
+	18, // 9: drydock.v1.PackageSource.date:type_name -> google.protobuf.Timestamp
+	18, // 10: drydock.v1.PackageSource.valid_until:type_name -> google.protobuf.Timestamp
+	18, // 11: drydock.v1.PackageSource.confirmed:type_name -> google.protobuf.Timestamp
 	6,  // 12: drydock.v1.PackageSource.problems:type_name -> drydock.v1.MetadataProblem
-	18, // 13: drydock.v1.PackageUpdate.blocked:type_name -> drydock.v1.Refusal
+	19, // 13: drydock.v1.PackageUpdate.blocked:type_name -> drydock.v1.Refusal
 	3,  // 14: drydock.v1.PackageStatus.state:type_name -> drydock.v1.PartState
 	7,  // 15: drydock.v1.PackageStatus.sources:type_name -> drydock.v1.PackageSource
 	8,  // 16: drydock.v1.PackageStatus.updates:type_name -> drydock.v1.PackageUpdate
-	18, // 17: drydock.v1.PackageStatus.problems:type_name -> drydock.v1.Refusal
+	19, // 17: drydock.v1.PackageStatus.problems:type_name -> drydock.v1.Refusal
 	1,  // 18: drydock.v1.RebootReason.cause:type_name -> drydock.v1.RebootCause
 	3,  // 19: drydock.v1.RebootStatus.state:type_name -> drydock.v1.PartState
 	10, // 20: drydock.v1.RebootStatus.reasons:type_name -> drydock.v1.RebootReason
 	3,  // 21: drydock.v1.ProcessStatus.state:type_name -> drydock.v1.PartState
 	12, // 22: drydock.v1.ProcessStatus.stale:type_name -> drydock.v1.StaleProcess
-	18, // 23: drydock.v1.StatusSummary.problems:type_name -> drydock.v1.Refusal
+	19, // 23: drydock.v1.StatusSummary.problems:type_name -> drydock.v1.Refusal
 	15, // 24: drydock.v1.StatusSummary.faults:type_name -> drydock.v1.StatusSummary.FaultsEntry
 	16, // 25: drydock.v1.StatusSummary.unknown:type_name -> drydock.v1.StatusSummary.UnknownEntry
-	17, // 26: drydock.v1.StatusSummary.metadata_confirmed:type_name -> google.protobuf.Timestamp
-	17, // 27: drydock.v1.StatusSummary.collected:type_name -> google.protobuf.Timestamp
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	18, // 26: drydock.v1.StatusSummary.metadata_confirmed:type_name -> google.protobuf.Timestamp
+	18, // 27: drydock.v1.StatusSummary.collected:type_name -> google.protobuf.Timestamp
+	17, // 28: drydock.v1.StatusSummary.reboot_causes:type_name -> drydock.v1.StatusSummary.RebootCausesEntry
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_status_proto_init() }
@@ -1464,7 +1479,7 @@ func file_drydock_v1_status_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_status_proto_rawDesc), len(file_drydock_v1_status_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
