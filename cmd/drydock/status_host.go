@@ -133,7 +133,8 @@ func blockedText(u *v1.PackageUpdate) string {
 	return blank
 }
 
-// updatesCell is how many updates there are: 12 (3 security, 1 blocked).
+// updatesCell is how many updates there are: 12 (3 security, 1 blocked). What sources that cannot be believed keep back is not
+// known, so that is said beside it.
 func updatesCell(s *v1.StatusSummary) string {
 	if s == nil || s.Unknown["packages"] != "" && s.Updates == 0 {
 		return "unknown"
@@ -144,6 +145,9 @@ func updatesCell(s *v1.StatusSummary) string {
 	}
 	if s.BlockedUpdates > 0 {
 		parts = append(parts, fmt.Sprintf("%d blocked", s.BlockedUpdates))
+	}
+	if len(s.Faults) > 0 {
+		parts = append(parts, "not all sources verified")
 	}
 	return joinWords(fmt.Sprint(s.Updates), parenthesised(strings.Join(parts, ", ")))
 }
