@@ -32,6 +32,13 @@ const (
 // PodCIDR is the part of a lab's network that pods get their addresses from.
 const PodCIDR = "10.77.128.0/17"
 
+// PodGateway is the pods' default route in a lab with PortSecurity, where pods are not on the hosts' network. Nothing has
+// the address unless somebody gives it to a host.
+const (
+	PodGateway = "10.77.128.1"
+	podBits    = 17
+)
+
 const (
 	networkBits    = 16
 	controllerAddr = "10.77.0.2"
@@ -59,6 +66,8 @@ type record struct {
 	Contexts string    `json:"contexts"` // the file that holds the lab's context
 	Created  time.Time `json:"created"`
 	Complete bool      `json:"complete"` // Up came to its end
+	// PortSecurity: the switch knows one MAC of each host.
+	PortSecurity bool `json:"port_security,omitempty"`
 }
 
 // Open finds the lab called name. The error wraps ErrNotFound if there is none that was brought up to its end.

@@ -123,6 +123,11 @@ func (l *Lab) plug(node string, peer any) error {
 		if err := h.LinkAdd(veth); err != nil {
 			return fmt.Errorf("link %s to the switch: %w", node, err)
 		}
+		if l.rec.PortSecurity {
+			if err := l.securePort(node); err != nil {
+				return fmt.Errorf("port security of %s: %w", node, err)
+			}
+		}
 		return h.LinkSetUp(veth)
 	})
 }

@@ -67,6 +67,13 @@ type Options struct {
 	// FaultPoints makes every agent stop at the points of a migration that are named by files in FaultDir.
 	FaultPoints bool
 
+	// PortSecurity makes the switch drop frames that a host sends with another MAC than its own, as many clouds and switches
+	// do. Pods get a network of their own then, since no machine on the switch could be on theirs.
+	PortSecurity bool
+
+	// Network is the controller's `network.kind`; its default if empty.
+	Network string
+
 	// Progress gets a line for each stage, with the time since the start. Nil: none.
 	Progress io.Writer
 }
@@ -128,7 +135,7 @@ func (o Options) record() (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	rec := record{Contexts: path}
+	rec := record{Contexts: path, PortSecurity: o.PortSecurity}
 	for i := range o.Hosts {
 		rec.Hosts = append(rec.Hosts, fmt.Sprintf("h%d", i+1))
 	}

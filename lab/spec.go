@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"drydock/internal/config"
 )
 
 // spec is all that a host's keeper and init need to know, written down by Up before the host's first start.
@@ -20,7 +22,7 @@ type spec struct {
 func (l *Lab) specPath(node string) string { return l.nodeDir(node, "spec.json") }
 
 // writeNode lays out everything on disk for one host.
-func (l *Lab) writeNode(node, root string, services []Service, faults bool) error {
+func (l *Lab) writeNode(node, root string, services []Service, opts Options) error {
 	for _, sub := range []string{"upper", "work", "root", "containerd", "data", "etc", "log"} {
 		if err := os.MkdirAll(l.nodeDir(node, sub), 0o755); err != nil {
 			return fmt.Errorf("host %s: %w", node, err)
@@ -29,8 +31,8 @@ func (l *Lab) writeNode(node, root string, services []Service, faults bool) erro
 	s := spec{Lab: l.name, Node: node, Hosts: l.rec.Hosts, Root: root, Services: services, Files: l.files(node)}
 	file, text := "agent.yaml", l.agentConfig(node)
 	if node == ControllerNode {
-		file, text = "controller.yaml", controllerConfig()
-	} else if faults {
+		file, text = "controller.yaml", controllerConfig(opts)
+	} else if opts.FaultPoints {
 		text += "fault-dir: /etc/drydock/faults\n"
 		if err := os.MkdirAll(l.FaultDir(node), 0o755); err != nil {
 			return fmt.Errorf("host %s: %w", node, err)
@@ -60,15 +62,23 @@ packages: {refresh-interval: 0s}
 `, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge)
 }
 
-func controllerConfig() string {
+func controllerConfig(opts Options) string {
+	bits, gateway, kind := networkBits, "", opts.Network
+	if opts.PortSecurity {
+		bits, gateway = podBits, PodGateway
+	}
+	if kind == "" {
+		kind = config.NetworkAuto
+	}
 	return fmt.Sprintf(`name: %s
 listen: %s:7443
 socket: /run/drydock-api/controller.sock
 data-dir: /var/lib/drydock/controller
 pod-cidr: %s
 pod-prefix-length: %d
-gateway: ""
-`, ControllerNode, controllerAddr, PodCIDR, networkBits)
+gateway: %q
+network: {kind: %s}
+`, ControllerNode, controllerAddr, PodCIDR, bits, gateway, kind)
 }
 
 // containerdConfig leaves out what only Kubernetes and hosts with other file systems use; containerd then starts faster.

@@ -119,7 +119,7 @@ func (u *up) layOut(ctx context.Context) error {
 		if node == ControllerNode {
 			services = u.opts.ControllerServices
 		}
-		if err := u.lab.writeNode(node, u.root, services, u.opts.FaultPoints); err != nil {
+		if err := u.lab.writeNode(node, u.root, services, u.opts); err != nil {
 			return err
 		}
 	}

@@ -129,14 +129,20 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 		coming.restore.giveUp()
 		_ = coming.restore.restores.Wait()
 	}
-	if coming.loopback != nil {
-		_ = coming.loopback.Drop(ctx)
-	}
-	if coming.hold != nil {
-		_ = coming.hold.Drop(ctx)
-	}
+	coming.fallSilent(ctx)
 	coming.close()
 	p.coming = nil
+}
+
+// fallSilent throws away the packets that were held, and answers no more for the pod's address. It needs nothing but the
+// kernel, and may be called again.
+func (a *arrival) fallSilent(ctx context.Context) {
+	if a.loopback != nil {
+		_ = a.loopback.Drop(ctx)
+	}
+	if a.hold != nil {
+		_ = a.hold.Drop(ctx)
+	}
 }
 
 // close lets go of the directories that were received into.

@@ -24,7 +24,7 @@ func (m *move) check(ctx context.Context) error {
 		return err
 	}
 	m.rec = rec
-	m.peer = &drydockv1.Peer{Name: m.spec.To, Address: m.spec.ToAddress}
+	m.peer = &drydockv1.Peer{Name: m.spec.To, Address: m.spec.ToAddress, BootId: m.spec.ToBootId}
 	m.receiver = m.Peers.Receiver(m.peer)
 	info, err := m.Inspect(ctx)
 	if err != nil {
@@ -176,6 +176,20 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 
 func size(bytes int64) string { return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20)) }
 
+// Lacks says what a pod takes for granted of its host and this one has not: the paths that its shared volumes are.
+func (e *Engine) Lacks(spec *drydockv1.PodSpec) []*drydockv1.Refusal {
+	var reasons []*drydockv1.Refusal
+	for _, v := range spec.GetVolumes() {
+		if path := v.GetShared().GetPath(); v.GetShared() != nil && !exists(path) {
+			reasons = append(reasons, &drydockv1.Refusal{
+				Reason: fmt.Sprintf("host %s has no %s, which is the shared volume %s", e.Here.Host, path, v.GetName()),
+				Remedy: "mount the shared file system there, or make the directory on every host",
+			})
+		}
+	}
+	return reasons
+}
+
 // Check says what would keep this host from taking a pod.
 func (e *Engine) Check(ctx context.Context, req *drydockv1.ReceiveCheckRequest) (*drydockv1.ReceiveCheckResponse, error) {
 	info, err := e.Inspect(ctx)
@@ -188,6 +202,9 @@ func (e *Engine) Check(ctx context.Context, req *drydockv1.ReceiveCheckRequest) 
 	}
 	answer.Refusals = append(answer.Refusals, speaks(req.Migration.GetFrom(), req.Api)...)
 	needs := req.Needs
+	if err := e.tidy(ctx, needs.Spec.Name); err != nil {
+		return nil, err
+	}
 	if j, err := e.journals.load(needs.Spec.Name); err != nil {
 		return nil, err
 	} else if j.Side != "" {
@@ -211,11 +228,7 @@ func (e *Engine) Check(ctx context.Context, req *drydockv1.ReceiveCheckRequest) 
 	if needs.DiskBytes+needs.DiskBytes/10 > info.DiskAvailableBytes {
 		no("make room on its disk", "%s of disk are free, the pod's files take %s", size(info.DiskAvailableBytes), size(needs.DiskBytes))
 	}
-	for _, path := range needs.SharedPaths {
-		if !exists(path) {
-			no("mount the shared file system there", "shared path %s is not there", path)
-		}
-	}
+	answer.Refusals = append(answer.Refusals, e.Lacks(needs.Spec)...)
 	for _, c := range needs.Spec.Containers {
 		answer.ImageBytes += e.Pods.MissingBytes(ctx, c.ImageDigest)
 	}

@@ -12,6 +12,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/internal/durable"
 	"drydock/migrate/owner"
 	"drydock/migrate/transfer"
 	"drydock/pods"
@@ -87,6 +88,8 @@ type place struct {
 	frames int64
 	// attempts counts the restores that were begun here, also where the disk has no room to journal them.
 	attempts int
+	// gaveUp is why the migration that was last received here came to nothing, for the source's report.
+	gaveUp string
 	// peerHeard is when the other side last answered.
 	peerHeard time.Time
 }
@@ -137,34 +140,30 @@ func (e *Engine) tryHold(pod string) (release func(), held bool) {
 }
 
 // Resume takes up, after a start of the agent, what an earlier one left: everything that a journal names is marked as
-// interrupted, and Tend then does what the store says.
+// interrupted, and Tend then does what the store says. A pod of which that cannot be read is named in the log and left alone.
 func (e *Engine) Resume(ctx context.Context) error {
-	if err := e.adoptUnknown(ctx); err != nil {
+	if err := errors.Join(durable.RemoveTorn(e.DataDir), durable.RemoveTorn(e.journals.dir)); err != nil {
 		return err
 	}
-	names, err := e.journals.pods()
+	names, err := e.Remembered()
 	if err != nil {
 		return err
 	}
 	for _, pod := range names {
-		e.place(pod).interrupted = true
-	}
-	return nil
-}
-
-// adoptUnknown gives a journal to a pod that was made here and crashed before it had one.
-func (e *Engine) adoptUnknown(context.Context) error {
-	names, err := e.Pods.Names()
-	if err != nil {
-		return err
-	}
-	for _, pod := range names {
+		if err := e.Damage(pod); err != nil {
+			e.Log.Error("pod is damaged: restore the file that is named from a backup, or remove it once nothing of the pod runs here", "pod", pod, "error", err)
+			continue
+		}
 		journal, err := e.journals.load(pod)
 		if err != nil {
 			return err
 		}
+		e.place(pod).interrupted = journal.Side != ""
 		if journal.Side == "" {
 			e.Log.Info("pod without a journal is cleaned up unless the store says that it is ours", "pod", pod)
+		}
+		if err := e.endStandby(ctx, journal); err != nil {
+			return fmt.Errorf("end the dump of pod %s that an earlier agent has left: %w", pod, err)
 		}
 	}
 	return nil
@@ -173,8 +172,9 @@ func (e *Engine) adoptUnknown(context.Context) error {
 // Tend looks after every pod that has a journal or a record here, but leaves alone those that somebody acts on already.
 // It returns the errors of all.
 func (e *Engine) Tend(ctx context.Context) error {
-	var errs []error
-	for _, pod := range e.known() {
+	names, err := e.Remembered()
+	errs := []error{err}
+	for _, pod := range names {
 		release, held := e.tryHold(pod)
 		if !held {
 			continue
@@ -197,20 +197,6 @@ func (e *Engine) Look(ctx context.Context, pod string) error {
 	defer release()
 	_, err = e.resolve(ctx, pod, nil)
 	return err
-}
-
-func (e *Engine) known() []string {
-	seen := make(map[string]bool)
-	var all []string
-	journaled, _ := e.journals.pods()
-	recorded, _ := e.Pods.Names()
-	for _, pod := range append(journaled, recorded...) {
-		if !seen[pod] {
-			seen[pod] = true
-			all = append(all, pod)
-		}
-	}
-	return all
 }
 
 // dir holds what of a migration lies in memory: CRIU's images, hooks, marks.

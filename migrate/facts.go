@@ -26,8 +26,14 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 		return f, err
 	}
 	f.Plugged = state.Plugged
-	// A CRIU that serves the pages of a sealed pod touches its tasks no more.
 	f.Busy = state.Busy && !state.Sealed
+	if f.Busy && j.Side == owner.Source && j.PostCopy {
+		serving, err := e.serving(pod, j.Migration)
+		if err != nil {
+			return f, err
+		}
+		f.Busy = !serving
+	}
 	switch {
 	case state.Processes == 0:
 	case j.Side == owner.Destination && e.held(pod, j.Migration):
@@ -47,6 +53,7 @@ func (e *Engine) facts(ctx context.Context, pod string, j owner.Journal) (owner.
 	}
 	if j.Side == owner.Destination {
 		e.destinationFacts(pod, j, &f)
+		f.Broken = f.Broken || f.Tasks == owner.TasksHeld && !e.driven(pod, j.Migration)
 		if err := e.halfRestored(pod, j, &f); err != nil {
 			return f, err
 		}
@@ -94,7 +101,12 @@ func (e *Engine) halfRestored(pod string, j owner.Journal, f *owner.Facts) error
 		if err != nil || busy {
 			return err
 		}
-		failed = true
+		if h.working() {
+			f.Busy = true // without runc
+			return nil
+		}
+		// CRIU says that the tasks run before it ends, which it may have done since.
+		failed = failed || !h.resumed()
 	}
 	if !failed {
 		return nil
@@ -125,8 +137,22 @@ func (e *Engine) held(pod, migration string) bool {
 	return true
 }
 
-// neverRan tells whether it is certain that CRIU has let no task of the pod run in this boot, although the journal, which
-// has to be on disk before, says that one may have. CRIU says so itself, right before the first instruction.
+// driven tells whether every CRIU that waits in a hook of the pod is one that containerd will hear of.
+func (e *Engine) driven(pod, migration string) bool {
+	rec, err := e.Pods.Record(pod)
+	if err != nil {
+		return false
+	}
+	for _, c := range rec.Spec.Containers {
+		if h := e.hook(migration, c.Name); h.waiting() && !h.driven() {
+			return false
+		}
+	}
+	return true
+}
+
+// neverRan tells whether no CRIU has been let go on in this boot, although the journal, which has to be on disk before, says
+// that a task may have run. One that waits in its hook may be let go on a moment later: see endUnrun.
 func (e *Engine) neverRan(pod, migration string) bool {
 	rec, err := e.Pods.Record(pod)
 	if err != nil {
@@ -160,7 +186,7 @@ func (e *Engine) peer(ctx context.Context, pod string, j owner.Journal) (owner.P
 		// The source is on the line, waiting for this side. Asking it would only make it wait longer.
 		return owner.PeerWhole, false
 	}
-	peer, found := e.Peers.Find(j.Peer.Host)
+	peer, found := e.find(j)
 	if !found {
 		return e.silence(p), false
 	}
@@ -180,6 +206,14 @@ func (e *Engine) peer(ctx context.Context, pod string, j owner.Journal) (owner.P
 		return owner.PeerFailed, false
 	}
 	return owner.PeerWhole, false
+}
+
+// find is how to reach the other side of a migration.
+func (e *Engine) find(j owner.Journal) (*drydockv1.Peer, bool) {
+	if peer, found := e.Peers.Find(j.Peer.Host); found {
+		return peer, true
+	}
+	return &drydockv1.Peer{Name: j.Peer.Host, Address: j.PeerAddress}, j.PeerAddress != ""
 }
 
 func (e *Engine) silence(p *place) owner.Peer {

@@ -15,27 +15,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hook is where CRIU asks, after it has rebuilt every task of a container and before any of them has run an instruction,
-// whether it shall go on. The asking is done by a shell script, so that it outlives the agent: the script leaves a mark and
-// then reads the verdict from a FIFO, for as long as it takes.
+// hook is where CRIU asks whether it shall go on: in a restore after it has rebuilt every task of a container and before any
+// of them has run an instruction, in a dump before it looks at any task. The asking is done by a shell script, so that it
+// outlives the agent: the script leaves a mark and then reads the verdict from a FIFO, for as long as it takes.
 type hook struct{ dir string }
 
 // hookScript is CRIU's action script. It is run once for every stage, within the freeze, so it starts nothing.
 const hookScript = `#!/bin/sh
 cd "${0%/*}" || exit 1
 case $CRTOOLS_SCRIPT_ACTION in
-post-restore)
+pre-dump | post-restore)
 	echo "$$ $PPID" >asked || exit 1
 	while [ ! -e refused ]; do
 		if read -r verdict <verdict && [ -n "$verdict" ]; then
-			[ "$verdict" = commit ]
+			[ "$verdict" = commit ] && : >released
 			exit
 		fi
 	done
 	exit 1
-	;;
-pre-resume)
-	: >released
 	;;
 post-resume)
 	: >resumed
@@ -67,7 +64,8 @@ func newHook(dir string) (hook, error) {
 func (h hook) script() string { return filepath.Join(h.dir, "action") }
 func (h hook) fifo() string   { return filepath.Join(h.dir, "verdict") }
 
-// waiting tells whether CRIU stands in the hook now: every task is rebuilt and none has run.
+// waiting tells whether CRIU stands in the hook now: in a restore every task is rebuilt and none has run, in a dump none has
+// been touched.
 func (h hook) waiting() bool {
 	pids := h.pids()
 	return len(pids) == 2 && alive(pids[0]) && alive(pids[1])
@@ -79,9 +77,31 @@ func (h hook) resumed() bool {
 	return err == nil
 }
 
-// released tells whether CRIU was about to let the tasks go, or has.
+// released tells whether CRIU has been let go on. From then on tasks may run, also when it is killed before it says so: what
+// it traces goes on when it ends.
 func (h hook) released() bool {
 	return exists(filepath.Join(h.dir, "released")) || h.resumed()
+}
+
+// working tells whether the CRIU that asked is still there.
+func (h hook) working() bool {
+	pids := h.pids()
+	return len(pids) == 2 && alive(pids[1])
+}
+
+// driven tells whether runc still drives the CRIU that asked. containerd's shim kills runc when containerd ends: such a CRIU
+// would let the tasks run, but containerd would never learn that they do.
+func (h hook) driven() bool {
+	pids := h.pids()
+	if len(pids) != 2 {
+		return false
+	}
+	parent, err := strconv.Atoi(statField(pids[1], parentField))
+	if err != nil {
+		return false
+	}
+	comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(parent), "comm"))
+	return err == nil && strings.HasPrefix(string(comm), "runc")
 }
 
 func (h hook) pids() []int {
@@ -98,7 +118,7 @@ func (h hook) pids() []int {
 	return pids
 }
 
-// answer lets CRIU go on, or makes it undo the restore. Without a CRIU that waits a commit does nothing; a refusal also holds
+// answer lets CRIU go on, or makes it give up and undo what it has done. Without a CRIU that waits a commit does nothing; a refusal also holds
 // for a CRIU that asks later, until the hook is made anew.
 func (h hook) answer(ctx context.Context, commit bool) error {
 	verdict := "abort\n"
@@ -127,10 +147,26 @@ func (h hook) answer(ctx context.Context, commit bool) error {
 }
 
 func alive(pid int) bool {
+	state := statField(pid, stateField)
+	return state != "" && state != "Z"
+}
+
+// Fields of a process's stat, counted behind its name.
+const (
+	stateField = iota
+	parentField
+)
+
+// statField is empty where there is no such process.
+func statField(pid, n int) string {
 	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return false
+		return ""
 	}
-	_, rest, found := strings.Cut(string(data), ") ")
-	return found && !strings.HasPrefix(rest, "Z")
+	_, rest, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) <= n {
+		return ""
+	}
+	return fields[n]
 }

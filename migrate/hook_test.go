@@ -49,6 +49,9 @@ func TestTheHookWaitsForTheVerdictAndPassesItOn(t *testing.T) {
 		}
 		ended := criu(t, h, "post-restore")
 		eventually(t, "CRIU waits", h.waiting)
+		if h.released() || !h.working() || h.driven() {
+			t.Errorf("before the verdict: released %t, working %t, driven by runc %t", h.released(), h.working(), h.driven())
+		}
 		select {
 		case err := <-ended:
 			t.Fatalf("the hook did not wait: %v", err)
@@ -60,8 +63,8 @@ func TestTheHookWaitsForTheVerdictAndPassesItOn(t *testing.T) {
 		if err := <-ended; (err == nil) != commit {
 			t.Errorf("commit is %t, the script ends with %v", commit, err)
 		}
-		if h.waiting() || h.resumed() {
-			t.Errorf("after the end: waiting %t, resumed %t", h.waiting(), h.resumed())
+		if h.waiting() || h.resumed() || h.working() || h.released() != commit {
+			t.Errorf("after the end: waiting %t, resumed %t, working %t, released %t", h.waiting(), h.resumed(), h.working(), h.released())
 		}
 	}
 }
@@ -106,7 +109,7 @@ func TestACommitThatNobodyWaitsForIsNotKeptForLater(t *testing.T) {
 func TestTheHookMarksThatTheTasksWereLetGoAndMindsNoOtherStage(t *testing.T) {
 	h := makeHook(t)
 	for _, stage := range []string{"pre-restore", "setup-namespaces", "post-setup-namespaces", "pre-resume"} {
-		if err := <-criu(t, h, stage); err != nil || h.resumed() || h.waiting() {
+		if err := <-criu(t, h, stage); err != nil || h.released() || h.waiting() {
 			t.Errorf("%s: %v", stage, err)
 		}
 	}

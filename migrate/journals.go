@@ -19,9 +19,6 @@ func (s journals) path(pod string) string { return filepath.Join(s.dir, pod+".js
 func (s journals) load(pod string) (owner.Journal, error) { return owner.LoadJournal(s.path(pod)) }
 
 func (s journals) save(j owner.Journal) error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
-	}
 	err := j.Save(s.path(j.Pod))
 	if errors.Is(err, syscall.ENOSPC) && os.Remove(s.reserved()) == nil {
 		err = j.Save(s.path(j.Pod))

@@ -81,6 +81,11 @@ func (m *move) run(ctx context.Context) {
 	}
 	m.close()
 	m.report.Finished, m.report.Bytes = timestamppb.Now(), m.bytes.Load()
+	if m.spec.DryRun {
+		m.setMoving(m.spec.Pod, nil)
+		m.end(m.report)
+		return // no controller has it on record
+	}
 	if err := m.reports().save(m.report); err != nil {
 		m.Log.Error("keep the report", "migration", m.spec.Id, "error", err)
 	}
@@ -98,9 +103,9 @@ func (m *move) work(ctx context.Context) error {
 		m.Engine.place(m.spec.Pod).interrupted = true
 		return errors.Join(errors.New("the source's agent was restarted during the migration"), m.settle(ctx))
 	}
-	view := m.Store.Look(ctx, m.spec.Pod)
-	if !view.Known {
-		return errors.New("the owner of the pod cannot be read: no controller answers")
+	view, err := m.look(ctx, m.spec.Pod)
+	if err != nil {
+		return err
 	}
 	m.record = view.Record
 	if view.Record.Migration == m.spec.Id && view.Record.Outcome != owner.Undecided {
@@ -158,6 +163,15 @@ func (r *Refused) Error() string {
 	var parts []string
 	for _, reason := range r.Reasons {
 		parts = append(parts, reason.Reason+": "+reason.Remedy)
+	}
+	return "refused: " + strings.Join(parts, "; ")
+}
+
+// Summary is the reasons without their remedies.
+func (r *Refused) Summary() string {
+	var parts []string
+	for _, reason := range r.Reasons {
+		parts = append(parts, reason.Reason)
 	}
 	return "refused: " + strings.Join(parts, "; ")
 }

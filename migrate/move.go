@@ -33,6 +33,7 @@ type move struct {
 
 	images  []net.Conn
 	trees   []*tree
+	dumps   *standby
 	sender  *transfer.ImageSender
 	dumped  map[string]int64
 	bytes   atomic.Int64
@@ -109,7 +110,7 @@ func (m *move) close() {
 func (m *move) journal(stage owner.Stage) owner.Journal {
 	return owner.Journal{
 		Pod: m.spec.Pod, Side: owner.Source, Stage: stage, Incarnation: m.record.Incarnation, BootID: m.Here.BootID,
-		Migration: m.spec.Id, Epoch: m.spec.Epoch, Peer: m.destination, PostCopy: m.postcopy(),
+		Migration: m.spec.Id, Epoch: m.spec.Epoch, Peer: m.destination, PeerAddress: m.peer.Address, PostCopy: m.postcopy(),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -83,41 +84,65 @@ func freePort(host string) (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
+// offerPort chooses where the pages of a container are served.
+func (m *move) offerPort(container string) error {
+	port, err := freePort(m.pages.Host)
+	m.pages.Ports[container] = uint32(port)
+	return err
+}
+
 // lazyCheckpoint dumps one container but for its pages, and returns when the destination may ask for those. CRIU stays, and
 // serves them; the pod's whole cgroup is frozen then, so that the tasks stand still also when CRIU ends.
-func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.Dump) (port int, err error) {
-	host, _, err := net.SplitHostPort(m.Address)
-	if err != nil {
-		return 0, err
+func (m *move) lazyCheckpoint(ctx context.Context, container string, dump pods.Dump) (err error) {
+	port := strconv.FormatUint(uint64(m.pages.Ports[container]), 10)
+	dump.PageServer, dump.Lazy = net.JoinHostPort(m.pages.Host, port), true
+	dump.Options = append(dump.Options, pageOptions(m.dir(m.spec.Id))...)
+	mark := m.servingMark(m.spec.Id, container)
+	if dump.LazyReady, err = os.OpenFile(mark, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
+		return err
 	}
-	if port, err = freePort(host); err != nil {
-		return 0, err
-	}
-	dump.PageServer, dump.Lazy, dump.Options = net.JoinHostPort(host, strconv.Itoa(port)), true, pageOptions(m.dir(m.spec.Id))
-	ready, status, err := os.Pipe()
-	if err != nil {
-		return 0, err
-	}
-	defer ready.Close()
-	dump.LazyReady = status
+	defer dump.LazyReady.Close()
 	ended := make(chan error, 1)
 	go func() { ended <- m.Pods.Checkpoint(ctx, m.spec.Pod, container, dump) }()
-	told := make(chan error, 1)
-	go func() {
-		_, err := ready.Read(make([]byte, 1))
-		told <- err
-	}()
-	select {
-	case err := <-ended:
-		_ = status.Close()
-		if err == nil {
-			err = fmt.Errorf("CRIU ended before it served any page")
+	for !written(mark) {
+		select {
+		case err := <-ended:
+			if err == nil {
+				err = errors.New("CRIU ended before it served any page")
+			}
+			return err
+		case <-time.After(500 * time.Microsecond):
 		}
-		return 0, err
-	case err := <-told:
-		_ = status.Close()
-		return port, err
 	}
+	return nil
+}
+
+// servingMark is the file that the source's CRIU writes to when it has dumped a container and serves its pages. It outlives
+// an agent, so that the next one knows that this CRIU may be ended.
+func (e *Engine) servingMark(migration, container string) string {
+	return filepath.Join(e.dir(migration), "work", container, "serving")
+}
+
+func written(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() > 0
+}
+
+// serving tells that every CRIU that is at work on the source of a post-copy only serves pages: it touches the tasks no more.
+func (e *Engine) serving(pod, migration string) (bool, error) {
+	rec, err := e.Pods.Record(pod)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range rec.Spec.Containers {
+		if written(e.servingMark(migration, c.Name)) {
+			continue
+		}
+		if dumping, err := e.Pods.Dumping(pod, c.Name); err != nil || dumping {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // keeperDir is where the marks of a container's keeper are.

@@ -15,13 +15,23 @@ import (
 
 // Prepare makes everything that the pod will need here, and nothing of it runs. It may be asked again.
 func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareRequest) error {
-	spec := req.Needs.Spec
+	spec := req.Needs.GetSpec()
+	if err := validNames(req.Migration.GetId(), spec); err != nil {
+		return err
+	}
+	if err := e.Damage(spec.Name); err != nil {
+		return err
+	}
 	release, err := e.hold(ctx, spec.Name)
 	if err != nil {
 		return err
 	}
 	defer release()
 	e.At(ctx, "destination-before-prepare")
+	owned, err := e.makeRoom(ctx, spec.Name)
+	if err != nil {
+		return err
+	}
 	if err := e.begin(req); err != nil {
 		return err
 	}
@@ -34,7 +44,9 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 		return err
 	}
 	lap("images")
-	rec := &pods.Record{Spec: spec, Epoch: req.Migration.Epoch, Role: pods.Incoming, Migration: req.Migration.Id, Restarts: req.Needs.Restarts}
+	rec := &pods.Record{
+		Spec: spec, Epoch: req.Migration.Epoch, Born: owned.Born, Role: pods.Incoming, Migration: req.Migration.Id, Restarts: req.Needs.Restarts,
+	}
 	if err := e.Pods.Create(ctx, rec, req.RuntimeSpecs); err != nil {
 		return err
 	}
@@ -61,14 +73,14 @@ func (e *Engine) begin(req *drydockv1.ReceivePrepareRequest) error {
 		return fmt.Errorf("migration %s has gone past its preparation here (%s)", j.Migration, j)
 	}
 	p := e.place(pod)
-	p.interrupted, p.attempts, p.peerHeard = false, 0, time.Now()
+	p.interrupted, p.attempts, p.peerHeard, p.gaveUp = false, 0, time.Now(), ""
 	if err := e.journals.reserve(); err != nil {
 		return err
 	}
 	return e.journals.save(owner.Journal{
 		Pod: pod, Side: owner.Destination, Stage: owner.Prepared, Incarnation: req.Incarnation, BootID: e.Here.BootID,
 		Migration: req.Migration.Id, Epoch: req.Migration.Epoch,
-		Peer:     owner.Place{Host: req.Source.Name, BootID: req.BootId},
+		Peer: owner.Place{Host: req.Source.Name, BootID: req.BootId}, PeerAddress: req.Source.Address,
 		PostCopy: req.Mode == drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY,
 	})
 }

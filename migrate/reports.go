@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/durable"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
@@ -42,14 +44,7 @@ func (s reports) save(report *drydockv1.MigrationReport) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
-	}
-	tmp := s.path(report.Id) + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, s.path(report.Id))
+	return durable.Replace(s.path(report.Id), data, 0o600)
 }
 
 // deliver gives a migration's report to a controller. One that cannot be delivered now is by DeliverReports.
@@ -72,6 +67,11 @@ func (e *Engine) DeliverReports(ctx context.Context) error {
 		report, err := e.reports().load(strings.TrimSuffix(filepath.Base(path), ".json"))
 		if err == nil && report != nil {
 			err = e.Store.Finish(ctx, report)
+		}
+		if connect.CodeOf(err) == connect.CodeNotFound {
+			// The store was restored from an older backup, and knows nothing of that migration.
+			e.Log.Warn("a report is given up: no controller knows its migration", "migration", report.Id, "outcome", report.Outcome)
+			err = nil
 		}
 		if err == nil {
 			err = os.Remove(path)

@@ -18,7 +18,15 @@ func (e *Engine) Create(ctx context.Context, rec *pods.Record) error {
 		return err
 	}
 	defer release()
+	if err := e.Damage(pod); err != nil {
+		return err
+	}
+	owned, err := e.makeRoom(ctx, pod)
+	if err != nil {
+		return err
+	}
 	if _, err := e.Pods.Record(pod); errors.Is(err, pods.ErrNotFound) {
+		rec.Born = owned.Born
 		if err := e.Pods.Save(rec); err != nil {
 			return err
 		}

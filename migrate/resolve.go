@@ -1,15 +1,16 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
 	"drydock/pods"
-	"drydock/pods/network"
 
 	"connectrpc.com/connect"
 
@@ -22,6 +23,9 @@ const maxActions = 32
 // resolve does what owner.Next says about a pod until nothing is left to do now, and returns the last thing that it said.
 // The caller holds the pod. known, where set, is the record as it was read after the journal and the facts.
 func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (owner.Step, error) {
+	if err := e.Damage(pod); err != nil {
+		return owner.Step{}, err
+	}
 	for range maxActions {
 		j, err := e.journals.load(pod)
 		if err != nil {
@@ -38,12 +42,21 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 			return owner.Step{}, err
 		}
 		view := e.view(ctx, pod, known)
+		if old, err := e.outdated(pod, view); err != nil {
+			return owner.Step{}, err
+		} else if old {
+			e.Log.Info("pod: what an earlier pod of this name has left is removed", "pod", pod)
+			if err := e.clean(ctx, pod, j); err != nil {
+				return owner.Step{}, err
+			}
+			continue
+		}
 		next := owner.Next(j, f, view)
 		e.Log.Debug("next", "pod", pod, "journal", j.String(), "tasks", f.Tasks, "action", next.Action, "reason", next.Reason)
 		switch next.Action {
 		case owner.Nothing, owner.Wait, owner.StayFrozen, owner.Freeze:
 			// To freeze is the running migration's to do.
-			return next, e.forget(ctx, pod, j, view)
+			return next, errors.Join(e.finishRelease(ctx, j), e.forget(ctx, pod, j, view))
 		}
 		if e.kept(j, f, view.Record, next) {
 			return owner.Step{Action: owner.Nothing, Reason: "the restart policy looks after its containers"}, nil
@@ -80,6 +93,7 @@ func (e *Engine) act(ctx context.Context, next owner.Step, j owner.Journal, r ow
 	case owner.Thaw:
 		return nil, e.thaw(ctx, j)
 	case owner.AskAbort:
+		p.gaveUp = cmp.Or(p.gaveUp, next.Reason)
 		return learn(e.Store.Decide(ctx, r.Pod, r.Migration, owner.Abort))
 	case owner.AskCommit:
 		at("destination-before-decide")
@@ -144,7 +158,7 @@ func (e *Engine) startFresh(ctx context.Context, r owner.Record) error {
 	if err := e.journals.save(j); err != nil {
 		return err
 	}
-	rec.Role, rec.Epoch, rec.Migration, rec.Ended = pods.Owned, r.Epoch, "", false
+	rec.Role, rec.Epoch, rec.Born, rec.Migration, rec.Ended = pods.Owned, r.Epoch, r.Born, "", false
 	if err := errors.Join(e.Pods.Kill(ctx, r.Pod), e.Pods.Create(ctx, rec, nil)); err != nil {
 		return err
 	}
@@ -167,6 +181,9 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 			return err
 		}
 	}
+	if err := e.Pods.EndRepair(j.Pod); err != nil {
+		return err
+	}
 	if err := e.Pods.Thaw(ctx, j.Pod); err != nil {
 		return err
 	}
@@ -177,7 +194,7 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 // silencePeer has the destination of an aborted migration drop its copy and stop answering for the pod's address, before the
 // pod answers here. Where it cannot be reached, it does so by itself; nothing waits for it.
 func (e *Engine) silencePeer(ctx context.Context, j owner.Journal) {
-	peer, found := e.Peers.Find(j.Peer.Host)
+	peer, found := e.find(j)
 	if j.Side != owner.Source || !found {
 		return
 	}
@@ -203,7 +220,7 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 	if err != nil {
 		return err
 	}
-	rec.Role, rec.Epoch, rec.Migration = pods.Owned, r.Epoch, ""
+	rec.Role, rec.Epoch, rec.Born, rec.Migration = pods.Owned, r.Epoch, r.Born, ""
 	if err := e.Pods.Save(rec); err != nil {
 		return err
 	}
@@ -215,86 +232,21 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 	return e.removeDir(j.Migration)
 }
 
-// last tells whether a host has the last files of a pod that runs nowhere: it may be started on them again.
-func last(r owner.Record, host string) bool {
-	return (r.State == owner.Stopped || r.State == owner.Lost || r.State == owner.Stopping) && r.Owner.Host == host
-}
-
-// shelve ends a pod's tasks and keeps its files, for when it is started again.
-func (e *Engine) shelve(ctx context.Context, pod string, j owner.Journal) error {
-	if err := e.Pods.Kill(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
-		return err
-	}
-	e.endKeepers(pod, j.Migration)
-	e.endArrival(ctx, pod)
-	err := e.Pods.Unplug(ctx, pod) // after a boot there is no network to unplug
-	if err != nil && !errors.Is(err, pods.ErrNotFound) && !errors.Is(err, network.ErrNotFound) {
-		return err
-	}
-	if err := e.removeDir(j.Migration); err != nil {
-		return err
-	}
-	e.place(pod).interrupted = false
-	return e.journals.remove(pod)
-}
-
-// forget removes what is kept here of a pod that has been started elsewhere since, or was removed.
-func (e *Engine) forget(ctx context.Context, pod string, j owner.Journal, view owner.View) error {
-	if j.Side != "" || !view.Known {
-		return nil
-	}
-	rec, err := e.Pods.Record(pod)
-	if errors.Is(err, pods.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	r := view.Record
-	if !forgettable(r, e.Here.Host, rec.Epoch) {
-		return nil
-	}
-	e.Log.Info("pod: files are removed", "pod", pod, "state", r.State, "owner", r.Owner.Host)
-	return e.Pods.Remove(ctx, pod)
-}
-
-// forgettable tells whether the record allows a host to remove the files of a pod that it was last answerable for at epoch.
-// A store that does not know the pod, or knows less of it than this host, was restored from a backup or lost: these files
-// may be the only ones, so they stay.
-func forgettable(r owner.Record, host string, epoch uint64) bool {
-	switch {
-	case r.Revision == 0 || r.Epoch < epoch:
-		return false
-	case r.State == owner.Removed:
-		return true
-	}
-	return r.Owner.Host != host && !(r.Destination.Host == host && r.State == owner.Moving)
-}
-
-// clean ends everything of a pod here without letting a task run another instruction.
-func (e *Engine) clean(ctx context.Context, pod string, j owner.Journal) error {
-	if err := e.Pods.Kill(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
-		return err
-	}
-	e.endKeepers(pod, j.Migration)
-	e.endArrival(ctx, pod)
-	if err := e.Pods.Remove(ctx, pod); err != nil {
-		return err
-	}
-	if err := e.removeDir(j.Migration); err != nil {
-		return err
-	}
-	p := e.place(pod)
-	p.interrupted = false
-	return e.journals.remove(pod)
-}
-
 // removeDir takes away a migration's directory, with the file system in memory that is mounted there.
 func (e *Engine) removeDir(migration string) error {
 	if migration == "" {
 		return nil
 	}
 	dir := e.dir(migration)
+	works, err := filepath.Glob(filepath.Join(dir, "work", "*"))
+	if err != nil {
+		return err
+	}
+	for _, work := range works {
+		if err := pods.RemoveRoots(pods.Restore{Work: work}); err != nil {
+			return err
+		}
+	}
 	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}

@@ -52,7 +52,16 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	if err != nil {
 		return err
 	}
-	again := j.Attempts > 0
+	if j.Attempts > 0 || e.place(j.Pod).coming == nil {
+		// A CRIU of the last attempt that still waits in its hook must not hear the verdict on this one. And a restore that an
+		// earlier agent had begun early has used up the output that containerd's shim had ready for the container.
+		if err := e.endUnrun(ctx, j, rec.Spec); err != nil {
+			return err
+		}
+		if err := e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy); err != nil {
+			return err
+		}
+	}
 	// What CRIU rebuilds does not run before the decision, so the journal need not be on disk before CRIU starts; it is
 	// before the decision is asked for.
 	j.Stage, j.Attempts = owner.Restoring, j.Attempts+1
@@ -60,13 +69,6 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	journaled := make(chan error, 1)
 	go func() { journaled <- e.journals.save(j) }()
 	defer func() { err = errors.Join(err, <-journaled) }()
-	if again {
-		// A CRIU of the last attempt that still waits in its hook must not hear the verdict on this one.
-		e.abandon(ctx, j, rec.Spec)
-		if err := errors.Join(e.Pods.Kill(ctx, j.Pod), e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy)); err != nil {
-			return err
-		}
-	}
 	if err := e.loadNetwork(ctx, j); err != nil {
 		return err
 	}
@@ -101,9 +103,8 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		// What CRIU or a container that was restored has left is ended here, before it could run.
 		e.abandon(ctx, j, rec.Spec)
 		err := restores.restores.Wait()
-		p.interrupted = true
+		p.interrupted, p.gaveUp = true, fmt.Sprintf("the restore failed: %v", err)
 		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
-		p.tell(fmt.Sprintf("failed: %v", err))
 		return e.Pods.Kill(ctx, j.Pod)
 	}
 	e.At(ctx, "destination-after-restore")
@@ -121,7 +122,7 @@ func (e *Engine) endOrphans(ctx context.Context, j owner.Journal, spec *drydockv
 		if err != nil {
 			return err
 		}
-		if orphaned {
+		if orphaned && !h.waiting() && !h.resumed() { // it may have ended well since
 			return e.Pods.KillTasks(ctx, j.Pod)
 		}
 	}

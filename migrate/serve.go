@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,14 +9,18 @@ import (
 	"strings"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/config"
 	"drydock/migrate/filesync"
 	"drydock/migrate/owner"
 	"drydock/migrate/transfer"
 )
 
-// Serve takes one connection of a migration that is received here, until it ends.
-func (e *Engine) Serve(ctx context.Context, conn net.Conn, hello transfer.Hello) error {
+// Serve takes one connection of a migration that is received here, until it ends. from is the host that opened it.
+func (e *Engine) Serve(ctx context.Context, conn net.Conn, from string, hello transfer.Hello) error {
 	pod, name, _ := strings.Cut(hello.Name, "/")
+	if err := e.FromSource(pod, hello.Migration, from); err != nil {
+		return err
+	}
 	coming, err := e.arrival(pod, hello.Migration)
 	if err != nil {
 		return err
@@ -27,6 +32,18 @@ func (e *Engine) Serve(ctx context.Context, conn net.Conn, hello transfer.Hello)
 		return e.serveFiles(ctx, conn, coming, pod, name)
 	}
 	return fmt.Errorf("a connection of migration %s says that it carries %q, which this agent does not know", hello.Migration, hello.Kind)
+}
+
+// FromSource refuses what another host than the source asks about a migration that is received here.
+func (e *Engine) FromSource(pod, migration, host string) error {
+	if !config.ValidName(pod) {
+		return fmt.Errorf("%q is no name of a pod", pod)
+	}
+	j, err := e.journals.load(pod)
+	if err == nil && j.Side == owner.Destination && j.Migration == migration && j.Peer.Host != host {
+		err = fmt.Errorf("migration %s of pod %s is from host %s, and not from %s", migration, pod, j.Peer.Host, host)
+	}
+	return err
 }
 
 func (e *Engine) serveFiles(ctx context.Context, conn net.Conn, coming *arrival, pod, name string) error {
@@ -79,7 +96,7 @@ func (e *Engine) Result(pod string, last owner.Step, err error) *drydockv1.Recei
 		result.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
 	case jerr == nil && j.Side == "":
 		result.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
-		result.Error = last.Reason
+		result.Error = cmp.Or(e.place(pod).gaveUp, last.Reason)
 	default:
 		result.Error = fmt.Sprintf("%s: %s", last.Action, last.Reason)
 	}

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 	"drydock/migrate/filesync"
 	"drydock/migrate/owner"
 	"drydock/migrate/transfer"
-	"drydock/pods"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
@@ -55,7 +52,7 @@ func (m *move) prepare(ctx context.Context) error {
 	}
 	_, err = m.receiver.Prepare(ctx, connect.NewRequest(&drydockv1.ReceivePrepareRequest{
 		Migration: m.spec, Needs: m.needs, NetworkState: state, RuntimeSpecs: specs, Mode: m.mode,
-		Source: &drydockv1.Peer{Name: m.Here.Host, Address: m.Address}, BootId: m.Here.BootID,
+		Source: &drydockv1.Peer{Name: m.Here.Host, Address: m.Address, BootId: m.Here.BootID}, BootId: m.Here.BootID,
 		Incarnation: m.record.Incarnation, Descriptors: descriptors,
 	}))
 	if err != nil {
@@ -72,7 +69,7 @@ func (m *move) prepare(ctx context.Context) error {
 	return m.connect(ctx)
 }
 
-// sync brings the pod's files over while it runs, until little is left, and has the destination make ready for the rest.
+// sync brings the pod's files over while it runs, until little is left, and has both sides make ready for the rest.
 func (m *move) sync(ctx context.Context) error {
 	for range maxPasses {
 		var rest atomic.Int64
@@ -84,8 +81,13 @@ func (m *move) sync(ctx context.Context) error {
 			break
 		}
 	}
-	_, err := m.receiver.Ready(ctx, connect.NewRequest(&drydockv1.ReceiveReadyRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
-	return err
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		_, err := m.receiver.Ready(ctx, connect.NewRequest(&drydockv1.ReceiveReadyRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
+		return err
+	})
+	group.Go(func() error { return m.standBy(ctx) })
+	return group.Wait()
 }
 
 // passes makes one pass over every tree, all at once.
@@ -107,7 +109,7 @@ func (m *move) passes(ctx context.Context, options filesync.PassOptions, done fu
 
 // freeze makes the pod moving in the store, and then stands it still: from here on a client waits.
 func (m *move) freeze(ctx context.Context) error {
-	record, err := m.Store.Begin(ctx, owner.Move{
+	record, err := m.beginMove(ctx, owner.Move{
 		Pod: m.spec.Pod, Migration: m.spec.Id, Epoch: m.spec.Epoch, Destination: m.destination, PostCopy: m.postcopy(),
 	})
 	if err != nil {
@@ -133,9 +135,6 @@ func (m *move) dump(ctx context.Context) error {
 		return err
 	})
 	images := filepath.Join(m.dir(m.spec.Id), "images")
-	if err := os.MkdirAll(images, 0o700); err != nil {
-		return err
-	}
 	m.sender = transfer.NewImageSender(images, m.images)
 	written := make(chan struct{})
 	group.Go(func() (err error) {
@@ -168,28 +167,9 @@ func (m *move) remapped(images string) bool {
 	return err != nil || len(found) > 0
 }
 
+// checkpoint lets the dumps that stand by go on, and returns when CRIU has written all that is to be sent.
 func (m *move) checkpoint(ctx context.Context, images string) error {
-	group := new(errgroup.Group)
-	var lock sync.Mutex
-	for _, c := range m.rec.Spec.Containers {
-		group.Go(func() error {
-			dump := pods.Dump{Images: filepath.Join(images, c.Name), Work: filepath.Join(m.dir(m.spec.Id), "work", c.Name)}
-			for _, dir := range []string{dump.Images, dump.Work} {
-				if err := os.MkdirAll(dir, 0o700); err != nil {
-					return err
-				}
-			}
-			if !m.postcopy() {
-				return m.Pods.Checkpoint(ctx, m.spec.Pod, c.Name, dump)
-			}
-			port, err := m.lazyCheckpoint(ctx, c.Name, dump)
-			lock.Lock()
-			defer lock.Unlock()
-			m.pages.Ports[c.Name] = uint32(port)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := m.dumps.goOn(ctx); err != nil {
 		return err
 	}
 	if m.postcopy() {

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -18,12 +19,36 @@ func (e *Engine) release(ctx context.Context, j owner.Journal) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range rec.Spec.Containers {
+	if !e.driven(j.Pod, j.Migration) {
+		return fmt.Errorf("runc does not wait for CRIU any more: the tasks of pod %s are not let run", j.Pod)
+	}
+	if err := e.letGoOn(ctx, j, rec.Spec); err != nil {
+		return err
+	}
+	return e.awaitResumed(ctx, j, rec.Spec)
+}
+
+// finishRelease does what an agent that ended in the middle of release has left to do: some containers run, and others wait.
+func (e *Engine) finishRelease(ctx context.Context, j owner.Journal) error {
+	if j.Side != owner.Destination || j.Stage != owner.Committed || !j.Ran || j.BootID != e.Here.BootID {
+		return nil
+	}
+	rec, err := e.Pods.Record(j.Pod)
+	if err != nil {
+		return err
+	}
+	return e.letGoOn(ctx, j, rec.Spec)
+}
+
+// letGoOn tells every CRIU that waits that the pod was committed. The journal says so already.
+func (e *Engine) letGoOn(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
+	for _, c := range spec.Containers {
 		if err := e.hook(j.Migration, c.Name).answer(ctx, true); err != nil {
 			return err
 		}
+		e.At(ctx, "destination-in-run")
 	}
-	return e.awaitResumed(ctx, j, rec.Spec)
+	return nil
 }
 
 // awaitResumed waits until CRIU has let every task go, whoever started it, or has ended without. What runc and containerd
@@ -112,6 +137,9 @@ func (p *place) flush() error {
 
 // dropCopy undoes everything of a pod that was to come here and never ran.
 func (e *Engine) dropCopy(ctx context.Context, j owner.Journal) error {
+	if coming := e.place(j.Pod).coming; coming != nil {
+		coming.fallSilent(ctx) // at once, also where containerd is away: the pod is about to answer elsewhere
+	}
 	if rec, err := e.Pods.Record(j.Pod); err == nil {
 		e.abandon(ctx, j, rec.Spec)
 	}
@@ -120,15 +148,31 @@ func (e *Engine) dropCopy(ctx context.Context, j owner.Journal) error {
 
 // handBack gives a committed pod back that has not run here.
 func (e *Engine) handBack(ctx context.Context, j owner.Journal) (*owner.Record, error) {
+	if rec, err := e.Pods.Record(j.Pod); err == nil {
+		if err := e.endUnrun(ctx, j, rec.Spec); err != nil {
+			return nil, err
+		}
+	}
 	j.Stage = owner.HandingBack
 	if err := e.journals.save(j); err != nil {
 		return nil, err
 	}
-	if rec, err := e.Pods.Record(j.Pod); err == nil {
-		e.abandon(ctx, j, rec.Spec)
-		if err := e.Pods.Kill(ctx, j.Pod); err != nil {
-			return nil, err
-		}
-	}
 	return learn(e.Store.HandBack(ctx, j.Pod, j.Migration, e.Here))
+}
+
+// endUnrun ends what CRIU has made of a pod that never ran here, and makes sure that it never did: only when no CRIU is left
+// is it certain that none was let go on meanwhile.
+func (e *Engine) endUnrun(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
+	e.abandon(ctx, j, spec)
+	if err := e.Pods.Kill(ctx, j.Pod); err != nil {
+		return err
+	}
+	disk, err := e.journals.load(j.Pod)
+	if err != nil {
+		return err
+	}
+	if disk.Ran && !e.neverRan(j.Pod, j.Migration) {
+		return fmt.Errorf("tasks of pod %s have run here after all", j.Pod)
+	}
+	return nil
 }

@@ -58,20 +58,16 @@ func lastOf(prefix netip.Prefix) netip.Addr {
 	return last
 }
 
-// probeAddress is an address that no pod has, with prefix length, for trying whether the network carries a foreign MAC. It is
-// the last one, which is given to a pod last.
-func (c *Controller) probeAddress(ctx context.Context) (string, error) {
-	taken, err := c.taken(ctx)
-	if err != nil {
-		return "", err
-	}
+// lastFree are the last addresses that no pod has, with prefix length, as many as there are up to count.
+func (c *Controller) lastFree(taken map[netip.Addr]string, count int) []string {
+	var free []string
 	pods := netip.MustParsePrefix(c.config.PodCIDR)
-	for addr := lastOf(pods); pods.Contains(addr); addr = addr.Prev() {
+	for addr := lastOf(pods); pods.Contains(addr) && len(free) < count; addr = addr.Prev() {
 		if _, ok := taken[addr]; !ok && c.usable(addr) {
-			return c.withPrefix(addr), nil
+			free = append(free, c.withPrefix(addr))
 		}
 	}
-	return "", nil
+	return free
 }
 
 func (c *Controller) withPrefix(addr netip.Addr) string {
@@ -105,6 +101,9 @@ func (c *Controller) claim(ctx context.Context, r *reign, record *drydockv1.PodR
 	spec := record.GetSpec()
 	asked, err := c.asked(spec)
 	if err != nil {
+		return err
+	}
+	if spec.Mtu, err = c.podMTU(ctx); err != nil {
 		return err
 	}
 	for {

@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
 )
@@ -27,6 +28,7 @@ type agents struct {
 type agent struct {
 	drydockv1connect.AgentServiceClient
 	address string
+	boot    string
 	http    *http.Client
 }
 
@@ -34,12 +36,14 @@ func newAgents(keeper *pki.Keeper) *agents {
 	return &agents{keeper: keeper, known: make(map[string]*agent)}
 }
 
-// at is the agent of a host at an address; only that host's certificate is accepted there.
-func (a *agents) at(host, address string) (drydockv1connect.AgentServiceClient, error) {
+// at is the agent of a host, at its address and in its present boot; only that host's certificate is accepted there. A
+// connection to an earlier boot leads nowhere, but nothing says so until a call is lost on it: it is dropped.
+func (a *agents) at(record *drydockv1.HostRecord) (drydockv1connect.AgentServiceClient, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	host, address, boot := record.GetName(), record.GetAddress(), record.GetBootId()
 	if known, ok := a.known[host]; ok {
-		if known.address == address {
+		if known.address == address && known.boot == boot {
 			return known, nil
 		}
 		known.http.CloseIdleConnections()
@@ -49,7 +53,7 @@ func (a *agents) at(host, address string) (drydockv1connect.AgentServiceClient, 
 		return nil, fmt.Errorf("host %s: %w", host, err)
 	}
 	service := drydockv1connect.NewAgentServiceClient(client, base, connect.WithInterceptors(leadershipInterceptor{}))
-	a.known[host] = &agent{AgentServiceClient: service, address: address, http: client}
+	a.known[host] = &agent{AgentServiceClient: service, address: address, boot: boot, http: client}
 	return a.known[host], nil
 }
 

@@ -23,6 +23,8 @@ type Controller struct {
 	agents *agents
 	seen   *sightings
 	locks  keyedLocks
+	// proving is held while two hosts try the network between them.
+	proving sync.Mutex
 	// troubles is why pods are not yet what they should be.
 	troubles troubles
 	// fault is called at named points and ends what is being done where it returns an error; tests make controllers die with it.

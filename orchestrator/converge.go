@@ -107,7 +107,13 @@ func (p pass) towardsStopped(ctx context.Context) (bool, error) {
 
 func (p pass) towardsRemoved(ctx context.Context) (bool, error) {
 	switch p.own.State {
-	case "", owner.Removed:
+	case "":
+		return false, p.forget(ctx)
+	case owner.Removed:
+		// The name and the addresses are free for another pod only when nothing of this one is left.
+		if err := p.removeRemains(ctx); err != nil {
+			return false, err
+		}
 		return false, p.forget(ctx)
 	case owner.Running:
 		return p.did(p.r.owners.Stop(ctx, p.name, p.own.Epoch))
@@ -115,9 +121,6 @@ func (p pass) towardsRemoved(ctx context.Context) (bool, error) {
 		return p.stopTasks(ctx)
 	case owner.Moving:
 		return false, nil
-	}
-	if err := p.removeRemains(ctx); err != nil {
-		return false, err
 	}
 	return p.did(p.r.owners.Remove(ctx, p.name, p.own.Epoch))
 }

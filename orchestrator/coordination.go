@@ -43,8 +43,12 @@ func (s coordinationService) Report(ctx context.Context, request *connect.Reques
 	if err != nil {
 		return nil, err
 	}
+	network, err := s.c.podNetwork(ctx)
+	if err != nil {
+		return nil, err
+	}
 	response := &drydockv1.ReportResponse{
-		Owners: owners, Peers: peers, Interval: durationpb.New(s.c.config.Timings.ReportInterval), Api: version.API,
+		Owners: owners, Peers: peers, Network: network, Interval: durationpb.New(s.c.config.Timings.ReportInterval), Api: version.API,
 		WantStatus: request.Msg.GetStatusDigest() != kept,
 	}
 	if r, _ := s.c.reigning(); r != nil {

@@ -7,10 +7,9 @@ import (
 	"connectrpc.com/connect"
 
 	drydockv1 "drydock/api/drydock/v1"
-	"drydock/api/drydock/v1/drydockv1connect"
 )
 
-// doctor asks a host what it finds of itself, and whether it reaches every other one.
+// doctor asks a host what it finds of itself, and has it prove to every other one what moving pods needs.
 func (c *Controller) doctor(ctx context.Context, name string) ([]*drydockv1.DoctorCheck, error) {
 	agent, err := c.answeringAgent(ctx, "examine host "+name, name)
 	if err != nil {
@@ -20,33 +19,46 @@ func (c *Controller) doctor(ctx context.Context, name string) ([]*drydockv1.Doct
 	if err != nil {
 		return nil, fmt.Errorf("host %s: %w", name, err)
 	}
-	peers, err := c.peers(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	probe, err := c.probeAddress(ctx)
-	if err != nil {
-		return nil, err
-	}
 	checks := response.Msg.GetChecks()
-	for _, peer := range peers {
-		checks = append(checks, reachCheck(ctx, agent, peer, probe))
+	l, err := c.links(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range sortedKeys(l.hosts) {
+		if other == name || l.hosts[other].state == hostDead {
+			continue
+		}
+		check, err := c.reachCheck(ctx, l, name, other)
+		if err != nil {
+			return nil, err
+		}
+		checks = append(checks, check)
 	}
 	return checks, nil
 }
 
-func reachCheck(ctx context.Context, agent drydockv1connect.AgentServiceClient, peer *drydockv1.Peer, probe string) *drydockv1.DoctorCheck {
-	check := &drydockv1.DoctorCheck{Name: "reaches " + peer.GetName()}
-	response, err := agent.ReachPeer(ctx, connect.NewRequest(&drydockv1.ReachPeerRequest{Peer: peer, ProbeAddress: probe}))
-	switch {
-	case err != nil:
-		check.Detail, check.Remedy = err.Error(), "see the agent's log"
-	case !response.Msg.GetReachable():
-		check.Detail, check.Remedy = response.Msg.GetReason(), "open "+peer.GetAddress()+" for this host"
-	case !response.Msg.GetCarriesForeignMac():
-		check.Detail, check.Remedy = response.Msg.GetReason(), "let the network carry MACs of pods, or use VXLAN"
-	default:
-		check.Ok, check.Detail = true, peer.GetAddress()+", and the network carries a pod's MAC there"
+func (c *Controller) reachCheck(ctx context.Context, l links, name, other string) (*drydockv1.DoctorCheck, error) {
+	h, peer := l.hosts[name], l.hosts[other]
+	if peer.answers() && hangsOn(h) == l.kind() && hangsOn(peer) == l.kind() {
+		first, second := ends(h, peer)
+		if err := c.prove(ctx, l, first, second); err != nil {
+			return nil, err
+		}
+		again, err := c.links(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l = again
 	}
-	return check
+	check := &drydockv1.DoctorCheck{Name: "reaches " + other}
+	switch found := l.between(h, peer); {
+	case !peer.answers():
+		check.Detail, check.Remedy = "it is "+peer.state+": "+peer.message, "bring its agent back"
+	case found.state != linkProven:
+		check.Detail, check.Remedy = found.why.GetReason(), found.why.GetRemedy()
+	default:
+		check.Ok = true
+		check.Detail = fmt.Sprintf("%s, and the network (%s) carries a pod's MAC both ways", peer.record.GetAddress(), l.kind())
+	}
+	return check, nil
 }

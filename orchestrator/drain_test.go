@@ -59,7 +59,7 @@ func TestADrainMovesEveryPodAndKeepsTheHostCordoned(t *testing.T) {
 
 func TestADrainTriesTheNextHostAndSaysWhatStays(t *testing.T) {
 	l, h1, h2 := pair(t)
-	h3 := l.join("h3")
+	h3 := l.joinAll("h3")[0]
 	h2.set(func() { h2.memory = 8 << 30 })
 	l.eventually("h2 has the most memory", func() bool {
 		h, err := l.host(t.Context(), "h2")

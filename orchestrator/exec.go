@@ -132,7 +132,7 @@ func (s controllerService) ImportImage(ctx context.Context, operator *connect.Cl
 	if err != nil {
 		return nil, err
 	}
-	agent, err := s.c.agents.at(h.name(), h.record.GetAddress())
+	agent, err := s.c.agents.at(h.record)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (s controllerService) PullImage(ctx context.Context, request *connect.Reque
 	if err != nil {
 		return nil, err
 	}
-	agent, err := s.c.agents.at(h.name(), h.record.GetAddress())
+	agent, err := s.c.agents.at(h.record)
 	if err != nil {
 		return nil, err
 	}

@@ -35,14 +35,24 @@ type lab struct {
 	cancel  context.CancelFunc
 	stopped chan error
 	admin   drydockv1connect.ControllerServiceClient
+	// etcd is an external store; zero for the controller's own.
+	etcd config.Etcd
 	// fault is what the next controller's fault is.
 	fault func(string) error
+	// network is the next controller's `network.kind`, where it is not the default.
+	network string
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel()
-	l := &lab{T: t, dir: t.TempDir(), port: "0"}
+	return newLabOn(t, config.Etcd{})
+}
+
+// newLabOn is newLab over a store of the test's.
+func newLabOn(t *testing.T, etcd config.Etcd) *lab {
+	t.Helper()
+	l := &lab{T: t, dir: t.TempDir(), port: "0", etcd: etcd}
 	l.start()
 	t.Cleanup(func() {
 		if l.cancel != nil {
@@ -57,11 +67,14 @@ func (l *lab) settings() config.Controller {
 	if err != nil {
 		l.Fatal(err)
 	}
-	cfg.Name = "c1"
+	cfg.Name, cfg.Etcd = "c1", l.etcd
 	cfg.Listen = "127.0.0.1:" + l.port
 	cfg.DataDir = filepath.Join(l.dir, "data")
 	cfg.Socket = filepath.Join(l.dir, "s")
 	cfg.PodCIDR, cfg.PodPrefixLength, cfg.Gateway = "10.77.128.0/28", 16, "10.77.0.1"
+	if l.network != "" {
+		cfg.Network.Kind = l.network
+	}
 	cfg.Timings = config.Timings{
 		ReportInterval: 20 * time.Millisecond, UnreachableAfter: time.Second,
 		ReconcileInterval: 20 * time.Millisecond, CallTimeout: 5 * time.Second, CreateTimeout: 10 * time.Second,
@@ -73,7 +86,7 @@ func (l *lab) settings() config.Controller {
 func (l *lab) start() {
 	l.Helper()
 	cfg := l.settings()
-	db, err := store.Open(l.Context(), store.Config{DataDir: cfg.DataDir})
+	db, err := store.Open(l.Context(), storeConfig(cfg, nil))
 	l.must(err)
 	ca, err := loadCA(l.Context(), db, cfg.DataDir, time.Now)
 	l.must(err)
@@ -226,6 +239,13 @@ type fakeHost struct {
 	owners   map[string]owner.Record
 	answered int
 	summary  *drydockv1.StatusSummary
+	// damaged is why pods here cannot be looked at.
+	damaged map[string]string
+	// network is what the controller said last of the pods' network; noVXLAN why this host has none.
+	network *drydockv1.PodNetwork
+	noVXLAN string
+	// reach is what the network between this host and another does; nil: it carries everything.
+	reach func(peer string) *drydockv1.ReachPeerResponse
 }
 
 // join lets a host join over the network, as agents do, and starts it.
@@ -264,6 +284,51 @@ func (l *lab) join(name string) *fakeHost {
 	return h
 }
 
+// joinAll lets hosts join, and waits until pods can move between them.
+func (l *lab) joinAll(names ...string) []*fakeHost {
+	l.Helper()
+	var hosts []*fakeHost
+	for _, name := range names {
+		hosts = append(hosts, l.join(name))
+	}
+	l.proven()
+	return hosts
+}
+
+// proven waits until every two of the hosts have proven the network between them.
+func (l *lab) proven() {
+	l.Helper()
+	l.eventually("the network between all hosts is proven", func() bool {
+		hosts, err := l.listHosts(l.Context())
+		l.must(err)
+		for _, h := range hosts {
+			for _, link := range h.GetLinks() {
+				if link.GetState() != linkProven {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+func (h *fakeHost) Doctor(context.Context, *connect.Request[drydockv1.DoctorHostRequest]) (*connect.Response[drydockv1.DoctorHostResponse], error) {
+	return connect.NewResponse(&drydockv1.DoctorHostResponse{}), nil
+}
+
+func (h *fakeHost) ReachPeer(_ context.Context, request *connect.Request[drydockv1.ReachPeerRequest]) (*connect.Response[drydockv1.ReachPeerResponse], error) {
+	m := request.Msg
+	if m.GetProbeAddress() == "" || m.GetAnswerAddress() == "" || m.GetProbeAddress() == m.GetAnswerAddress() {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("a probe needs two addresses"))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.reach != nil {
+		return connect.NewResponse(h.reach(m.GetPeer().GetName())), nil
+	}
+	return connect.NewResponse(&drydockv1.ReachPeerResponse{Reachable: true, CarriesForeignMac: true, Tried: true}), nil
+}
+
 func (h *fakeHost) request(token string) pki.JoinRequest {
 	return pki.JoinRequest{
 		Controllers: []string{"https://127.0.0.1:" + h.l.port}, Token: token, Name: h.name, Address: h.address,
@@ -293,8 +358,19 @@ func (h *fakeHost) report() {
 	defer cancel()
 	h.mu.Lock()
 	request := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{MemoryAvailableBytes: h.memory, Api: version.API}, Summary: h.summary}
+	request.Info.Network, request.Info.VxlanProblem = "bridge", h.noVXLAN
+	if h.network.GetKind() == "vxlan" {
+		request.Info.Network = "vxlan"
+		if h.noVXLAN != "" {
+			request.Info.Network, request.Info.NetworkReason = "bridge", h.noVXLAN
+		}
+	}
 	for name := range h.remains {
-		request.Pods = append(request.Pods, &drydockv1.Pod{Spec: &drydockv1.PodSpec{Name: name}})
+		pod := &drydockv1.Pod{Spec: &drydockv1.PodSpec{Name: name}}
+		if why := h.damaged[name]; why != "" {
+			pod.Phase, pod.Message = phaseUnknown, why
+		}
+		request.Pods = append(request.Pods, pod)
 	}
 	h.mu.Unlock()
 	response, err := h.coord.Report(ctx, connect.NewRequest(request))
@@ -304,6 +380,7 @@ func (h *fakeHost) report() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answered++
+	h.network = response.Msg.GetNetwork()
 	for _, wire := range response.Msg.GetOwners() {
 		if len(wire.GetRecord()) == 0 {
 			continue

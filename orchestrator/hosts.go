@@ -32,6 +32,8 @@ type host struct {
 	report   *drydockv1.HostReport
 	state    string
 	message  string
+	// apart: no other host has proven that pods can move between it and this one. Only place asks.
+	apart bool
 }
 
 func (h host) name() string { return h.record.GetName() }
@@ -138,7 +140,7 @@ func (c *Controller) agentOf(ctx context.Context, name string) (drydockv1connect
 	if err != nil {
 		return nil, err
 	}
-	return c.agents.at(name, h.record.GetAddress())
+	return c.agents.at(h.record)
 }
 
 // answeringAgent is the agent of a host that can be asked to do something; else the refusal of what.
@@ -151,7 +153,7 @@ func (c *Controller) answeringAgent(ctx context.Context, what, name string) (dry
 		return nil, refuse(what, because(fmt.Sprintf("host %s is %s: %s", name, h.state, h.message),
 			"bring its agent back, or run `drydock host confirm-dead "+name+"` once it is certain that it is off"))
 	}
-	return c.agents.at(name, h.record.GetAddress())
+	return c.agents.at(h.record)
 }
 
 // message is the host as operators see it. pods are the names of those that it owns.

@@ -75,7 +75,7 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 		If(store.Unchanged(token.Key, token.Revision), store.Unchanged(hostKey(m.GetHost()), known)).
 		Delete(token.Key).Put(hostKey(m.GetHost()), record).Commit(ctx)
 	if errors.Is(err, store.ErrConflict) {
-		return nil, errBadToken()
+		return nil, errBadToken(wrongToken)
 	} else if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 	if err != nil {
 		return nil, err
 	}
-	probe, err := c.probeAddress(ctx)
+	probe, _, err := c.probeAddresses(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +103,14 @@ func speaks(what, name string, api uint32) error {
 	return nil
 }
 
-// errBadToken does not say whether a token was wrong, expired, used or another host's.
-func errBadToken() error {
+// errBadToken says what is wrong with a token. Only who knows its secret learns more than that it is no good.
+func errBadToken(why string) error {
 	return connect.NewError(connect.CodePermissionDenied,
-		errors.New("join token is wrong, used, expired or for another host: make a new one with `drydock host join`"))
+		fmt.Errorf("join token %s: make a new one with `drydock host join` for this host", why))
 }
+
+// wrongToken is one that is not in the store: it never was, or is used up.
+const wrongToken = "is not known here, or was used already"
 
 func (c *Controller) validToken(ctx context.Context, text, host string) (store.Item[*drydockv1.TokenRecord], error) {
 	var none store.Item[*drydockv1.TokenRecord]
@@ -117,12 +120,15 @@ func (c *Controller) validToken(ctx context.Context, text, host string) (store.I
 	}
 	item, err := store.Get[drydockv1.TokenRecord](ctx, c.store, tokenKey(token.Key()))
 	if errors.Is(err, store.ErrNotFound) {
-		return none, errBadToken()
+		return none, errBadToken(wrongToken)
 	} else if err != nil {
 		return none, err
 	}
-	if item.Value.GetHost() != host || c.now().After(item.Value.GetExpires().AsTime()) {
-		return none, errBadToken()
+	if item.Value.GetHost() != host {
+		return none, errBadToken(fmt.Sprintf("is for host %s and not for %s", item.Value.GetHost(), host))
+	}
+	if expired := item.Value.GetExpires().AsTime(); c.now().After(expired) {
+		return none, errBadToken("expired at " + expired.UTC().Format(time.RFC3339))
 	}
 	return item, nil
 }

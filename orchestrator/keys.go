@@ -14,6 +14,8 @@ const (
 	keyAddresses  = keyRoot + "addresses/"
 	keyImages     = keyRoot + "images/"
 	keyMigrations = keyRoot + "migrations/"
+	keyLinks      = keyRoot + "links/"
+	keyNetwork    = keyRoot + "network"
 )
 
 func hostKey(name string) string       { return keyHosts + name }
@@ -23,4 +25,5 @@ func podKey(name string) string        { return keyPods + name }
 func addressKey(address string) string { return keyAddresses + address }
 func imageKey(reference string) string { return keyImages + reference }
 func migrationKey(id string) string    { return keyMigrations + id }
+func linkKey(a, b string) string       { return keyLinks + a + "/" + b }
 func tokenKey(key string) string       { return keyTokens + key }

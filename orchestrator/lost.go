@@ -48,7 +48,7 @@ func (p pass) look(ctx context.Context, name string) owner.HostView {
 	if h.record.GetBootId() == known.BootID || !h.answers() {
 		return view
 	}
-	agent, err := p.agents.at(name, h.record.GetAddress())
+	agent, err := p.agents.at(h.record)
 	if err != nil {
 		return view
 	}

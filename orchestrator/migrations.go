@@ -54,7 +54,7 @@ func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest) (
 		mode = drydockv1.MigrationMode_MIGRATION_MODE_AUTO
 	}
 	return &drydockv1.MigrationSpec{
-		Id: newMigrationID(c.now()), Pod: m.GetPod(), From: own.Owner.Host, To: m.GetTo(), ToAddress: to.record.GetAddress(),
+		Id: newMigrationID(c.now()), Pod: m.GetPod(), From: own.Owner.Host, To: m.GetTo(), ToAddress: to.record.GetAddress(), ToBootId: to.record.GetBootId(),
 		Mode: mode, DowntimeBudget: m.GetDowntimeBudget(), DryRun: m.GetDryRun(), Epoch: own.Epoch,
 		AllowPostcopy: m.GetAllowPostcopy() || item.Value.GetSpec().GetAllowPostcopy(),
 	}, item, nil
@@ -85,7 +85,14 @@ func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, 
 		return nil, err
 	}
 	if !from.answers() {
-		reasons = append(reasons, from.why())
+		return append(reasons, from.why()), nil
+	}
+	l, err := c.links(ctx)
+	if err != nil || !to.answers() {
+		return reasons, err
+	}
+	if found := l.between(from, to); found.state != linkProven {
+		reasons = append(reasons, found.why)
 	}
 	return reasons, nil
 }

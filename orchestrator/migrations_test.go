@@ -111,7 +111,8 @@ func (l *lab) report(id string) *drydockv1.MigrationReport {
 func pair(t *testing.T) (*lab, *fakeHost, *fakeHost) {
 	t.Helper()
 	l := newLab(t)
-	h1, h2 := l.join("h1"), l.join("h2")
+	hosts := l.joinAll("h1", "h2")
+	h1, h2 := hosts[0], hosts[1]
 	l.image("h1")
 	l.mustRun("web", "h1")
 	h1.moves(h2)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"connectrpc.com/connect"
+
 	drydockv1 "drydock/api/drydock/v1"
 )
 
@@ -32,24 +34,54 @@ func (n need) lacks(h host) *drydockv1.Refusal {
 		"free memory there, or ask for less")
 }
 
-// place finds the host for a new pod: the one asked for, or the one with the most free memory.
+// place finds the host for a new pod: the one asked for, or of those that can take it the one with the most free memory.
 func (c *Controller) place(ctx context.Context, spec *drydockv1.PodSpec, wanted string) (host, error) {
 	hosts, err := c.hosts(ctx)
 	if err != nil {
 		return host{}, err
 	}
-	what, n := "run pod "+spec.GetName(), needOf(spec)
-	if wanted == "" {
-		return choosePlace(what, hosts, n, nil)
+	l, err := c.links(ctx)
+	if err != nil {
+		return host{}, err
 	}
-	h, ok := hosts[wanted]
-	if !ok {
-		return host{}, noHost(wanted)
+	l.markApart(hosts)
+	if wanted != "" {
+		h, ok := hosts[wanted]
+		if !ok {
+			return host{}, noHost(wanted)
+		}
+		hosts = map[string]host{wanted: h}
 	}
-	if why := cmp.Or(h.why(), n.lacks(h)); why != nil {
-		return host{}, refuse(what, why)
+	ranked, reasons := rank(hosts, needOf(spec), nil)
+	for _, h := range ranked {
+		lacks, err := c.objections(ctx, h, spec)
+		if err != nil {
+			return host{}, err
+		}
+		if len(lacks) == 0 {
+			return h, nil
+		}
+		reasons = append(reasons, lacks...)
 	}
-	return h, nil
+	return host{}, noPlace("run pod "+spec.GetName(), reasons)
+}
+
+// objections asks a host what it lacks that a pod needs, before anything of the pod is made.
+func (c *Controller) objections(ctx context.Context, h host, spec *drydockv1.PodSpec) ([]*drydockv1.Refusal, error) {
+	agent, err := c.agents.at(h.record)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timings.CallTimeout)
+	defer cancel()
+	answer, err := agent.CheckPod(ctx, connect.NewRequest(&drydockv1.CheckPodRequest{Spec: spec}))
+	switch {
+	case connect.CodeOf(err) == connect.CodeUnimplemented: // an agent of an earlier version finds out when it makes the pod
+		return nil, nil
+	case err != nil:
+		return []*drydockv1.Refusal{because(fmt.Sprintf("host %s does not answer: %v", h.name(), err), "bring its agent back, or choose another host")}, nil
+	}
+	return answer.Msg.GetRefusals(), nil
 }
 
 // choosePlace is the best of the hosts, or a refusal that says of each why not.
@@ -58,13 +90,18 @@ func choosePlace(what string, hosts map[string]host, n need, except []string) (h
 	if len(ranked) > 0 {
 		return ranked[0], nil
 	}
+	return host{}, noPlace(what, reasons)
+}
+
+func noPlace(what string, reasons []*drydockv1.Refusal) error {
 	if len(reasons) == 0 {
 		reasons = append(reasons, because("there is no host to choose", "let one join: `drydock host join NAME`"))
 	}
-	return host{}, refuse(what, reasons...)
+	return refuse(what, reasons...)
 }
 
-// rank lists the hosts that have room, the one with the most free memory first, and says of the others why not.
+// rank lists the hosts that have room, the one with the most free memory first but those that no pod can leave last, and says
+// of the others why not.
 func rank(hosts map[string]host, n need, except []string) ([]host, []*drydockv1.Refusal) {
 	var ranked []host
 	var reasons []*drydockv1.Refusal
@@ -79,6 +116,12 @@ func rank(hosts map[string]host, n need, except []string) ([]host, []*drydockv1.
 		ranked = append(ranked, hosts[name])
 	}
 	slices.SortStableFunc(ranked, func(a, b host) int {
+		if a.apart != b.apart {
+			if a.apart {
+				return 1
+			}
+			return -1
+		}
 		return cmp.Compare(b.report.GetInfo().GetMemoryAvailableBytes(), a.report.GetInfo().GetMemoryAvailableBytes())
 	})
 	return ranked, reasons

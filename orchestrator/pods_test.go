@@ -276,3 +276,19 @@ func TestExecAndLogsComeFromThePodsHost(t *testing.T) {
 	}
 	l.must(logs.Close())
 }
+
+func TestAPodThatItsHostCannotLookAtIsUnknownWithTheReason(t *testing.T) {
+	l := newLab(t)
+	h := l.join("h1")
+	l.image("h1")
+	l.mustRun("web", "h1")
+	l.mustRun("other", "h1")
+	h.set(func() { h.damaged = map[string]string{"web": "journal is torn"} })
+	l.eventually("the damaged pod is unknown", func() bool {
+		pod := l.view("web")
+		return pod.GetPhase() == phaseUnknown && contains(pod.GetMessage(), "host h1: journal is torn")
+	})
+	if pod := l.view("other"); pod.GetPhase() != phaseRunning {
+		t.Errorf("the other pod is %v", pod)
+	}
+}

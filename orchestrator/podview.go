@@ -114,6 +114,9 @@ func phaseOf(record *drydockv1.PodRecord, own owner.Record, h host, reported *dr
 	if own.Owned() && h.record.GetBootId() != own.Owner.BootID {
 		return phaseUnknown, "host " + own.Owner.Host + " has booted"
 	}
+	if reported.GetPhase() == phaseUnknown {
+		return phaseUnknown, "host " + own.Owner.Host + ": " + reported.GetMessage()
+	}
 	message := ""
 	if record.GetDesired() == wantRemoved {
 		message = "is being removed"

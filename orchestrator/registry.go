@@ -11,7 +11,7 @@ import (
 )
 
 func (c *Controller) listHosts(ctx context.Context) ([]*drydockv1.Host, error) {
-	hosts, err := c.hosts(ctx)
+	l, err := c.links(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -20,22 +20,25 @@ func (c *Controller) listHosts(ctx context.Context) ([]*drydockv1.Host, error) {
 		return nil, err
 	}
 	var wire []*drydockv1.Host
-	for _, name := range sortedKeys(hosts) {
-		wire = append(wire, hosts[name].wire(c.seen.started, pods[name]))
+	for _, name := range sortedKeys(l.hosts) {
+		h := l.hosts[name].wire(c.seen.started, pods[name])
+		l.describeNetwork(l.hosts[name], h)
+		wire = append(wire, h)
 	}
 	return wire, nil
 }
 
 func (c *Controller) getHost(ctx context.Context, name string) (*drydockv1.Host, error) {
-	h, err := c.host(ctx, name)
+	hosts, err := c.listHosts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	pods, err := c.podsByHost(ctx)
-	if err != nil {
-		return nil, err
+	for _, h := range hosts {
+		if h.GetName() == name {
+			return h, nil
+		}
 	}
-	return h.wire(c.seen.started, pods[name]), nil
+	return nil, noHost(name)
 }
 
 // podsByHost is which pods each host is answerable for, or was the last to run.
@@ -134,7 +137,10 @@ func (c *Controller) removeHost(ctx context.Context, name string) error {
 	if err := refuse("remove host "+name, reasons...); err != nil {
 		return err
 	}
-	_, err = c.store.Txn().If(store.Unchanged(hostKey(name), h.revision)).
-		Delete(hostKey(name)).Delete(reportKey(name)).Delete(statusKey(name)).Commit(ctx)
+	txn := c.store.Txn().If(store.Unchanged(hostKey(name), h.revision)).Delete(hostKey(name)).Delete(reportKey(name)).Delete(statusKey(name))
+	if err := c.forgetLinks(ctx, txn, name); err != nil {
+		return err
+	}
+	_, err = txn.Commit(ctx)
 	return err
 }

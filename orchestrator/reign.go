@@ -56,6 +56,7 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	c.log.Info("leading", "term", term.Revision())
 	c.setReign(r)
 	r.spawn(func() { c.reconcile(r) })
+	r.spawn(func() { c.proveLinks(r) })
 	select {
 	case <-ctx.Done():
 	case <-term.Lost():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"drydock/internal/config"
+	"drydock/internal/durable"
 	"drydock/internal/pki"
 	"drydock/orchestrator/store"
 )
@@ -19,10 +21,7 @@ import (
 // operators in the data directory's admin folder.
 func Run(ctx context.Context, cfg config.Controller) (err error) {
 	log := cfg.Log.Logger(os.Stderr)
-	db, err := store.Open(ctx, store.Config{
-		DataDir: cfg.DataDir, Endpoints: cfg.Etcd.Endpoints,
-		CAFile: cfg.Etcd.CA, CertFile: cfg.Etcd.Cert, KeyFile: cfg.Etcd.Key, Log: log,
-	})
+	db, err := store.Open(ctx, storeConfig(cfg, log))
 	if err != nil {
 		return err
 	}
@@ -44,6 +43,13 @@ func Run(ctx context.Context, cfg config.Controller) (err error) {
 	}
 	log.Info("controller serves", "name", cfg.Name, "listen", on.tls.Addr().String(), "socket", cfg.Socket)
 	return newController(cfg, log, db, ca, keeper).run(ctx, on)
+}
+
+func storeConfig(cfg config.Controller, log *slog.Logger) store.Config {
+	return store.Config{
+		DataDir: cfg.DataDir, Endpoints: cfg.Etcd.Endpoints,
+		CAFile: cfg.Etcd.CA, CertFile: cfg.Etcd.Cert, KeyFile: cfg.Etcd.Key, Log: log,
+	}
 }
 
 // run works and serves until ctx ends, or something fails that the controller cannot do without.
@@ -125,7 +131,7 @@ func loadCA(ctx context.Context, db *store.Store, dataDir string, now func() tim
 	if err != nil {
 		return nil, err
 	}
-	return ca, pki.WriteFile(path, bundle, 0o600)
+	return ca, durable.Replace(path, bundle, 0o600)
 }
 
 // ownCertificate is the controller's own, made anew where there is none that the CA stands for.
@@ -171,8 +177,8 @@ func adminCredentials(dataDir string, ca *pki.CA, now time.Time) error {
 		return err
 	}
 	return errors.Join(
-		pki.WriteFile(files[0], ca.Certificate(), 0o644),
-		pki.WriteFile(files[2], key, 0o600),
-		pki.WriteFile(files[1], cert, 0o644),
+		durable.Replace(files[0], ca.Certificate(), 0o644),
+		durable.Replace(files[2], key, 0o600),
+		durable.Replace(files[1], cert, 0o644),
 	)
 }

@@ -24,6 +24,9 @@ func validSpec(spec *drydockv1.PodSpec) error {
 	if spec.GetMac() != "" {
 		bad("a MAC cannot be asked for: it is given with the address")
 	}
+	if spec.GetMtu() != 0 {
+		bad("an MTU cannot be asked for: it is that of the network")
+	}
 	if grace := spec.GetStopGrace(); grace != nil && (!grace.IsValid() || grace.AsDuration() < 0) {
 		bad("stop grace must not be negative")
 	}

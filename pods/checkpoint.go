@@ -83,7 +83,7 @@ type Dump struct {
 	Work string
 	// PageServer, host:port, takes the memory's pages instead of Images.
 	PageServer string
-	// Lazy leaves the pages in place, to be asked for by the destination. LazyReady is written to when it may ask.
+	// Lazy leaves the pages in place, to be asked for by the destination. CRIU writes a byte to LazyReady when it may ask.
 	Lazy      bool
 	LazyReady *os.File
 	// Options are more lines for CRIU's configuration.
@@ -114,7 +114,7 @@ func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump
 		return err
 	}
 	if err := run(command, filepath.Join(dump.Work, "runc.log")); err != nil {
-		return fmt.Errorf("checkpoint container %s of pod %s: %w%s", container, pod, err, lastErrors(filepath.Join(dump.Work, "dump.log")))
+		return fmt.Errorf("checkpoint container %s of pod %s: %w", container, pod, criuSaid(filepath.Join(dump.Work, "dump.log"), err))
 	}
 	if dump.Lazy {
 		return nil // the pages are gone over, and the destination runs
@@ -180,25 +180,27 @@ func writeCRIUConfig(pod, container, options string) error {
 	return os.WriteFile(path, []byte(options), 0o600)
 }
 
-// lastErrors finds what CRIU said went wrong, for the end of an error message.
-func lastErrors(log string) string {
-	data, err := os.ReadFile(log)
-	if err != nil {
-		return ""
+// unprivileged is the complaint of every CRIU that runs without CAP_SYS_RESOURCE.
+const unprivileged = "Can't setup RLIMIT_NOFILE for self"
+
+// criuSaid is what CRIU says went wrong in its log: what runc says of it is only that it failed. Without a word of CRIU it is
+// err.
+func criuSaid(log string, err error) error {
+	data, rerr := os.ReadFile(log)
+	if rerr != nil {
+		return err
 	}
 	var lines []string
-	for _, line := range strings.Split(string(data), "\n") {
-		if strings.Contains(line, "Error") {
-			lines = append(lines, strings.TrimSpace(line))
+	for line := range strings.Lines(string(data)) {
+		if strings.Contains(line, "Error") && !strings.Contains(line, unprivileged) && len(lines) < 4 {
+			_, text, _ := strings.Cut(line, "Error ")
+			lines = append(lines, strings.TrimSpace(text))
 		}
 	}
-	if len(lines) > 4 {
-		lines = lines[:4]
-	}
 	if len(lines) == 0 {
-		return ""
+		return err
 	}
-	return "; CRIU: " + strings.Join(lines, "; ")
+	return fmt.Errorf("CRIU: %s", strings.Join(lines, "; "))
 }
 
 // CRIUVersion is the installed CRIU's, for example 4.2.1.

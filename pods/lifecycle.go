@@ -39,7 +39,7 @@ func (r *Runtime) Create(ctx context.Context, rec *Record, specs map[string][]by
 			return fmt.Errorf("volume %s of pod %s: %w", v.Name, pod.Name, err)
 		}
 	}
-	cfg, err := networkConfig(pod, r.cfg.Bridge)
+	cfg, err := networkConfig(pod, r.bridge())
 	if err != nil {
 		return err
 	}
@@ -214,10 +214,13 @@ func (r *Runtime) deleteContainer(ctx context.Context, pod, container string) er
 	return nil
 }
 
-// PlugIn connects the pod's network to its host's bridge and tells the neighbours.
+// PlugIn connects the pod's network to what pods hang on here and tells the neighbours.
 func (r *Runtime) PlugIn(ctx context.Context, pod string) error {
 	net, err := r.Network(ctx, pod)
 	if err != nil {
+		return err
+	}
+	if err := net.Hang(r.bridge()); err != nil {
 		return err
 	}
 	return net.PlugIn(ctx)
@@ -241,7 +244,7 @@ func (r *Runtime) Network(ctx context.Context, pod string) (*network.Network, er
 }
 
 func networkConfig(pod *drydockv1.PodSpec, bridge string) (network.Config, error) {
-	cfg := network.Config{Pod: pod.Name, Bridge: bridge}
+	cfg := network.Config{Pod: pod.Name, Bridge: bridge, MTU: int(pod.Mtu)}
 	for _, address := range pod.Addresses {
 		prefix, err := netip.ParsePrefix(address)
 		if err != nil {
@@ -271,9 +274,4 @@ func removeTree(dir string) error {
 		return fmt.Errorf("%s holds mounts (%v): unmount them first", dir, mounts)
 	}
 	return os.RemoveAll(dir)
-}
-
-// ProbeForeignMAC finds out whether pods of this host could talk to peer; see package network.
-func (r *Runtime) ProbeForeignMAC(ctx context.Context, address netip.Prefix, mac net.HardwareAddr, peer netip.AddrPort) error {
-	return r.net.ProbeForeignMAC(ctx, r.cfg.Bridge, address, mac, peer)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/durable"
 
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -27,7 +28,9 @@ const (
 type Record struct {
 	Spec  *drydockv1.PodSpec
 	Epoch uint64
-	Role  Role
+	// Born is the epoch in which the pod was created: another pod of its name has another one. Zero where that is not known.
+	Born uint64
+	Role Role
 	// Migration is set while the role is incoming.
 	Migration string
 	// Restarts counts, by container, since the pod was made.
@@ -40,6 +43,7 @@ type recordFile struct {
 	Version   int              `json:"version"`
 	Spec      json.RawMessage  `json:"spec"`
 	Epoch     uint64           `json:"epoch"`
+	Born      uint64           `json:"born,omitempty"`
 	Role      Role             `json:"role"`
 	Migration string           `json:"migration,omitempty"`
 	Restarts  map[string]int32 `json:"restarts,omitempty"`
@@ -71,24 +75,20 @@ func (r *Runtime) Record(pod string) (*Record, error) {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(file.Spec, spec); err != nil {
 		return nil, fmt.Errorf("record of pod %s: %w", pod, err)
 	}
-	return &Record{Spec: spec, Epoch: file.Epoch, Role: file.Role, Migration: file.Migration, Restarts: file.Restarts, Ended: file.Ended}, nil
+	return &Record{Spec: spec, Epoch: file.Epoch, Born: file.Born, Role: file.Role, Migration: file.Migration, Restarts: file.Restarts, Ended: file.Ended}, nil
 }
 
-// Save writes a pod's record so that it is either the old or the new one after a crash.
+// Save writes a pod's record durably: after a crash it is either the old or the new one.
 func (r *Runtime) Save(rec *Record) error {
 	spec, err := protojson.Marshal(rec.Spec)
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(recordFile{recordVersion, spec, rec.Epoch, rec.Role, rec.Migration, rec.Restarts, rec.Ended})
+	data, err := json.Marshal(recordFile{recordVersion, spec, rec.Epoch, rec.Born, rec.Role, rec.Migration, rec.Restarts, rec.Ended})
 	if err != nil {
 		return err
 	}
-	path := r.recordPath(rec.Spec.Name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return writeFileAtomic(path, data)
+	return durable.Replace(r.recordPath(rec.Spec.Name), data, 0o600)
 }
 
 // Names lists the pods that this host has, whatever their state.
@@ -105,16 +105,3 @@ func (r *Runtime) Names() ([]string, error) {
 }
 
 func (r *Runtime) recordPath(pod string) string { return filepath.Join(r.podDir(pod), "pod.json") }
-
-func writeFileAtomic(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(tmp.Name(), path)
-}

@@ -19,7 +19,7 @@ func oldPod() *Record {
 		Spec: &drydockv1.PodSpec{
 			Name: "db", Hostname: "db", Containers: []*drydockv1.Container{{Name: "main", Image: "redis:7"}},
 		},
-		Epoch: 7, Role: Incoming, Migration: "m1", Restarts: map[string]int32{"main": 3}, Ended: true,
+		Epoch: 7, Born: 2, Role: Incoming, Migration: "m1", Restarts: map[string]int32{"main": 3}, Ended: true,
 	}
 }
 

@@ -66,7 +66,7 @@ func (r *Runtime) RestoreTask(ctx context.Context, pod, container string, from R
 		return err
 	}
 	if err := task.Start(ctx); err != nil {
-		return fmt.Errorf("restore container %s of pod %s: %w%s", container, pod, err, lastErrors(filepath.Join(from.Work, "restore.log")))
+		return fmt.Errorf("restore container %s of pod %s: %w", container, pod, criuSaid(filepath.Join(from.Work, "restore.log"), err))
 	}
 	return nil
 }
@@ -79,10 +79,8 @@ func (r *Runtime) Kill(ctx context.Context, pod string) error {
 		return err
 	}
 	// A CRIU that serves this pod's pages would wait for ever for tasks that are frozen.
-	if state, err := r.State(ctx, pod); err == nil && state.Sealed {
-		if err := r.EndCheckpoint(ctx, pod); err != nil {
-			return err
-		}
+	if err := r.EndCheckpoint(ctx, pod); err != nil {
+		return err
 	}
 	if err := r.KillTasks(ctx, pod); err != nil {
 		return err

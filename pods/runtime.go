@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 
 	"drydock/pods/network"
 
@@ -35,6 +36,8 @@ type Runtime struct {
 	// runcRoot is where containerd's shim has runc keep its state.
 	runcRoot string
 	net      *network.Host
+	// overlaid is set while pods hang on a VXLAN's bridge instead of the configured one.
+	overlaid atomic.Bool
 }
 
 // New connects to containerd. The connection is made anew by itself when containerd is restarted.

@@ -3,8 +3,6 @@ package pods
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,21 +116,26 @@ func containerIDs(pod *drydockv1.PodSpec) []string {
 	return ids
 }
 
-// EndCheckpoint ends a CRIU that serves the pages of a pod in post-copy. The pod must be sealed, so that its tasks do not
-// run when CRIU lets them go.
+// Dumping tells whether a checkpoint is at work on a container, or serves its pages.
+func (r *Runtime) Dumping(pod, container string) (bool, error) {
+	runcs, err := atWork([]string{containerID(pod, container)}, "checkpoint")
+	return len(runcs) > 0, err
+}
+
+// EndCheckpoint ends a CRIU that serves the pages of a pod in post-copy. The pod is sealed first, so that its tasks do not run
+// when CRIU lets them go. A CRIU that still dumps must not be ended, unless the tasks are to be killed: it would leave its
+// parasite in them.
 func (r *Runtime) EndCheckpoint(ctx context.Context, pod string) error {
 	rec, err := r.Record(pod)
 	if err != nil {
 		return err
 	}
-	if whole := cgroupAt(r.podCgroup(pod)); whole.exists() {
-		if sealed, err := whole.frozen(); err != nil || !sealed {
-			return errors.Join(err, fmt.Errorf("pod %s is not sealed: CRIU would let its tasks run", pod))
-		}
-	}
 	for {
-		runcs, err := checkpointing(containerIDs(rec.Spec))
+		runcs, err := atWork(containerIDs(rec.Spec), "checkpoint")
 		if err != nil || len(runcs) == 0 {
+			return err
+		}
+		if err := r.FreezeAll(ctx, pod); err != nil {
 			return err
 		}
 		for _, pid := range runcs {
@@ -166,9 +169,12 @@ func children(pid int) []int {
 	return pids
 }
 
-// checkpointing lists each `runc checkpoint` or `runc restore` of one of the containers. Both name the container last, and
-// both live as long as the CRIU that they started.
-func checkpointing(ids []string) ([]int, error) {
+// checkpointing lists each `runc checkpoint` or `runc restore` of one of the containers.
+func checkpointing(ids []string) ([]int, error) { return atWork(ids, "checkpoint", "restore") }
+
+// atWork lists each runc with one of the verbs on one of the containers. runc's checkpoint and restore name the container
+// last, and live as long as the CRIU that they started.
+func atWork(ids []string, verbs ...string) ([]int, error) {
 	var found []int
 	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -184,7 +190,7 @@ func checkpointing(ids []string) ([]int, error) {
 			continue
 		}
 		for _, arg := range args {
-			if string(arg) == "checkpoint" || string(arg) == "restore" {
+			if slices.Contains(verbs, string(arg)) {
 				if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
 					found = append(found, pid)
 				}

@@ -91,13 +91,28 @@ func explainAnswer(answer *connect.Error) *failure {
 	case connect.CodeUnavailable:
 		f.remedies = []string{"try again in a moment; `drydock status` shows what the controller reaches"}
 	}
-	if len(f.refusals) == 1 && f.refusals[0].Reason == f.message {
+	f.sayOnce()
+	return f
+}
+
+// sayOnce takes out of the message what the refusals say, and makes one line of a single one.
+func (f *failure) sayOnce() {
+	var reasons []string
+	for _, r := range f.refusals {
+		reasons = append(reasons, r.Reason)
+	}
+	before, found := strings.CutSuffix(f.message, strings.Join(reasons, "; "))
+	switch before = strings.TrimSuffix(before, ": "); {
+	case len(reasons) == 0 || !found:
+	case len(reasons) > 1:
+		f.message = before
+	default:
+		f.message = strings.TrimPrefix(strings.TrimSuffix(before, "refused")+reasons[0], ": ")
 		if remedy := f.refusals[0].Remedy; remedy != "" {
 			f.remedies = []string{remedy}
 		}
 		f.refusals = nil
 	}
-	return f
 }
 
 func refusalsOf(answer *connect.Error) []*v1.Refusal {

@@ -24,8 +24,10 @@ func someHosts() []*v1.Host {
 	sick.Problems = []*v1.Refusal{{Reason: "swap is on", Remedy: "swapoff -a"}}
 	return []*v1.Host{
 		{Name: "h1", Address: "10.77.0.1:7443", BootId: "b-1", State: "ready", LastSeen: ago(3 * time.Second), Info: info,
-			Pods: []string{"redis", "web"}, Summary: status.Summarize(someStatus())},
-		{Name: "h2", Address: "10.77.0.2:7443", BootId: "b-2", State: "cordoned", LastSeen: ago(2 * time.Second), Info: sick},
+			Pods: []string{"redis", "web"}, Links: []*v1.HostLink{link("h2"), broken("h3")},
+			Summary: status.Summarize(someStatus())},
+		{Name: "h2", Address: "10.77.0.2:7443", BootId: "b-2", State: "cordoned", LastSeen: ago(2 * time.Second), Info: sick,
+			Links: []*v1.HostLink{link("h1")}},
 		{Name: "h3", Address: "10.77.0.3:7443", BootId: "b-3", State: "unreachable", Message: "no answer since 11:48",
 			LastSeen: ago(12 * time.Minute), Pods: []string{"pg"}},
 	}
@@ -57,6 +59,15 @@ func someStatus() *v1.HostStatus {
 			{Pid: 410, Command: "sshd", Unit: "ssh.service", Files: []string{"/usr/lib/libc.so.6"}},
 			{Pid: 500, Command: "redis-server", Pod: "redis", Files: []string{"/usr/lib/libc.so.6"}}}},
 	}
+}
+
+func link(peer string) *v1.HostLink {
+	return &v1.HostLink{Peer: peer, State: "proven", Tried: ago(4 * time.Minute)}
+}
+
+func broken(peer string) *v1.HostLink {
+	return &v1.HostLink{Peer: peer, State: "failed", Tried: ago(9 * time.Second), Reason: "the network does not carry a pod's MAC",
+		Remedy: "let the switch carry several MACs"}
 }
 
 func somePods() []*v1.Pod {

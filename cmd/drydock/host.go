@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	v1 "drydock/api/drydock/v1"
 )
@@ -40,10 +41,10 @@ func newHostList(a *app) *cobra.Command {
 }
 
 func (a *app) hostRows(t *table, hosts []*v1.Host) {
-	t.row("NAME", "STATE", "PODS", "KERNEL", "CRIU", "MEMORY FREE", "SEEN", "MESSAGE")
+	t.row("NAME", "STATE", "PODS", "KERNEL", "CRIU", "NETWORK", "MEMORY FREE", "SEEN", "MESSAGE")
 	for _, h := range hosts {
 		i := h.GetInfo()
-		t.row(h.Name, h.State, fmt.Sprint(len(h.Pods)), i.GetKernel(), i.GetCriuVersion(),
+		t.row(h.Name, h.State, fmt.Sprint(len(h.Pods)), i.GetKernel(), i.GetCriuVersion(), i.GetNetwork(),
 			size(i.GetMemoryAvailableBytes()), a.age(h.LastSeen), h.Message)
 	}
 }
@@ -107,6 +108,19 @@ func (a *app) hostTable(t *table, h *v1.Host) {
 	for _, p := range i.Problems {
 		t.row(p.Reason, p.Remedy)
 	}
+	if len(h.Links) > 0 {
+		t.section("Network to other hosts", "HOST", "STATE", "TRIED", "REASON", "REMEDY")
+	}
+	for _, l := range h.Links {
+		t.row(l.Peer, l.State, a.ageOrNever(l.Tried), l.Reason, l.Remedy)
+	}
+}
+
+func (a *app) ageOrNever(at *timestamppb.Timestamp) string {
+	if at == nil {
+		return "never"
+	}
+	return a.age(at) + " ago"
 }
 
 func joinWords(words ...string) string {

@@ -32,6 +32,7 @@ system once, and removes what an earlier lab of the same name left.`,
 	}
 	addLabName(cmd, &opts.Name)
 	cmd.Flags().IntVar(&opts.Hosts, "hosts", 3, "number of hosts for pods")
+	cmd.Flags().BoolVar(&opts.PortSecurity, "port-security", false, "make the switch carry one MAC of each host only, as clouds do")
 	cmd.Flags().StringVar(&opts.Driver, "driver", lab.DriverNamespace, "what the hosts are made of: namespace")
 	return cmd
 }

@@ -66,7 +66,7 @@ func newMigrateCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := a.print(message{report}, func(t *table) { a.migrationTable(t, report) }); err != nil {
+		if err := a.print(message{report}, func(t *table) { a.migrationTable(t, report, false) }); err != nil {
 			return err
 		}
 		return outcomeError(report)

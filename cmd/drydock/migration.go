@@ -66,7 +66,7 @@ func newMigrationShow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(message{report}, func(t *table) { a.migrationTable(t, report) })
+			return a.print(message{report}, func(t *table) { a.migrationTable(t, report, true) })
 		},
 	}
 	cmd.Flags().BoolVar(&watch, "watch", false, "wait until it has ended, showing its steps")
@@ -97,8 +97,20 @@ func (a *app) findMigration(ctx context.Context, c *client, id string, watch boo
 	}
 }
 
-// migrationTable shows a whole report.
-func (a *app) migrationTable(t *table, r *v1.MigrationReport) {
+// whyFields say why a migration came to nothing.
+func whyFields(t *table, r *v1.MigrationReport) {
+	if len(r.Refusals) == 0 {
+		t.field("Error", r.Error)
+		return
+	}
+	for _, refusal := range r.Refusals {
+		t.field("Refused", refusal.Reason)
+		t.field("Remedy", refusal.Remedy)
+	}
+}
+
+// migrationTable shows a report; with why it failed, unless that is said on stderr.
+func (a *app) migrationTable(t *table, r *v1.MigrationReport, why bool) {
 	t.field("Migration", r.Id)
 	t.field("Pod", r.Pod)
 	t.field("From", r.From)
@@ -109,7 +121,9 @@ func (a *app) migrationTable(t *table, r *v1.MigrationReport) {
 	}
 	t.field("Mode", mode)
 	t.field("Outcome", outcomeWord(r))
-	t.field("Error", r.Error)
+	if why {
+		whyFields(t, r)
+	}
 	t.field("Started", moment(r.Started))
 	if r.Started != nil && r.Finished != nil {
 		t.field("Took", duration(r.Finished.AsTime().Sub(r.Started.AsTime())))
@@ -153,7 +167,7 @@ func stepNote(s *v1.StepReport) string {
 	for _, more := range []struct {
 		is   bool
 		text string
-	}{{s.Undone, "undone"}, {s.Error != "", s.Error}} {
+	}{{s.Undone, "undone"}, {s.Error != "", "failed"}} {
 		if !more.is {
 			continue
 		}

@@ -17,7 +17,7 @@ func newPodRun(a *app) *cobra.Command {
 	flags := manifest.Flags{}
 	file, host := "", ""
 	cmd := &cobra.Command{
-		Use:   "run NAME --image REF [-- CMD...] | run -f FILE",
+		Use:   "run NAME --image REF [-- ARGS...] | run -f FILE",
 		Short: "Run a pod, described by flags or by a Kubernetes Pod manifest",
 	}
 	f := cmd.Flags()
@@ -34,7 +34,7 @@ func newPodRun(a *app) *cobra.Command {
 		if file != "" {
 			spec, err = a.readManifest(file)
 		} else {
-			flags.Name, flags.Command = args[0], args[1:]
+			flags.Name, flags.Args = args[0], args[1:]
 			spec, err = manifest.FromFlags(flags)
 		}
 		if err != nil {
@@ -50,6 +50,7 @@ func addPodFlags(f *pflag.FlagSet, to *manifest.Flags) {
 	f.StringVar(&to.Image, "image", "", "image of the pod's one container")
 	f.StringArrayVarP(&to.Volumes, "volume", "v", nil, "NAME:/path[:ro], or shared=/host/path:/path[:ro] for what every host has")
 	f.StringArrayVarP(&to.Env, "env", "e", nil, "NAME=VALUE")
+	f.BoolVar(&to.Command, "command", false, "what follows -- is run instead of the image's entry point, not given to it")
 	f.StringVar(&to.CPUs, "cpus", "", "how many CPUs it may use, such as 0.5")
 	f.StringVar(&to.Memory, "memory", "", "how much memory it may use, such as 256MiB")
 	f.StringVar(&to.User, "user", "", "UID[:GID] that it runs as, instead of the image's")
@@ -72,7 +73,9 @@ func podRunArgs(c *cobra.Command, args []string, file string) error {
 		case len(args) == 0 || dash == 0:
 			return misuse(c, "pod run needs NAME and --image, or -f FILE")
 		case dash < 0 && len(args) > 1, dash > 1:
-			return misuse(c, "pod run does not take %q: a command follows --", args[1])
+			return misuse(c, "pod run does not take %q: arguments follow --", args[1])
+		case c.Flags().Changed("command") && len(args) < 2:
+			return misuse(c, "--command needs a command after --")
 		case !c.Flags().Changed("image"):
 			return misuse(c, "pod run needs --image REF")
 		}

@@ -100,6 +100,11 @@ func (o *overview) attention() []string {
 		if h.State != "ready" {
 			out = append(out, withMessage(fmt.Sprintf("host %s is %s", h.Name, h.State), h.Message))
 		}
+		for _, l := range h.GetLinks() {
+			if l.State == "failed" && h.Name < l.Peer { // the other host has the same link
+				out = append(out, fmt.Sprintf("no pod can move between %s and %s: %s; remedy: %s", h.Name, l.Peer, l.Reason, l.Remedy))
+			}
+		}
 		for _, p := range h.GetInfo().GetProblems() {
 			out = append(out, fmt.Sprintf("host %s: %s; remedy: %s", h.Name, p.Reason, p.Remedy))
 		}

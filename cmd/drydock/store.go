@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	v1 "drydock/api/drydock/v1"
+	"drydock/internal/durable"
 	"drydock/orchestrator/store"
 )
 
@@ -59,7 +60,7 @@ func (a *app) backup(ctx context.Context, c *client, path string) (written int64
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(closed, os.Rename(file.Name(), path)); err != nil {
+	if err := errors.Join(closed, os.Rename(file.Name(), path), durable.SyncDir(filepath.Dir(path))); err != nil {
 		return 0, fmt.Errorf("backup: %w", err)
 	}
 	return written, nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"drydock/internal/config"
@@ -29,19 +30,24 @@ const namespace = "drydock"
 
 // agent is one host's.
 type agent struct {
-	cfg      config.Agent
-	log      *slog.Logger
-	here     owner.Place
-	keeper   *pki.Keeper
-	pods     *pods.Runtime
-	engine   *migrate.Engine
-	fence    *owner.Fence
-	store    *storeClient
-	peers    *peerSet
-	host     *status.Host
-	watching *supervisor
-	fresh    *status.Fresh
-	// statusWanted is whether the controller lacks this host's status; the loop that reports has it to itself.
+	cfg     config.Agent
+	log     *slog.Logger
+	here    owner.Place
+	keeper  *pki.Keeper
+	pods    *pods.Runtime
+	engine  *migrate.Engine
+	fence   *owner.Fence
+	store   *storeClient
+	peers   *peerSet
+	host    *status.Host
+	network *podNetwork
+	// probing and answering let one probe at a time go to, and come from, each host.
+	probing, answering holds
+	watching           *supervisor
+	fresh              *status.Fresh
+	// reporting is held while a report is made and sent.
+	reporting sync.Mutex
+	// statusWanted is whether the controller lacks this host's status, as it answered the last report.
 	statusWanted bool
 }
 
@@ -66,6 +72,9 @@ func Run(ctx context.Context, cfg config.Agent) error {
 		return err
 	}
 	defer a.pods.Close()
+	if err := a.network.restore(ctx); err != nil {
+		return err
+	}
 	log.Info("agent starts", "host", cfg.Name, "boot", boot, "listen", cfg.Listen)
 	if err := a.engine.Resume(ctx); err != nil {
 		return err
@@ -102,6 +111,7 @@ func (a *agent) assemble() (err error) {
 		Here: a.here, Address: a.cfg.Listen, DataDir: a.cfg.DataDir, RunDir: a.cfg.RunDir,
 		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, At: faultPoints(a.cfg.FaultDir, a.log), Log: a.log,
 	})
+	a.network = newPodNetwork(a)
 	a.watching = newSupervisor(a)
 	a.fresh = a.newFresh()
 	return nil
@@ -150,15 +160,19 @@ func join(ctx context.Context, cfg config.Agent, boot string, log *slog.Logger) 
 	if _, err := pki.ParseToken(string(token)); err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Join.TokenFile, err)
 	}
+	told := ""
 	for {
 		keeper, _, err := pki.Join(ctx, pki.JoinRequest{
 			Controllers: cfg.Controllers, Token: strings.TrimSpace(string(token)), Name: cfg.Name, Address: cfg.Listen,
 			BootID: boot, API: version.API, Dir: dir,
 		}, pki.SystemClock{})
-		if err == nil || !unavailable(err) {
+		if err == nil || !errors.Is(err, pki.ErrNoAnswer) {
 			return keeper, err
 		}
-		log.Warn("no controller answers yet", "error", err)
+		if err.Error() != told {
+			log.Warn("this host has not joined yet, and tries again", "error", err)
+			told = err.Error()
+		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()

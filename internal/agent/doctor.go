@@ -2,11 +2,15 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
-	"net"
+	"errors"
+	"fmt"
 	"net/netip"
+	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/config"
+	"drydock/internal/pki"
+	"drydock/pods/network"
 
 	"connectrpc.com/connect"
 )
@@ -17,44 +21,88 @@ func (s *agentServer) Doctor(ctx context.Context, _ *connect.Request[drydockv1.D
 	if err != nil {
 		return nil, failed(err)
 	}
-	for _, peer := range s.peers.all() {
-		check := &drydockv1.DoctorCheck{Name: "host " + peer.Name + " answers", Ok: true, Detail: peer.Address}
-		_, err := s.peers.Receiver(peer).GetState(ctx, connect.NewRequest(&drydockv1.ReceiveStateRequest{}))
-		if err != nil {
-			check.Ok, check.Detail, check.Remedy = false, err.Error(), "open TCP port of its agent between the hosts, and see that it runs"
-		}
-		checks = append(checks, check)
-	}
 	return connect.NewResponse(&drydockv1.DoctorHostResponse{Checks: checks}), nil
 }
 
+// probeWithin is how long frames may take to pass. The kernel asks three times for a neighbour, a second apart.
+const probeWithin = 5 * time.Second
+
 // ReachPeer tries whether another host can be reached, and whether the network between carries the frames of pods.
 func (s *agentServer) ReachPeer(ctx context.Context, req *connect.Request[drydockv1.ReachPeerRequest]) (*connect.Response[drydockv1.ReachPeerResponse], error) {
-	res := &drydockv1.ReachPeerResponse{}
-	_, err := s.peers.Receiver(req.Msg.Peer).GetState(ctx, connect.NewRequest(&drydockv1.ReceiveStateRequest{}))
-	if err != nil {
-		res.Reason = err.Error()
-		return connect.NewResponse(res), nil
-	}
-	res.Reachable = true
-	address, err := netip.ParsePrefix(req.Msg.ProbeAddress)
+	here, err := netip.ParsePrefix(req.Msg.ProbeAddress)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	peer, err := netip.ParseAddrPort(req.Msg.Peer.Address)
+	there, err := netip.ParsePrefix(req.Msg.AnswerAddress)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	if err := s.pods.ProbeForeignMAC(ctx, address, probeMAC(s.here.Host), peer); err != nil {
-		res.Reason = err.Error()
-		return connect.NewResponse(res), nil
-	}
-	res.CarriesForeignMac = true
-	return connect.NewResponse(res), nil
+	return connect.NewResponse(s.reach(ctx, req.Msg.Peer, here, there)), nil
 }
 
-// probeMAC is a locally administered address that no pod has: those begin with another byte.
-func probeMAC(host string) net.HardwareAddr {
-	sum := sha256.Sum256([]byte(host))
-	return append(net.HardwareAddr{0x06, 0x64}, sum[:4]...)
+func (s *agentServer) reach(ctx context.Context, peer *drydockv1.Peer, here, there netip.Prefix) *drydockv1.ReachPeerResponse {
+	ctx, cancel := context.WithTimeout(ctx, 2*probeWithin)
+	defer cancel()
+	release, err := s.probing.hold(ctx, peer.GetName())
+	if err != nil {
+		return &drydockv1.ReachPeerResponse{Reason: err.Error()}
+	}
+	defer release()
+	receiver := s.peers.Receiver(peer)
+	res := &drydockv1.ReachPeerResponse{}
+	if _, err := receiver.GetState(ctx, connect.NewRequest(&drydockv1.ReceiveStateRequest{})); err != nil {
+		res.Reason = err.Error()
+		return res
+	}
+	res.Reachable = true
+	answer, err := receiver.AnswerProbe(ctx, connect.NewRequest(&drydockv1.AnswerProbeRequest{Address: there.String()}))
+	if err == nil {
+		defer answer.Close()
+		if !answer.Receive() {
+			err = answer.Err()
+		}
+	}
+	if err != nil {
+		res.Reason = fmt.Sprintf("host %s does not answer a probe: %v", peer.Name, err)
+		return res
+	}
+	probing, over := context.WithTimeout(ctx, probeWithin)
+	defer over()
+	err = s.pods.Probe(probing, peer.Name, s.here.Host, here, there.Addr())
+	res.CarriesForeignMac, res.Tried = err == nil, err == nil || errors.Is(err, network.ErrForeignMAC)
+	if err != nil {
+		res.Reason = err.Error()
+	}
+	return res
+}
+
+// AnswerProbe makes a network as a pod's for as long as the other host wants it. Only a host may ask, and each has one probe
+// at a time.
+func (s *receiveServer) AnswerProbe(ctx context.Context, req *connect.Request[drydockv1.AnswerProbeRequest], stream *connect.ServerStream[drydockv1.AnswerProbeResponse]) error {
+	id, ok := pki.FromContext(ctx)
+	if !ok || id.Kind != pki.Host || !config.ValidName(id.Name) {
+		return connect.NewError(connect.CodePermissionDenied, errors.New("only a host may ask for an answer to its probe"))
+	}
+	address, err := netip.ParsePrefix(req.Msg.Address)
+	if err != nil {
+		return connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	release, err := s.answering.hold(ctx, id.Name)
+	if err != nil {
+		return failed(err)
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, 2*probeWithin)
+	defer cancel()
+	done, err := s.pods.AnswerProbe(ctx, "for."+id.Name, s.here.Host, address)
+	if err != nil {
+		return failed(err)
+	}
+	if err := stream.Send(&drydockv1.AnswerProbeResponse{}); err == nil {
+		<-ctx.Done()
+	}
+	if err := done(); err != nil {
+		return failed(err)
+	}
+	return nil
 }

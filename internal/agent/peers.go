@@ -26,13 +26,13 @@ type peerSet struct {
 	self   string
 	keeper *pki.Keeper
 
-	mu      sync.Mutex
-	known   map[string]*drydockv1.Peer
-	clients map[string]*http.Client
+	mu    sync.Mutex
+	known map[string]*drydockv1.Peer
+	links map[string]link
 }
 
 func newPeers(self string, keeper *pki.Keeper) *peerSet {
-	return &peerSet{self: self, keeper: keeper, known: make(map[string]*drydockv1.Peer), clients: make(map[string]*http.Client)}
+	return &peerSet{self: self, keeper: keeper, known: make(map[string]*drydockv1.Peer), links: make(map[string]link)}
 }
 
 // learn takes in what a controller said of the other hosts.
@@ -52,21 +52,33 @@ func (p *peerSet) Find(host string) (*drydockv1.Peer, bool) {
 	return peer, found
 }
 
+// link is the connection to a peer in one of its boots. One to an earlier boot leads nowhere, but nothing says so until a call
+// is lost on it.
+type link struct {
+	*http.Client
+	address, boot string
+}
+
 // client keeps one HTTP/2 connection to each peer.
 func (p *peerSet) client(peer *drydockv1.Peer) (*http.Client, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if known := p.known[peer.Name]; peer.BootId == "" && known.GetAddress() == peer.Address {
+		peer = known
+	}
 	p.known[peer.Name] = peer
 	base := "https://" + peer.Address
-	key := peer.Name + " " + peer.Address
-	if c, found := p.clients[key]; found {
-		return c, base
+	if l, found := p.links[peer.Name]; found {
+		if l.address == peer.Address && l.boot == peer.BootId {
+			return l.Client, base
+		}
+		l.CloseIdleConnections()
 	}
 	c, _, err := pki.Client(base, p.keeper, pki.ExpectHost(peer.Name))
 	if err != nil {
 		c = &http.Client{Transport: failing{err}}
 	}
-	p.clients[key] = c
+	p.links[peer.Name] = link{c, peer.Address, peer.BootId}
 	return c, base
 }
 

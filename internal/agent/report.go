@@ -31,11 +31,28 @@ func (a *agent) report(ctx context.Context) error {
 	}
 }
 
+// reportWithin is how long an order waits for its report to be taken.
+const reportWithin = 2 * time.Second
+
+// reportNow reports what an order has changed, so that whoever gave it sees that when it is answered. If that fails the next
+// report says it.
+func (a *agent) reportNow(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reportWithin)
+	defer cancel()
+	if _, err := a.reportOnce(ctx); err != nil {
+		a.log.Debug("the next report says it", "error", err)
+	}
+}
+
+// reportOnce reports what is there now. An earlier state is never reported after a later one.
 func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, error) {
+	a.reporting.Lock()
+	defer a.reporting.Unlock()
 	info, err := a.host.Inspect(ctx)
 	if err != nil {
 		return nil, err
 	}
+	a.network.describe(info)
 	all, err := a.watching.all(ctx)
 	if err != nil {
 		return nil, err
@@ -55,5 +72,6 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 	}
 	a.statusWanted = res.WantStatus
 	a.peers.learn(res.Peers)
+	a.network.learn(ctx, res)
 	return res, nil
 }

@@ -93,7 +93,7 @@ func (a *agent) stream(ctx context.Context, conn *tls.Conn) {
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
-	if err := a.engine.Serve(ctx, conn, hello); err != nil && ctx.Err() == nil {
+	if err := a.engine.Serve(ctx, conn, peer.Name, hello); err != nil && ctx.Err() == nil {
 		a.log.Warn("connection of a migration", "from", peer.Name, "kind", hello.Kind, "name", hello.Name, "error", err)
 	}
 }

@@ -40,10 +40,17 @@ func (s *agentServer) GetHostInfo(ctx context.Context, _ *connect.Request[drydoc
 	return answer(&drydockv1.GetHostInfoResponse{Info: info, BootId: s.here.BootID}, err)
 }
 
+func (s *agentServer) CheckPod(_ context.Context, req *connect.Request[drydockv1.CheckPodRequest]) (*connect.Response[drydockv1.CheckPodResponse], error) {
+	return answer(&drydockv1.CheckPodResponse{Refusals: s.engine.Lacks(req.Msg.Spec)}, nil)
+}
+
 func (s *agentServer) CreatePod(ctx context.Context, req *connect.Request[drydockv1.CreatePodRequest]) (*connect.Response[drydockv1.CreatePodResponse], error) {
 	spec := req.Msg.Spec
 	if err := s.admit(req, spec.Name, req.Msg.Epoch); err != nil {
 		return nil, failed(err)
+	}
+	if reasons := s.engine.Lacks(spec); len(reasons) > 0 {
+		return nil, failed(&migrate.Refused{Reasons: reasons})
 	}
 	for _, c := range spec.Containers {
 		if err := s.fetch(ctx, c.Image, c.ImageDigest, req.Msg.ImageHosts); err != nil {
@@ -55,6 +62,7 @@ func (s *agentServer) CreatePod(ctx context.Context, req *connect.Request[drydoc
 	if err := s.engine.Create(ctx, &pods.Record{Spec: spec, Epoch: req.Msg.Epoch, Role: pods.Owned}); err != nil {
 		return nil, failed(err)
 	}
+	s.reportNow(ctx)
 	pod, err := s.watching.status(ctx, spec.Name)
 	return answer(&drydockv1.CreatePodResponse{Pod: pod}, err)
 }
@@ -80,12 +88,14 @@ func (s *agentServer) StopAgentPod(ctx context.Context, req *connect.Request[dry
 	if err := s.admit(req, req.Msg.Name, 0); err != nil && !errors.Is(err, owner.ErrFenced) {
 		return nil, failed(err)
 	}
-	err := s.engine.Stop(context.WithoutCancel(ctx), req.Msg.Name, req.Msg.Grace.AsDuration())
+	ctx = context.WithoutCancel(ctx)
+	err := s.engine.Stop(ctx, req.Msg.Name, req.Msg.Grace.AsDuration())
+	s.reportNow(ctx)
 	return answer(&drydockv1.StopAgentPodResponse{}, err)
 }
 
 func (s *agentServer) RemoveAgentPod(ctx context.Context, req *connect.Request[drydockv1.RemoveAgentPodRequest]) (*connect.Response[drydockv1.RemoveAgentPodResponse], error) {
-	return answer(&drydockv1.RemoveAgentPodResponse{}, s.engine.Look(context.WithoutCancel(ctx), req.Msg.Name))
+	return answer(&drydockv1.RemoveAgentPodResponse{}, s.engine.Remove(context.WithoutCancel(ctx), req.Msg.Name))
 }
 
 func (s *agentServer) ListAgentPods(ctx context.Context, _ *connect.Request[drydockv1.ListAgentPodsRequest]) (*connect.Response[drydockv1.ListAgentPodsResponse], error) {
@@ -318,7 +328,7 @@ func failed(err error) error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &refused):
-		e := connect.NewError(connect.CodeFailedPrecondition, err)
+		e := connect.NewError(connect.CodeFailedPrecondition, errors.New(refused.Summary()))
 		for _, reason := range refused.Reasons {
 			if detail, derr := connect.NewErrorDetail(reason); derr == nil {
 				e.AddDetail(detail)

@@ -46,14 +46,22 @@ func newStoreClient(urls []string, keeper *pki.Keeper) *storeClient {
 // answerWithin is how long one controller may take to answer before another is asked.
 const answerWithin = 5 * time.Second
 
+// rounds is how often the controllers are asked before they count as away. The first call to a controller that was started
+// again can be lost on the connection to its earlier start; the next one is made on a new connection. All that is asked may
+// be asked again.
+const rounds = 2
+
 // ask calls one controller after the other until one answers. Where none does the error matches owner.ErrUnknown.
 func ask[Req, Res any](ctx context.Context, s *storeClient, method func(controller) func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), req *Req) (*Res, error) {
 	s.mu.Lock()
 	first := s.first
 	s.mu.Unlock()
 	var errs []error
-	for i := range s.all {
+	for i := range rounds * len(s.all) {
 		n := (first + i) % len(s.all)
+		if i >= len(s.all) && ctx.Err() != nil {
+			break
+		}
 		within, cancel := context.WithTimeout(ctx, answerWithin)
 		res, err := method(s.all[n])(within, connect.NewRequest(req))
 		cancel()
@@ -63,7 +71,9 @@ func ask[Req, Res any](ctx context.Context, s *storeClient, method func(controll
 			s.mu.Unlock()
 			return res.Msg, nil
 		}
-		errs = append(errs, fmt.Errorf("controller %s: %w", s.all[n].url, err))
+		if i < len(s.all) || !unavailable(err) {
+			errs = append(errs, fmt.Errorf("controller %s: %w", s.all[n].url, err))
+		}
 		if !unavailable(err) {
 			return nil, errors.Join(errs...)
 		}

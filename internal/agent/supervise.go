@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ type supervisor struct {
 	mu      sync.Mutex
 	backoff map[string]backoff
 	health  map[string]*health
+	// looking are the pods that are looked after at the moment.
+	looking map[string]bool
 }
 
 // backoff spaces the restarts of a container that ends again and again.
@@ -34,12 +37,15 @@ const (
 )
 
 func newSupervisor(a *agent) *supervisor {
-	return &supervisor{agent: a, changed: make(chan struct{}, 1), backoff: make(map[string]backoff), health: make(map[string]*health)}
+	return &supervisor{agent: a, changed: make(chan struct{}, 1), backoff: make(map[string]backoff), health: make(map[string]*health), looking: make(map[string]bool)}
 }
 
+// run looks after every pod again and again. Each is looked after by itself: one whose probe hangs delays no other.
 func (s *supervisor) run(ctx context.Context) error {
 	tick := time.NewTicker(superviseEvery)
 	defer tick.Stop()
+	var group sync.WaitGroup
+	defer group.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,11 +58,33 @@ func (s *supervisor) run(ctx context.Context) error {
 			continue
 		}
 		for _, pod := range names {
-			if err := s.look(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
-				s.log.Error("look after pod", "pod", pod, "error", err)
+			if s.begin(pod) {
+				group.Go(func() {
+					defer s.end(pod)
+					if err := s.look(ctx, pod); err != nil && !errors.Is(err, pods.ErrNotFound) {
+						s.log.Error("look after pod", "pod", pod, "error", err)
+					}
+				})
 			}
 		}
 	}
+}
+
+// begin says whether a pod is to be looked after now: not while that is being done.
+func (s *supervisor) begin(pod string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.looking[pod] {
+		return false
+	}
+	s.looking[pod] = true
+	return true
+}
+
+func (s *supervisor) end(pod string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.looking, pod)
 }
 
 // look restarts what ended in one pod. Pods that somebody acts on, or that do not run here, are left alone.
@@ -69,10 +97,12 @@ func (s *supervisor) look(ctx context.Context, pod string) error {
 		if status.Phase == drydockv1.PodPhase_POD_PHASE_ENDED {
 			return nil
 		}
+		var probes sync.WaitGroup
+		defer probes.Wait()
 		for i, c := range status.Containers {
 			switch {
 			case c.State == "running":
-				s.ask(ctx, pod, status.Spec.Containers[i])
+				probes.Go(func() { s.ask(ctx, pod, status.Spec.Containers[i]) })
 			case c.State == "stopped" || c.State == "absent":
 				if err := s.restart(ctx, pod, status.Spec.RestartPolicy, c); err != nil {
 					return err
@@ -144,21 +174,40 @@ func (s *supervisor) status(ctx context.Context, pod string) (*drydockv1.Pod, er
 	return status, nil
 }
 
+// lookWithin is how long a report waits for what containerd says of one pod.
+const lookWithin = 3 * time.Second
+
+// all is every pod that is here, or of which something is here. One that cannot be looked at, or not in time, is reported with
+// the reason, and keeps none of the others from being reported.
 func (s *supervisor) all(ctx context.Context) ([]*drydockv1.Pod, error) {
-	names, err := s.pods.Names()
+	names, err := s.engine.Remembered()
 	if err != nil {
 		return nil, err
 	}
-	var list []*drydockv1.Pod
-	for _, name := range names {
-		status, err := s.status(ctx, name)
-		if errors.Is(err, pods.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, status)
+	found := make([]*drydockv1.Pod, len(names))
+	var group sync.WaitGroup
+	for i, name := range names {
+		group.Go(func() { found[i] = s.reported(ctx, name) })
 	}
-	return list, nil
+	group.Wait()
+	return slices.DeleteFunc(found, func(pod *drydockv1.Pod) bool { return pod == nil }), ctx.Err()
+}
+
+// reported is a pod as this host reports it, nil where nothing of it but a journal is here.
+func (s *supervisor) reported(ctx context.Context, pod string) *drydockv1.Pod {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	err := s.engine.Damage(pod)
+	if err == nil {
+		var status *drydockv1.Pod
+		if status, err = s.status(ctx, pod); err == nil {
+			return status
+		}
+	}
+	if errors.Is(err, pods.ErrNotFound) {
+		return nil
+	}
+	return &drydockv1.Pod{
+		Spec: &drydockv1.PodSpec{Name: pod}, Host: s.here.Host, Phase: drydockv1.PodPhase_POD_PHASE_UNKNOWN, Message: err.Error(),
+	}
 }

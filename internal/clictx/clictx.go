@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"drydock/internal/durable"
+
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
 )
@@ -77,17 +79,8 @@ func Save(path string, f *File) error {
 	if err != nil {
 		return fmt.Errorf("write contexts: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".contexts-*")
-	if err != nil {
-		return fmt.Errorf("write contexts: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("write contexts to %s: %w", tmp.Name(), err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("write contexts: %w", err)
+	if err := durable.Replace(path, data, 0o600); err != nil {
+		return fmt.Errorf("contexts: %w", err)
 	}
 	return nil
 }

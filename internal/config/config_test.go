@@ -105,6 +105,9 @@ func TestWhatIsWrongIsNamedWithARemedy(t *testing.T) {
 		"a relative path":           {file: "data-dir: x\n", want: []string{"data-dir", "absolute"}},
 		"a bad name":                {file: "name: A_b\n", want: []string{"name", "a-z"}},
 		"impatience":                {file: "timings: {unreachable-after: 1s}\n", want: []string{"unreachable-after", "twice"}},
+		"an unknown network":        {file: "network: {kind: geneve}\n", want: []string{"network.kind", "auto, bridge or vxlan"}},
+		"a VNI of 25 bits":          {file: "network: {vni: 16777216}\n", want: []string{"network.vni", "16777215"}},
+		"an MTU in kilobytes":       {file: "network: {mtu: 9}\n", want: []string{"network.mtu", "1500"}},
 		"a bad level":               {file: "log: {level: loud}\n", want: []string{"log.level", "debug"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,10 +27,33 @@ type Controller struct {
 	// PodPrefixLength is the prefix length that pods are given; 0: that of PodCIDR. Larger where pods and hosts share a network.
 	PodPrefixLength int `mapstructure:"pod-prefix-length"`
 	// Gateway is the pods' default route; none where it is empty.
-	Gateway string  `mapstructure:"gateway"`
-	Etcd    Etcd    `mapstructure:"etcd"`
-	Log     Log     `mapstructure:"log"`
-	Timings Timings `mapstructure:"timings"`
+	Gateway string     `mapstructure:"gateway"`
+	Network PodNetwork `mapstructure:"network"`
+	Etcd    Etcd       `mapstructure:"etcd"`
+	Log     Log        `mapstructure:"log"`
+	Timings Timings    `mapstructure:"timings"`
+}
+
+// The kinds of network that can join the pods of different hosts.
+const (
+	// NetworkAuto takes the bridge where two hosts prove that it carries a pod's MAC, and VXLAN where they prove that it does not.
+	NetworkAuto = "auto"
+	// NetworkBridge is the hosts' own network: pods are on it as machines are.
+	NetworkBridge = "bridge"
+	// NetworkVXLAN is a network of its own for pods, carried by that of the hosts.
+	NetworkVXLAN = "vxlan"
+)
+
+// PodNetwork is how pods of different hosts reach each other.
+type PodNetwork struct {
+	// Kind is auto, bridge or vxlan.
+	Kind string `mapstructure:"kind"`
+	// VNI tells VXLANs in one network apart: 1 to 16777215.
+	VNI uint32 `mapstructure:"vni"`
+	// Port is VXLAN's, over UDP.
+	Port uint16 `mapstructure:"port"`
+	// MTU is what the network between the hosts carries, in bytes.
+	MTU uint32 `mapstructure:"mtu"`
 }
 
 // Etcd is an external store; without endpoints the controller runs one of its own.
@@ -74,6 +97,7 @@ func controllerDefaults() Controller {
 		Socket:  "/run/drydock/controller.sock",
 		DataDir: "/var/lib/drydock/controller",
 		PodCIDR: "10.77.128.0/17",
+		Network: PodNetwork{Kind: NetworkAuto, VNI: 7077, Port: 4789, MTU: 1500},
 		Log:     logDefaults(),
 		Timings: Timings{
 			ReportInterval:    2 * time.Second,
@@ -93,6 +117,7 @@ func (c Controller) Validate() error {
 		validPath("data-dir", c.DataDir),
 		validPath("socket", c.Socket),
 		c.validNetwork(),
+		c.Network.validate(),
 		c.Log.validate(),
 		c.Timings.validate(),
 	)
@@ -119,6 +144,23 @@ func (c Controller) validNetwork() error {
 	gateway, parse := netip.ParseAddr(c.Gateway)
 	if parse != nil || !c.PodNetwork().Contains(gateway) {
 		err = errors.Join(err, fmt.Errorf("`gateway` %q is no address in the pods' network %s", c.Gateway, c.PodNetwork()))
+	}
+	return err
+}
+
+func (n PodNetwork) validate() error {
+	var err error
+	if n.Kind != NetworkAuto && n.Kind != NetworkBridge && n.Kind != NetworkVXLAN {
+		err = fmt.Errorf("`network.kind` %q must be auto, bridge or vxlan", n.Kind)
+	}
+	if n.VNI == 0 || n.VNI >= 1<<24 {
+		err = errors.Join(err, fmt.Errorf("`network.vni` %d must be 1 to %d", n.VNI, 1<<24-1))
+	}
+	if n.Port == 0 {
+		err = errors.Join(err, errors.New("`network.port` 0 is no UDP port: 4789 is VXLAN's own"))
+	}
+	if n.MTU < 1280 || n.MTU > 65535 {
+		err = errors.Join(err, fmt.Errorf("`network.mtu` %d must be 1280 to 65535: 1500 is Ethernet's", n.MTU))
 	}
 	return err
 }

@@ -9,8 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 )
 
 // encodeBundle puts a certificate and its key into one PEM file, so that the two are replaced at once.
@@ -82,40 +80,6 @@ func newRequest(id Identity) (request, key []byte, err error) {
 		return nil, nil, err
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), key, nil
-}
-
-// WriteFile replaces a file as a whole: after a crash it holds the old content or the new. Missing directories are made
-// for their owner only.
-func WriteFile(path string, data []byte, mode os.FileMode) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory of %s: %w", path, err)
-	}
-	file, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	err = errors.Join(file.Chmod(mode), write(file, data), file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(file.Name()))
-	}
-	return syncDir(dir)
-}
-
-func write(file *os.File, data []byte) error {
-	_, err := file.Write(data)
-	return err
-}
-
-func syncDir(dir string) error {
-	handle, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("open %s to sync it: %w", dir, err)
-	}
-	return errors.Join(handle.Sync(), handle.Close())
 }
 
 // SplitBundle takes a bundle of CA.Issue apart.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -67,7 +68,7 @@ func joinAny(ctx context.Context, controllers []string, token Token, message *dr
 	if len(controllers) == 0 {
 		return nil, errors.New("no controller is configured: set `controller` to its URL")
 	}
-	var failed error
+	var failed []string
 	for _, controller := range controllers {
 		client, base, err := pinnedClient(controller, token, clock)
 		if err != nil {
@@ -78,12 +79,13 @@ func joinAny(ctx context.Context, controllers []string, token Token, message *dr
 		if err == nil {
 			return response.Msg, nil
 		}
-		failed = errors.Join(failed, fmt.Errorf("controller %s: %w", controller, err))
-		if connect.CodeOf(err) != connect.CodeUnavailable {
-			break
+		err = explain(controller, err)
+		if !errors.Is(err, ErrNoAnswer) {
+			return nil, err
 		}
+		failed = append(failed, err.Error())
 	}
-	return nil, failed
+	return nil, fmt.Errorf("%w: %s", ErrNoAnswer, strings.Join(failed, "; "))
 }
 
 // pinnedClient trusts controllers whose chain ends in the CA that the token pins.
@@ -102,7 +104,7 @@ func pinnedClient(controller string, token Token, clock Clock) (*http.Client, st
 			}
 			id, err := verifyServer(state.PeerCertificates, roots, clock.Now())
 			if err != nil {
-				return fmt.Errorf("controller is not the one that the token is for: %w", err)
+				return whyNotTrusted(err, clock.Now())
 			}
 			return expect(id)
 		},

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"drydock/internal/durable"
 )
 
 // File names in a keeper's directory.
@@ -157,8 +159,8 @@ func (k *Keeper) replace(bundle, ca []byte) error {
 		return err
 	}
 	err = errors.Join(
-		WriteFile(filepath.Join(k.dir, caFile), ca, 0o644),
-		WriteFile(filepath.Join(k.dir, bundleFile), bundle, 0o600),
+		durable.Replace(filepath.Join(k.dir, caFile), ca, 0o644),
+		durable.Replace(filepath.Join(k.dir, bundleFile), bundle, 0o600),
 	)
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func TestContainersOfAPodTalkOverLocalhostAcrossAMove(t *testing.T) {
 }
 
 func TestFilesAndLogsComeAlong(t *testing.T) {
-	runPod(t, "diary", "--image", "workbench", "--user", "0", "--host", "h1", "-v", "data:/data", "--",
+	runPod(t, "diary", "--image", "workbench", "--user", "0", "--host", "h1", "-v", "data:/data", "--command", "--",
 		"/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done")
 	inside(t, "diary", "echo kept >/data/file; chown 33:44 /data/file; chmod 640 /data/file; ln /data/file /data/link; echo layer >/root/written; rm /etc/debian_version")
 	const list = "stat -c '%n %u:%g %a %s %h %Y' /data/file /data/link /root/written; cat /data/file /root/written; ls /etc/debian_version 2>/dev/null || echo gone"

@@ -56,7 +56,15 @@ func run(m *testing.M) int {
 	if err != nil {
 		return complain(err)
 	}
-	return m.Run()
+	status := m.Run()
+	if status != 0 {
+		logs := filepath.Join("..", "..", "build", "test-life-logs")
+		fmt.Fprintf(os.Stderr, "end-to-end tests: the hosts' logs are in %s\n", logs)
+		if err := shared.KeepLogs(logs); err != nil {
+			complain(err)
+		}
+	}
+	return status
 }
 
 func complain(err error) int {

@@ -74,13 +74,12 @@ func runPod(t *testing.T, name string, args ...string) {
 	seen(t, name)
 }
 
-// seen waits until the pod's host has reported its processes.
+// seen looks that the pod's host has reported its processes: what an order has made is on record when it is answered.
 func seen(t *testing.T, name string) {
 	t.Helper()
-	until(t, "pod "+name+" seen", func() bool {
-		now := pod(t, name).Containers
-		return len(now) > 0 && now[0].Pid != 0
-	})
+	if now := pod(t, name); len(now.Containers) == 0 || now.Containers[0].Pid == 0 {
+		t.Fatalf("pod %s has no processes on record: %v", name, now)
+	}
 }
 
 func discard(t *testing.T, pod string) {
@@ -159,6 +158,14 @@ func checkRefusal(t *testing.T, got answer, status int, want []string) {
 	if n := strings.Count("\n"+got.err, "\ndrydock: "); n != 1 {
 		t.Errorf("%d lines say what is wrong, not one", n)
 	}
+	seen := make(map[string]bool)
+	for line := range strings.Lines(got.err) {
+		reason := strings.TrimLeft(line, " -")
+		if seen[reason] && strings.Contains(line, "remedy: ") {
+			t.Errorf("says twice: %s", reason)
+		}
+		seen[reason] = true
+	}
 	for _, words := range want {
 		if !strings.Contains(got.err, words) {
 			t.Errorf("does not say %q", words)
@@ -170,11 +177,14 @@ func checkRefusal(t *testing.T, got answer, status int, want []string) {
 }
 
 // until waits for something that takes a moment.
-func until(t *testing.T, what string, done func() bool) {
+func until(t *testing.T, what string, done func() bool, why ...func() string) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	for !done() {
 		if time.Now().After(deadline) {
+			for _, reason := range why {
+				t.Log(reason())
+			}
 			t.Fatalf("%s did not happen: %+v", what, look(t))
 		}
 		time.Sleep(lookAgain)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -11,11 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"connectrpc.com/connect"
+
+	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab"
 )
 
-// idle is a pod's program that does nothing and ends when told to.
-var idle = []string{"--image", "workbench", "--user", "0", "--host", "h1", "--", "/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"}
+// idle is a pod's program that does nothing and ends when told to: as process 1 a shell hears no signal without a trap.
+var idle = []string{"--image", "workbench", "--user", "0", "--host", "h1", "--command", "--", "/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"}
 
 func TestBadInputIsRefusedWithARemedyAndChangesNothing(t *testing.T) {
 	runPod(t, "steady", idle...)
@@ -37,6 +41,8 @@ func TestBadInputIsRefusedWithARemedyAndChangesNothing(t *testing.T) {
 		{"mode that the kernel cannot do", 3, []string{"mode precopy", "remedy: "}, "migrate steady --to h2 --mode precopy"},
 		{"unknown mode", 2, []string{`mode "magic"`, "remedy: "}, "migrate steady --to h2 --mode magic"},
 		{"unknown flag", 2, []string{"--fast", "remedy: "}, "migrate steady --to h2 --fast"},
+		{"shared volume that the host has not", 3, []string{"host h1 has no /srv/absent", "mount the shared file system there"}, "pod run new --image redis --host h1 -v shared=/srv/absent:/data"},
+		{"shared volume that no host has", 3, []string{"host h1 has no /srv/absent", "host h2 has no /srv/absent", "remedy: "}, "pod run new --image redis -v shared=/srv/absent:/data"},
 		{"host that holds a pod to remove", 3, []string{"h1", "drain"}, "host rm h1"},
 	} {
 		t.Run(c.name, func(t *testing.T) { refuses(t, c.status, c.want, strings.Fields(c.args)...) })
@@ -79,18 +85,37 @@ func TestACordonedHostIsNoDestination(t *testing.T) {
 	refuses(t, 3, []string{"h3 is cordoned", "drydock host resume h3"}, "pod", "run", "new", "--image", "redis", "--host", "h3")
 }
 
-func TestAnUnreachableHostIsNoDestination(t *testing.T) {
-	runPod(t, "steady", idle...)
-	if err := shared.SetLink("h3", false); err != nil {
+// cut takes a host off the network until the test ends.
+func cut(t *testing.T, host string) {
+	t.Helper()
+	t.Cleanup(func() { mend(t, host) })
+	if err := shared.SetLink(host, false); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := shared.SetLink("h3", true); err != nil {
-			t.Fatal(err)
+	until(t, host+" unreachable", hostIs(t, host, "unreachable"))
+}
+
+func mend(t *testing.T, host string) {
+	if err := shared.SetLink(host, true); err != nil {
+		t.Fatal(err)
+	}
+	until(t, host+" ready", func() bool {
+		res, err := shared.ListHosts(context.Background(), connect.NewRequest(&drydockv1.ListHostsRequest{}))
+		if err != nil {
+			return false
 		}
-		until(t, "h3 ready", hostIs(t, "h3", "ready"))
-	}()
-	until(t, "h3 unreachable", hostIs(t, "h3", "unreachable"))
+		for _, h := range res.Msg.Hosts {
+			if h.Name == host {
+				return h.State == "ready"
+			}
+		}
+		return false
+	})
+}
+
+func TestAnUnreachableHostIsNoDestination(t *testing.T) {
+	runPod(t, "steady", idle...)
+	cut(t, "h3")
 	refuses(t, 3, []string{"h3", "remedy: "}, "migrate", "steady", "--to", "h3")
 	refuses(t, 3, []string{"h3", "remedy: "}, "pod", "run", "new", "--image", "redis", "--host", "h3")
 }
@@ -136,7 +161,7 @@ func TestAHostDoesNotJoinWithATokenThatIsNotForIt(t *testing.T) {
 	expired := token("h4", "--ttl", "1ms")
 	for name, c := range map[string]struct{ token, want string }{
 		"malformed":      {"nonsense", "malformed"},
-		"another host's": {token("h5"), "another host"},
+		"another host's": {token("h5"), "is for host h5"},
 		"used":           {string(used), "used"},
 		"expired":        {expired, "expired"},
 	} {

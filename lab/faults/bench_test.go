@@ -24,12 +24,12 @@ import (
 var (
 	set  = flag.String("set", "full", "cases to run: full, or ci for one kill per step and each link fault once")
 	keep = flag.Bool("keep", false, "leave the lab up at the end")
+	name = flag.String("lab", "faults", "the lab's name: another one lets two runs go side by side")
 	// It is no promise about speed.
 	limit = flag.Duration("limit", 2*time.Minute, "how long anything may take before it counts as never happening")
 )
 
 const (
-	labName   = "faults"
 	podName   = "victim"
 	stop      = drydockv1.MigrationMode_MIGRATION_MODE_STOP
 	postcopy  = drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY
@@ -56,7 +56,7 @@ func TestFaults(t *testing.T) {
 		if *keep {
 			return
 		}
-		if err := lab.Down(context.Background(), labName); err != nil && !errors.Is(err, lab.ErrNotFound) {
+		if err := lab.Down(context.Background(), *name); err != nil && !errors.Is(err, lab.ErrNotFound) {
 			t.Error(err)
 		}
 	})
@@ -77,7 +77,7 @@ func (b *bench) ready(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var err error
-	b.Rig, err = rig.Up(ctx, lab.Options{Name: labName, Hosts: 2, Binary: b.binary, FaultPoints: true})
+	b.Rig, err = rig.Up(ctx, lab.Options{Name: *name, Hosts: 2, Binary: b.binary, FaultPoints: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,6 +161,23 @@ func (b *bench) pod(ctx context.Context) (*drydockv1.Pod, error) {
 	return res.Msg.Pod, nil
 }
 
+// fit waits until both hosts would take part in a move: what the last case has killed needs a moment until it can be asked.
+func (s *scene) fit() error {
+	return until(s.ctx, "two hosts that are fit", func() (bool, string) {
+		stream, err := s.MigratePod(s.ctx, connect.NewRequest(&drydockv1.MigratePodRequest{Pod: podName, To: s.destination, Mode: stop, DryRun: true}))
+		if err != nil {
+			return false, err.Error()
+		}
+		defer stream.Close()
+		for stream.Receive() {
+			if report := stream.Msg().GetReport(); report != nil {
+				return report.Error == "" && len(report.Refusals) == 0, fmt.Sprint(report.Error, report.Refusals)
+			}
+		}
+		return false, fmt.Sprint(stream.Err())
+	})
+}
+
 // until waits for something to come about, and says what did not.
 func until(ctx context.Context, what string, ready func() (bool, string)) error {
 	ctx, cancel := context.WithTimeout(ctx, *limit)
@@ -172,7 +189,7 @@ func until(ctx context.Context, what string, ready func() (bool, string)) error 
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not come about; last seen: %s", what, seen)
+			return fmt.Errorf("%s did not come about: %w; last seen: %s", what, context.Cause(ctx), seen)
 		case <-time.After(lookAgain):
 		}
 	}

@@ -41,7 +41,7 @@ func agentPoints() []string {
 		case "restore":
 			all = append(all, "destination-complete", "destination-before-restore", "destination-after-restore")
 		case "decide":
-			all = append(all, "destination-before-decide", "destination-after-decide")
+			all = append(all, "destination-before-decide", "destination-after-decide", "destination-in-run")
 		case "plug-in":
 			all = append(all, "destination-before-plug-in", "destination-after-plug-in", "destination-before-settle", "destination-after-settle")
 		}

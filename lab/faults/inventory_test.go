@@ -19,10 +19,10 @@ import (
 )
 
 // inventory counts what is on a host: processes, mounts, links, tables of the packet filter, cgroups, files, and what
-// containerd knows. Numbers in names are left out, so that what is made anew counts as the same.
+// containerd knows. Numbers in names are left out, and so are the ids of boots: what is made anew counts as the same.
 type inventory map[string]int
 
-var numbers = regexp.MustCompile(`[0-9]+`)
+var numbers = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+`)
 
 func (i inventory) add(kind, name string) { i[kind+" "+numbers.ReplaceAllString(name, "N")]++ }
 

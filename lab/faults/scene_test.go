@@ -17,6 +17,8 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab/load"
 	"drydock/lab/selfcheck"
+
+	"connectrpc.com/connect"
 )
 
 // fault is one case.
@@ -75,11 +77,7 @@ func (b *bench) play(t *testing.T, c fault) {
 	s := &scene{bench: b, t: t, ctx: ctx}
 	b.broken = true
 	defer func() {
-		for i := len(s.undo) - 1; i >= 0; i-- {
-			if err := s.undo[i](); err != nil {
-				t.Error(err)
-			}
-		}
+		s.undoAll()
 		b.broken = t.Failed()
 		if t.Failed() {
 			s.keepLogs()
@@ -87,6 +85,21 @@ func (b *bench) play(t *testing.T, c fault) {
 	}()
 	if err := s.run(c); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// undoAll takes back what the case has done to the lab, also where the case has used up its time.
+func (s *scene) undoAll() {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
+	defer cancel()
+	s.ctx = ctx
+	if s.watch != nil {
+		s.watch.end()
+	}
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		if err := s.undo[i](); err != nil {
+			s.t.Error(err)
+		}
 	}
 }
 
@@ -98,6 +111,9 @@ func (s *scene) run(c fault) error {
 		if err := c.before(s); err != nil {
 			return err
 		}
+	}
+	if err := s.fit(); err != nil {
+		return err
 	}
 	for _, p := range c.points {
 		if err := os.WriteFile(s.faultFile(p), nil, 0o644); err != nil {
@@ -125,16 +141,19 @@ func (s *scene) run(c fault) error {
 // strike waits until a side stands at a point, lets the fault happen, and lets the side go on.
 func (s *scene) strike(p point, fault func(*scene) error, moved <-chan error) error {
 	reached := s.faultFile(p) + ".reached"
-	err := until(s.ctx, "point "+p.name, func() (bool, string) {
-		if _, err := os.Stat(reached); err == nil {
-			return true, ""
-		}
+	ended, end := context.WithCancelCause(s.ctx)
+	defer end(nil)
+	err := until(ended, "point "+p.name, func() (bool, string) {
 		select {
 		case err := <-moved:
-			return false, fmt.Sprintf("the migration ended: %v", err)
+			if connect.CodeOf(err) == connect.CodeUnavailable {
+				break // a controller that stops leading, and the migration goes on
+			}
+			end(errors.Join(errors.New("the migration ended before"), err))
 		default:
-			return false, "the migration goes on"
 		}
+		_, err := os.Stat(reached)
+		return err == nil, fmt.Sprint(err)
 	})
 	if err != nil {
 		return err

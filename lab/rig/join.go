@@ -32,7 +32,8 @@ func Join(ctx context.Context, l *lab.Lab, host string) (string, error) {
 	}
 }
 
-// Ready waits until the controller has heard from every host and none of them has a problem.
+// Ready waits until the controller has heard from every host, none of them has a problem, and every two have tried the
+// network between them: pods can move wherever it lets them.
 func Ready(ctx context.Context, l *lab.Lab, hosts []string) error {
 	client := Client(l)
 	for {
@@ -49,11 +50,19 @@ func Ready(ctx context.Context, l *lab.Lab, hosts []string) error {
 func allReady(known []*drydockv1.Host, hosts []string) bool {
 	ready := 0
 	for _, h := range known {
-		if slices.Contains(hosts, h.Name) && h.State == "ready" {
+		if slices.Contains(hosts, h.Name) && h.State == "ready" && tried(h, len(hosts)) {
 			ready++
 		}
 	}
 	return ready == len(hosts)
+}
+
+// tried says whether it is settled how pods are joined, and the network between a host and all others was tried.
+func tried(h *drydockv1.Host, hosts int) bool {
+	if len(h.Links) < hosts-1 || hosts > 1 && h.GetInfo().GetNetwork() == "unproven" {
+		return false
+	}
+	return !slices.ContainsFunc(h.Links, func(l *drydockv1.HostLink) bool { return l.State != "proven" && l.State != "failed" })
 }
 
 func notReady(res *connect.Response[drydockv1.ListHostsResponse], hosts []string) string {
@@ -62,7 +71,7 @@ func notReady(res *connect.Response[drydockv1.ListHostsResponse], hosts []string
 	}
 	states := ""
 	for _, h := range res.Msg.Hosts {
-		states += h.Name + " " + h.State + " " + h.Message + "; "
+		states += h.Name + " " + h.State + " " + h.Message + " (network " + h.GetInfo().GetNetwork() + " " + h.GetInfo().GetNetworkReason() + "); "
 	}
 	return fmt.Sprintf("%sexpected %v", states, hosts)
 }

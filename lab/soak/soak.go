@@ -15,6 +15,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab"
+	"drydock/lab/census"
 	"drydock/lab/images"
 	"drydock/lab/load"
 	"drydock/lab/rig"
@@ -79,7 +80,7 @@ type soak struct {
 	report   Report
 	blackout []float64
 	freeze   []float64
-	before   census
+	before   census.Census
 	early    []Memory
 }
 
@@ -192,7 +193,7 @@ func (s *soak) findLeaks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.report.Leaks = append(s.report.Leaks, s.before.more(after)...)
+	s.report.Leaks = append(s.report.Leaks, s.before.More(after)...)
 	return nil
 }
 
@@ -203,19 +204,19 @@ const (
 	censusLimit = 30 * time.Second
 )
 
-func (s *soak) countAgain(ctx context.Context, before census) (census, error) {
+func (s *soak) countAgain(ctx context.Context, before census.Census) (census.Census, error) {
 	limit := time.Now().Add(censusLimit)
-	last, err := takeCensus(ctx, s.rig)
+	last, err := census.Take(ctx, s.rig)
 	for err == nil && time.Now().Before(limit) && ctx.Err() == nil {
-		if before != nil && len(before.more(last)) == 0 {
+		if before != nil && len(before.More(last)) == 0 {
 			return last, nil
 		}
 		time.Sleep(censusPause)
-		var next census
-		if next, err = takeCensus(ctx, s.rig); err != nil {
+		var next census.Census
+		if next, err = census.Take(ctx, s.rig); err != nil {
 			break
 		}
-		if before == nil && len(last.more(next)) == 0 && len(next.more(last)) == 0 {
+		if before == nil && len(last.More(next)) == 0 && len(next.More(last)) == 0 {
 			return next, nil
 		}
 		last = next

@@ -1,7 +1,5 @@
 package filesync
 
-import "strings"
-
 // name is one name of a node, in the directory dir.
 type name struct {
 	dir  *node
@@ -80,18 +78,4 @@ func (d *diff) vanish(dir *node, path string) {
 		}
 		d.gone = append(d.gone, name{dir, joinPath(path, e.name), e.node})
 	}
-}
-
-// find returns the node that path names, or nil. It takes a path with or without a leading slash.
-func (t *tree) find(path string) *node {
-	n := t.root
-	for part := range strings.SplitSeq(path, "/") {
-		if part == "" || part == "." {
-			continue
-		}
-		if n = n.lookup(part); n == nil {
-			return nil
-		}
-	}
-	return n
 }

@@ -19,8 +19,10 @@
 //   - Stores through a shared mapping. The kernel touches mtime and ctime only when a page goes from clean to dirty; further
 //     stores to a page that is dirty already leave no trace. [PassOptions.Sync] writes everything back before the pass, and
 //     so arms that fault again: a ctime older than the start of the write-back then proves that no page of the file was
-//     dirtied since. It belongs on every pass but the final one. tmpfs has neither write-back nor the fault; there, files
-//     that are mapped shared and writable must be named in [PassOptions.Recheck].
+//     dirtied since. It belongs on every pass but the final one. What lives in memory alone - tmpfs, ramfs - has no write-back
+//     and so never arms the fault again, and not every other file system is known to touch the times. There, every pass
+//     reads every regular file; a mapping that is gone again by the final pass may have been stored through, so that it
+//     would not be enough to look at those that are left.
 //
 // # Passes
 //

@@ -13,7 +13,8 @@ import (
 // settleFiles examines all that is no directory and may have changed.
 func (p *pass) settleFiles(ctx context.Context) error {
 	for _, n := range p.diff.nodes {
-		if n.st == n.obj.seen && !n.obj.unsure && !n.recheck {
+		hidden := !p.s.traced && n.st.kind() == unix.S_IFREG
+		if n.st == n.obj.seen && !n.obj.unsure && !hidden {
 			p.stats.BytesSaved += n.obj.held
 			continue
 		}

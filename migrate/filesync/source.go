@@ -3,6 +3,7 @@ package filesync
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -27,9 +28,6 @@ type PassOptions struct {
 	// Sync writes the whole file system back before the pass, which makes stores through shared mappings visible to later
 	// passes. It may take long. See the package comment.
 	Sync bool
-	// Recheck names files whose content is compared even when they look unchanged, relative to the root. A name that is not
-	// there is passed over.
-	Recheck []string
 	// Progress, when not nil, is called now and then, and when the pass is done.
 	Progress func(Stats)
 }
@@ -38,6 +36,7 @@ type PassOptions struct {
 type Source struct {
 	root    int
 	path    string
+	traced  bool // see package comment
 	session [16]byte
 	pass    uint64
 	tree    *tree // nil: the next pass is a complete one
@@ -49,7 +48,11 @@ func NewSource(root string) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{root: fd, path: root}, nil
+	traced, err := tracesStores(fd)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("file system of %s: %w", root, err), unix.Close(fd))
+	}
+	return &Source{root: fd, path: root, traced: traced}, nil
 }
 
 func openRoot(path string) (int, error) {
@@ -121,11 +124,6 @@ func (p *pass) run(ctx context.Context, old *tree) (*tree, error) {
 		return nil, err
 	}
 	p.tree, p.stats.Entries = now, len(now.nodes)
-	for _, path := range p.o.Recheck {
-		if n := now.find(path); n != nil {
-			n.recheck = true
-		}
-	}
 	p.diff = compare(old, now)
 	for _, step := range []func(context.Context) error{p.takeAway, p.bringDirs, p.bringFiles, p.settleFiles, p.settleDirs} {
 		if err := step(ctx); err != nil {

@@ -57,7 +57,6 @@ type node struct {
 
 	kept    bool // under one of its old names
 	visited bool
-	recheck bool
 	touched bool // the target's directory is changed by this pass
 	counted bool
 	stash   uint64
@@ -75,22 +74,6 @@ func (n *node) path() string {
 		return ""
 	}
 	return joinPath(n.parent.path(), n.name)
-}
-
-func (n *node) lookup(name string) *node {
-	i, ok := slices.BinarySearchFunc(n.entries, name, func(e entry, name string) int {
-		if e.name < name {
-			return -1
-		}
-		if e.name > name {
-			return 1
-		}
-		return 0
-	})
-	if !ok {
-		return nil
-	}
-	return n.entries[i].node
 }
 
 type tree struct {

@@ -123,7 +123,13 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{from: t.TempDir(), to: t.TempDir()}
+	return newPairFrom(t, t.TempDir())
+}
+
+// newPairFrom is a pair whose source is a given directory.
+func newPairFrom(t *testing.T, from string) *pair {
+	t.Helper()
+	p := &pair{from: from, to: t.TempDir()}
 	var err error
 	if p.source, err = NewSource(p.from); err != nil {
 		t.Fatal(err)

@@ -20,13 +20,13 @@ var recordLayout = flag.Bool("record", false, "record the present layout of what
 
 var (
 	oldRecord = Record{
-		Version: 1, Pod: "db", Epoch: 7, Incarnation: 3, State: Moving, Owner: Place{"h1", "boot-1"}, Settled: true,
+		Version: 1, Pod: "db", Epoch: 7, Born: 2, Incarnation: 3, State: Moving, Owner: Place{"h1", "boot-1"}, Settled: true,
 		Migration: "m1", Outcome: HandedBack, Source: Place{"h1", "boot-1"}, Destination: Place{"h2", "boot-2"}, PostCopy: true,
 		Leader: 42, Reason: "moves to h2",
 	}
 	oldJournal = Journal{
 		Version: 1, Pod: "db", Side: Destination, Stage: Committed, Incarnation: 3, BootID: "boot-2", Migration: "m1", Epoch: 7,
-		Peer: Place{"h1", "boot-1"}, PostCopy: true, Attempts: 2, Ran: true,
+		Peer: Place{"h1", "boot-1"}, PeerAddress: "10.0.0.1:7444", PostCopy: true, Attempts: 2, Ran: true,
 	}
 	oldFence = fenceFile{Version: 1, Leader: 42, Epochs: map[string]uint64{"db": 7}}
 )

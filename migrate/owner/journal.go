@@ -3,6 +3,8 @@ package owner
 import (
 	"fmt"
 	"strings"
+
+	"drydock/internal/durable"
 )
 
 // Side is the part that a host plays for a pod.
@@ -61,9 +63,11 @@ type Journal struct {
 
 	Migration string `json:"migration,omitempty"`
 	// Epoch of the record before the migration is decided.
-	Epoch    uint64 `json:"epoch,omitempty"`
-	Peer     Place  `json:"peer,omitzero"`
-	PostCopy bool   `json:"post_copy,omitempty"`
+	Epoch uint64 `json:"epoch,omitempty"`
+	Peer  Place  `json:"peer,omitzero"`
+	// PeerAddress is how to reach Peer: after a restart it has to be asked before a controller has named the other hosts.
+	PeerAddress string `json:"peer_address,omitempty"`
+	PostCopy    bool   `json:"post_copy,omitempty"`
 	// Attempts counts the restores that were begun here.
 	Attempts int `json:"attempts,omitempty"`
 	// Ran (destination): a task may have run an instruction. It has to be durable before any can: CRIU's pre-resume hook
@@ -97,7 +101,7 @@ func LoadJournal(path string) (Journal, error) {
 }
 
 // RemoveJournal removes the journal at path durably. It comes last, when nothing of the pod is left on the host.
-func RemoveJournal(path string) error { return removeFile(path) }
+func RemoveJournal(path string) error { return durable.Remove(path) }
 
 func (j Journal) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s", j.Side, j.Stage, j.Migration))

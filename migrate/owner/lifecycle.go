@@ -14,7 +14,7 @@ func (g Registry) Create(ctx context.Context, pod string) (Record, error) {
 		case r.Revision != 0 && r.State != Removed:
 			return refuse("create", *r, "a pod of that name is "+string(r.State), "choose another name, or remove that pod")
 		}
-		*r = Record{Pod: pod, State: Created, Epoch: r.Epoch + 1, Leader: r.Leader, Revision: r.Revision}
+		*r = Record{Pod: pod, State: Created, Epoch: r.Epoch + 1, Born: r.Epoch + 1, Leader: r.Leader, Revision: r.Revision}
 		return nil
 	})
 }

@@ -57,6 +57,9 @@ type Record struct {
 	Pod     string `json:"pod"`
 	// Epoch goes up by one with each change of who may run, and with each decision.
 	Epoch uint64 `json:"epoch"`
+	// Born is the epoch in which the pod was created. A pod that was removed and made again under its name has a higher one,
+	// so that what a host keeps of the first is never taken for the second's. Zero: written before there was this field.
+	Born uint64 `json:"born,omitempty"`
 	// Incarnation is the epoch in which the pod was last started from nothing. It stays the same while it moves.
 	Incarnation uint64 `json:"incarnation"`
 	State       State  `json:"state"`

@@ -160,7 +160,7 @@ func TestAPodCanBeStoppedStartedAndRemoved(t *testing.T) {
 	must(t)(g.ReportStopped(t.Context(), "p", epoch+2, h2))
 	must(t)(g.Remove(t.Context(), "p", epoch+3))
 	r := must(t)(g.Create(t.Context(), "p"))
-	want := owner.Record{Version: 1, Pod: "p", State: owner.Created, Epoch: epoch + 5, Leader: 1, Revision: r.Revision}
+	want := owner.Record{Version: 1, Pod: "p", State: owner.Created, Epoch: epoch + 5, Born: epoch + 5, Leader: 1, Revision: r.Revision}
 	if diff := cmp.Diff(want, must(t)(g.Get(t.Context(), "p"))); diff != "" {
 		t.Error(diff)
 	}

@@ -39,8 +39,9 @@ type Flags struct {
 	// Labels are KEY=VALUE.
 	Labels   []string
 	Hostname string
-	// Command takes the place of the arguments that the image gives its entry point.
-	Command []string
+	// Args take the place of the arguments that the image gives its entry point. With Command they take its place too.
+	Args    []string
+	Command bool
 }
 
 // FromFlags makes the PodSpec of a pod with one container, named as the pod. Everything that is wrong comes back in one
@@ -51,9 +52,12 @@ func FromFlags(f Flags) (*drydockv1.PodSpec, error) {
 		Name: f.Name, Hostname: f.Hostname, AllowPostcopy: f.AllowPostcopy, StopGrace: durationpb.New(defaultGrace),
 		RestartPolicy: p.restart(), OnHostLost: p.onHostLost(), Labels: p.labels(),
 		Containers: []*drydockv1.Container{{
-			Name: f.Name, Image: f.Image, Args: f.Command, Env: p.env(), Resources: p.resources(), Security: p.user(),
+			Name: f.Name, Image: f.Image, Args: f.Args, Env: p.env(), Resources: p.resources(), Security: p.user(),
 			Probe: p.probe(),
 		}},
+	}
+	if f.Command {
+		spec.Containers[0].Command, spec.Containers[0].Args = f.Args, nil
 	}
 	if f.IP != "" {
 		spec.Addresses = []string{f.IP}

@@ -16,7 +16,7 @@ func TestFlagsMakeTheSamePodAsAManifest(t *testing.T) {
 		Name: "shop", Image: "shop:1", Env: []string{"A=b=c"}, CPUs: "0.5", Memory: "256MiB", User: "999:1000",
 		Volumes: []string{"data:/data", "shared=/srv/x:/x:ro", "shared=/srv/x:/y", "shared=/srv/z:/z"}, IP: "10.77.1.5",
 		Restart: "never", OnHostLost: "wait", AllowPostcopy: true, HealthHTTP: "8080/healthz", Labels: []string{"app=shop"},
-		Hostname: "till", Command: []string{"/shop", "-v"},
+		Hostname: "till", Args: []string{"/shop", "-v"},
 	})
 	if err != nil {
 		t.Fatal(err)

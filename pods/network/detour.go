@@ -23,6 +23,7 @@ func (h *Hold) joinWithDetour(ctx context.Context) error {
 	if err := n.join(ctx); err != nil {
 		return err
 	}
+	h.joined.Store(true) // at once: until then the pod gets each broadcast twice, and answers it twice
 	return endDetour(context.WithoutCancel(ctx), n.host.ns, n.cfg.Pod)
 }
 

@@ -86,6 +86,10 @@ func (h *Hold) Announce(ctx context.Context) error {
 		return h.end
 	}
 	h.in.keep()
+	// What came before is still the source's to answer, so nothing of it may be waiting to be read.
+	if err := hear(h.tap); err != nil {
+		return fmt.Errorf("hold packets of pod %s: %w", h.network.cfg.Pod, err)
+	}
 	return announce(ctx, h.toNet, h.network.cfg.MAC, h.addrs)
 }
 
@@ -111,7 +115,6 @@ func (h *Hold) Release(ctx context.Context) (Stats, error) {
 	if err := h.joinWithDetour(ctx); err != nil {
 		return h.Stats(), fmt.Errorf("release packets of pod %s: %w", n.cfg.Pod, err)
 	}
-	h.joined.Store(true)
 	if err := n.announceFromInside(ctx); err != nil {
 		return h.Stats(), fmt.Errorf("release packets of pod %s: %w", n.cfg.Pod, err)
 	}

@@ -100,6 +100,9 @@ func (h *Hold) openSockets(tap netlink.Link) error {
 			return fmt.Errorf("%s: %w", end.link.Attrs().Name, err)
 		}
 	}
+	if err := deafen(h.tap); err != nil {
+		return fmt.Errorf("%s: keep frames from coming: %w", tap.Attrs().Name, err)
+	}
 	return nil
 }
 

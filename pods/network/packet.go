@@ -55,6 +55,38 @@ func preparePacket(fd, index int, protocol uint16) error {
 	return nil
 }
 
+// deafen makes a packet socket receive nothing until hear.
+func deafen(socket *os.File) error {
+	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	program := &unix.SockFprog{Len: uint16(len(nothing)), Filter: &nothing[0]}
+	return onSocket(socket, func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, program)
+	})
+}
+
+// hear makes a packet socket that was deafened receive what comes from now on.
+func hear(socket *os.File) error {
+	return onSocket(socket, func(fd int) error {
+		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+		if errors.Is(err, unix.ENOENT) {
+			return nil // it hears already
+		}
+		return err
+	})
+}
+
+func onSocket(socket *os.File, do func(fd int) error) error {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var derr error
+	if err := raw.Control(func(fd uintptr) { derr = do(int(fd)) }); err != nil {
+		return err
+	}
+	return derr
+}
+
 // sendFrame writes a frame with its offload header. The kernel queues at most net.core.netdev_max_backlog frames for the
 // other end of a veth and then refuses; it is given a moment to catch up.
 func sendFrame(to *os.File, frame []byte) error {

@@ -202,7 +202,9 @@ type ReachPeerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Peer  *Peer                  `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	// An unused pod address with prefix length, to try a foreign MAC with.
-	ProbeAddress  string `protobuf:"bytes,2,opt,name=probe_address,json=probeAddress,proto3" json:"probe_address,omitempty"`
+	ProbeAddress string `protobuf:"bytes,2,opt,name=probe_address,json=probeAddress,proto3" json:"probe_address,omitempty"`
+	// Another one, which the peer answers at.
+	AnswerAddress string `protobuf:"bytes,3,opt,name=answer_address,json=answerAddress,proto3" json:"answer_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,13 +253,22 @@ func (x *ReachPeerRequest) GetProbeAddress() string {
 	return ""
 }
 
+func (x *ReachPeerRequest) GetAnswerAddress() string {
+	if x != nil {
+		return x.AnswerAddress
+	}
+	return ""
+}
+
 type ReachPeerResponse struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Reachable         bool                   `protobuf:"varint,1,opt,name=reachable,proto3" json:"reachable,omitempty"`
 	CarriesForeignMac bool                   `protobuf:"varint,2,opt,name=carries_foreign_mac,json=carriesForeignMac,proto3" json:"carries_foreign_mac,omitempty"`
 	Reason            string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The frames were sent: where they were not carried, it is the network that does not carry them.
+	Tried         bool `protobuf:"varint,4,opt,name=tried,proto3" json:"tried,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReachPeerResponse) Reset() {
@@ -311,6 +322,182 @@ func (x *ReachPeerResponse) GetReason() string {
 	return ""
 }
 
+func (x *ReachPeerResponse) GetTried() bool {
+	if x != nil {
+		return x.Tried
+	}
+	return false
+}
+
+type CheckPodRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *PodSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckPodRequest) Reset() {
+	*x = CheckPodRequest{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckPodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckPodRequest) ProtoMessage() {}
+
+func (x *CheckPodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckPodRequest.ProtoReflect.Descriptor instead.
+func (*CheckPodRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CheckPodRequest) GetSpec() *PodSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+type CheckPodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusals      []*Refusal             `protobuf:"bytes,1,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckPodResponse) Reset() {
+	*x = CheckPodResponse{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckPodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckPodResponse) ProtoMessage() {}
+
+func (x *CheckPodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckPodResponse.ProtoReflect.Descriptor instead.
+func (*CheckPodResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CheckPodResponse) GetRefusals() []*Refusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+type AnswerProbeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With prefix length.
+	Address       string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerProbeRequest) Reset() {
+	*x = AnswerProbeRequest{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerProbeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerProbeRequest) ProtoMessage() {}
+
+func (x *AnswerProbeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerProbeRequest.ProtoReflect.Descriptor instead.
+func (*AnswerProbeRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AnswerProbeRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type AnswerProbeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerProbeResponse) Reset() {
+	*x = AnswerProbeResponse{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerProbeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerProbeResponse) ProtoMessage() {}
+
+func (x *AnswerProbeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerProbeResponse.ProtoReflect.Descriptor instead.
+func (*AnswerProbeResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{9}
+}
+
 type CreatePodRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Spec  *PodSpec               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -323,7 +510,7 @@ type CreatePodRequest struct {
 
 func (x *CreatePodRequest) Reset() {
 	*x = CreatePodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[6]
+	mi := &file_drydock_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +522,7 @@ func (x *CreatePodRequest) String() string {
 func (*CreatePodRequest) ProtoMessage() {}
 
 func (x *CreatePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[6]
+	mi := &file_drydock_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +535,7 @@ func (x *CreatePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePodRequest.ProtoReflect.Descriptor instead.
 func (*CreatePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreatePodRequest) GetSpec() *PodSpec {
@@ -381,7 +568,7 @@ type CreatePodResponse struct {
 
 func (x *CreatePodResponse) Reset() {
 	*x = CreatePodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[7]
+	mi := &file_drydock_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +580,7 @@ func (x *CreatePodResponse) String() string {
 func (*CreatePodResponse) ProtoMessage() {}
 
 func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[7]
+	mi := &file_drydock_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +593,7 @@ func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePodResponse.ProtoReflect.Descriptor instead.
 func (*CreatePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreatePodResponse) GetPod() *Pod {
@@ -426,7 +613,7 @@ type StopAgentPodRequest struct {
 
 func (x *StopAgentPodRequest) Reset() {
 	*x = StopAgentPodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[8]
+	mi := &file_drydock_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +625,7 @@ func (x *StopAgentPodRequest) String() string {
 func (*StopAgentPodRequest) ProtoMessage() {}
 
 func (x *StopAgentPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[8]
+	mi := &file_drydock_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +638,7 @@ func (x *StopAgentPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAgentPodRequest.ProtoReflect.Descriptor instead.
 func (*StopAgentPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StopAgentPodRequest) GetName() string {
@@ -476,7 +663,7 @@ type StopAgentPodResponse struct {
 
 func (x *StopAgentPodResponse) Reset() {
 	*x = StopAgentPodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[9]
+	mi := &file_drydock_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +675,7 @@ func (x *StopAgentPodResponse) String() string {
 func (*StopAgentPodResponse) ProtoMessage() {}
 
 func (x *StopAgentPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[9]
+	mi := &file_drydock_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +688,7 @@ func (x *StopAgentPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAgentPodResponse.ProtoReflect.Descriptor instead.
 func (*StopAgentPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 type RemoveAgentPodRequest struct {
@@ -513,7 +700,7 @@ type RemoveAgentPodRequest struct {
 
 func (x *RemoveAgentPodRequest) Reset() {
 	*x = RemoveAgentPodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[10]
+	mi := &file_drydock_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +712,7 @@ func (x *RemoveAgentPodRequest) String() string {
 func (*RemoveAgentPodRequest) ProtoMessage() {}
 
 func (x *RemoveAgentPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[10]
+	mi := &file_drydock_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +725,7 @@ func (x *RemoveAgentPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentPodRequest.ProtoReflect.Descriptor instead.
 func (*RemoveAgentPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemoveAgentPodRequest) GetName() string {
@@ -556,7 +743,7 @@ type RemoveAgentPodResponse struct {
 
 func (x *RemoveAgentPodResponse) Reset() {
 	*x = RemoveAgentPodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[11]
+	mi := &file_drydock_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +755,7 @@ func (x *RemoveAgentPodResponse) String() string {
 func (*RemoveAgentPodResponse) ProtoMessage() {}
 
 func (x *RemoveAgentPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[11]
+	mi := &file_drydock_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +768,7 @@ func (x *RemoveAgentPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentPodResponse.ProtoReflect.Descriptor instead.
 func (*RemoveAgentPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 type ListAgentPodsRequest struct {
@@ -592,7 +779,7 @@ type ListAgentPodsRequest struct {
 
 func (x *ListAgentPodsRequest) Reset() {
 	*x = ListAgentPodsRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[12]
+	mi := &file_drydock_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +791,7 @@ func (x *ListAgentPodsRequest) String() string {
 func (*ListAgentPodsRequest) ProtoMessage() {}
 
 func (x *ListAgentPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[12]
+	mi := &file_drydock_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +804,7 @@ func (x *ListAgentPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentPodsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 type ListAgentPodsResponse struct {
@@ -629,7 +816,7 @@ type ListAgentPodsResponse struct {
 
 func (x *ListAgentPodsResponse) Reset() {
 	*x = ListAgentPodsResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[13]
+	mi := &file_drydock_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +828,7 @@ func (x *ListAgentPodsResponse) String() string {
 func (*ListAgentPodsResponse) ProtoMessage() {}
 
 func (x *ListAgentPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[13]
+	mi := &file_drydock_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +841,7 @@ func (x *ListAgentPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentPodsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListAgentPodsResponse) GetPods() []*Pod {
@@ -675,7 +862,7 @@ type FetchImageRequest struct {
 
 func (x *FetchImageRequest) Reset() {
 	*x = FetchImageRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[14]
+	mi := &file_drydock_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +874,7 @@ func (x *FetchImageRequest) String() string {
 func (*FetchImageRequest) ProtoMessage() {}
 
 func (x *FetchImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[14]
+	mi := &file_drydock_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +887,7 @@ func (x *FetchImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchImageRequest.ProtoReflect.Descriptor instead.
 func (*FetchImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FetchImageRequest) GetReference() string {
@@ -734,7 +921,7 @@ type FetchImageResponse struct {
 
 func (x *FetchImageResponse) Reset() {
 	*x = FetchImageResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[15]
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +933,7 @@ func (x *FetchImageResponse) String() string {
 func (*FetchImageResponse) ProtoMessage() {}
 
 func (x *FetchImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[15]
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +946,7 @@ func (x *FetchImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchImageResponse.ProtoReflect.Descriptor instead.
 func (*FetchImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FetchImageResponse) GetImage() *Image {
@@ -784,7 +971,7 @@ type ListAgentImagesRequest struct {
 
 func (x *ListAgentImagesRequest) Reset() {
 	*x = ListAgentImagesRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +983,7 @@ func (x *ListAgentImagesRequest) String() string {
 func (*ListAgentImagesRequest) ProtoMessage() {}
 
 func (x *ListAgentImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +996,7 @@ func (x *ListAgentImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentImagesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 type ListAgentImagesResponse struct {
@@ -821,7 +1008,7 @@ type ListAgentImagesResponse struct {
 
 func (x *ListAgentImagesResponse) Reset() {
 	*x = ListAgentImagesResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +1020,7 @@ func (x *ListAgentImagesResponse) String() string {
 func (*ListAgentImagesResponse) ProtoMessage() {}
 
 func (x *ListAgentImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +1033,7 @@ func (x *ListAgentImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentImagesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListAgentImagesResponse) GetImages() []*Image {
@@ -865,7 +1052,7 @@ type ReadBlobRequest struct {
 
 func (x *ReadBlobRequest) Reset() {
 	*x = ReadBlobRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1064,7 @@ func (x *ReadBlobRequest) String() string {
 func (*ReadBlobRequest) ProtoMessage() {}
 
 func (x *ReadBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1077,7 @@ func (x *ReadBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlobRequest.ProtoReflect.Descriptor instead.
 func (*ReadBlobRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReadBlobRequest) GetDigest() string {
@@ -909,7 +1096,7 @@ type ReadBlobResponse struct {
 
 func (x *ReadBlobResponse) Reset() {
 	*x = ReadBlobResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1108,7 @@ func (x *ReadBlobResponse) String() string {
 func (*ReadBlobResponse) ProtoMessage() {}
 
 func (x *ReadBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1121,7 @@ func (x *ReadBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlobResponse.ProtoReflect.Descriptor instead.
 func (*ReadBlobResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReadBlobResponse) GetData() []byte {
@@ -953,7 +1140,7 @@ type AgentMigrateRequest struct {
 
 func (x *AgentMigrateRequest) Reset() {
 	*x = AgentMigrateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1152,7 @@ func (x *AgentMigrateRequest) String() string {
 func (*AgentMigrateRequest) ProtoMessage() {}
 
 func (x *AgentMigrateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1165,7 @@ func (x *AgentMigrateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMigrateRequest.ProtoReflect.Descriptor instead.
 func (*AgentMigrateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AgentMigrateRequest) GetSpec() *MigrationSpec {
@@ -1007,7 +1194,7 @@ type PodNeeds struct {
 
 func (x *PodNeeds) Reset() {
 	*x = PodNeeds{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1206,7 @@ func (x *PodNeeds) String() string {
 func (*PodNeeds) ProtoMessage() {}
 
 func (x *PodNeeds) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1219,7 @@ func (x *PodNeeds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodNeeds.ProtoReflect.Descriptor instead.
 func (*PodNeeds) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PodNeeds) GetSpec() *PodSpec {
@@ -1110,7 +1297,7 @@ type ReceiveCheckRequest struct {
 
 func (x *ReceiveCheckRequest) Reset() {
 	*x = ReceiveCheckRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1309,7 @@ func (x *ReceiveCheckRequest) String() string {
 func (*ReceiveCheckRequest) ProtoMessage() {}
 
 func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1322,7 @@ func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReceiveCheckRequest) GetMigration() *MigrationSpec {
@@ -1172,7 +1359,7 @@ type ReceiveCheckResponse struct {
 
 func (x *ReceiveCheckResponse) Reset() {
 	*x = ReceiveCheckResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1371,7 @@ func (x *ReceiveCheckResponse) String() string {
 func (*ReceiveCheckResponse) ProtoMessage() {}
 
 func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1384,7 @@ func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReceiveCheckResponse) GetRefusals() []*Refusal {
@@ -1249,7 +1436,7 @@ type ReceivePrepareRequest struct {
 
 func (x *ReceivePrepareRequest) Reset() {
 	*x = ReceivePrepareRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1448,7 @@ func (x *ReceivePrepareRequest) String() string {
 func (*ReceivePrepareRequest) ProtoMessage() {}
 
 func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1461,7 @@ func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareRequest.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReceivePrepareRequest) GetMigration() *MigrationSpec {
@@ -1348,7 +1535,7 @@ type ReceivePrepareResponse struct {
 
 func (x *ReceivePrepareResponse) Reset() {
 	*x = ReceivePrepareResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1547,7 @@ func (x *ReceivePrepareResponse) String() string {
 func (*ReceivePrepareResponse) ProtoMessage() {}
 
 func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1560,7 @@ func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareResponse.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 type ReceiveReadyRequest struct {
@@ -1386,7 +1573,7 @@ type ReceiveReadyRequest struct {
 
 func (x *ReceiveReadyRequest) Reset() {
 	*x = ReceiveReadyRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[26]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1585,7 @@ func (x *ReceiveReadyRequest) String() string {
 func (*ReceiveReadyRequest) ProtoMessage() {}
 
 func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[26]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1598,7 @@ func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReadyRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveReadyRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReceiveReadyRequest) GetMigration() string {
@@ -1436,7 +1623,7 @@ type ReceiveReadyResponse struct {
 
 func (x *ReceiveReadyResponse) Reset() {
 	*x = ReceiveReadyResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[27]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1635,7 @@ func (x *ReceiveReadyResponse) String() string {
 func (*ReceiveReadyResponse) ProtoMessage() {}
 
 func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[27]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1648,7 @@ func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReadyResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveReadyResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 type ReceiveHoldRequest struct {
@@ -1474,7 +1661,7 @@ type ReceiveHoldRequest struct {
 
 func (x *ReceiveHoldRequest) Reset() {
 	*x = ReceiveHoldRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[28]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1673,7 @@ func (x *ReceiveHoldRequest) String() string {
 func (*ReceiveHoldRequest) ProtoMessage() {}
 
 func (x *ReceiveHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[28]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1686,7 @@ func (x *ReceiveHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveHoldRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReceiveHoldRequest) GetMigration() string {
@@ -1524,7 +1711,7 @@ type ReceiveHoldResponse struct {
 
 func (x *ReceiveHoldResponse) Reset() {
 	*x = ReceiveHoldResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1723,7 @@ func (x *ReceiveHoldResponse) String() string {
 func (*ReceiveHoldResponse) ProtoMessage() {}
 
 func (x *ReceiveHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1736,7 @@ func (x *ReceiveHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveHoldResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 type ReceiveRestoreRequest struct {
@@ -1568,7 +1755,7 @@ type ReceiveRestoreRequest struct {
 
 func (x *ReceiveRestoreRequest) Reset() {
 	*x = ReceiveRestoreRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1767,7 @@ func (x *ReceiveRestoreRequest) String() string {
 func (*ReceiveRestoreRequest) ProtoMessage() {}
 
 func (x *ReceiveRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1780,7 @@ func (x *ReceiveRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReceiveRestoreRequest) GetMigration() string {
@@ -1646,7 +1833,7 @@ type PageSource struct {
 
 func (x *PageSource) Reset() {
 	*x = PageSource{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1845,7 @@ func (x *PageSource) String() string {
 func (*PageSource) ProtoMessage() {}
 
 func (x *PageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1858,7 @@ func (x *PageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageSource.ProtoReflect.Descriptor instead.
 func (*PageSource) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PageSource) GetHost() string {
@@ -1714,7 +1901,7 @@ type ReceiveRestoreResponse struct {
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1913,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1926,7 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReceiveRestoreResponse) GetEvent() string {
@@ -1767,7 +1954,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1966,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1979,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -1826,7 +2013,7 @@ type ReceiveDiscardRequest struct {
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +2025,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +2038,7 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
@@ -1876,7 +2063,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2075,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2088,7 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 type ReceiveStateRequest struct {
@@ -1914,7 +2101,7 @@ type ReceiveStateRequest struct {
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2113,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2126,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -1973,7 +2160,7 @@ type ReceiveStateResponse struct {
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2172,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2185,7 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReceiveStateResponse) GetBootId() string {
@@ -2049,14 +2236,23 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x14RefreshStatusRequest\"|\n" +
 	"\x15RefreshStatusResponse\x12.\n" +
 	"\x06status\x18\x01 \x01(\v2\x16.drydock.v1.HostStatusR\x06status\x123\n" +
-	"\asummary\x18\x02 \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\"]\n" +
+	"\asummary\x18\x02 \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\"\x84\x01\n" +
 	"\x10ReachPeerRequest\x12$\n" +
 	"\x04peer\x18\x01 \x01(\v2\x10.drydock.v1.PeerR\x04peer\x12#\n" +
-	"\rprobe_address\x18\x02 \x01(\tR\fprobeAddress\"y\n" +
+	"\rprobe_address\x18\x02 \x01(\tR\fprobeAddress\x12%\n" +
+	"\x0eanswer_address\x18\x03 \x01(\tR\ranswerAddress\"\x8f\x01\n" +
 	"\x11ReachPeerResponse\x12\x1c\n" +
 	"\treachable\x18\x01 \x01(\bR\treachable\x12.\n" +
 	"\x13carries_foreign_mac\x18\x02 \x01(\bR\x11carriesForeignMac\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x84\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05tried\x18\x04 \x01(\bR\x05tried\":\n" +
+	"\x0fCheckPodRequest\x12'\n" +
+	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\"C\n" +
+	"\x10CheckPodResponse\x12/\n" +
+	"\brefusals\x18\x01 \x03(\v2\x13.drydock.v1.RefusalR\brefusals\".\n" +
+	"\x12AnswerProbeRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"\x15\n" +
+	"\x13AnswerProbeResponse\"\x84\x01\n" +
 	"\x10CreatePodRequest\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x121\n" +
@@ -2179,12 +2375,14 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled2\xf7\t\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xbe\n" +
+	"\n" +
 	"\fAgentService\x12N\n" +
 	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\x12G\n" +
 	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12T\n" +
 	"\rRefreshStatus\x12 .drydock.v1.RefreshStatusRequest\x1a!.drydock.v1.RefreshStatusResponse\x12H\n" +
-	"\tReachPeer\x12\x1c.drydock.v1.ReachPeerRequest\x1a\x1d.drydock.v1.ReachPeerResponse\x12H\n" +
+	"\tReachPeer\x12\x1c.drydock.v1.ReachPeerRequest\x1a\x1d.drydock.v1.ReachPeerResponse\x12E\n" +
+	"\bCheckPod\x12\x1b.drydock.v1.CheckPodRequest\x1a\x1c.drydock.v1.CheckPodResponse\x12H\n" +
 	"\tCreatePod\x12\x1c.drydock.v1.CreatePodRequest\x1a\x1d.drydock.v1.CreatePodResponse\x12Q\n" +
 	"\fStopAgentPod\x12\x1f.drydock.v1.StopAgentPodRequest\x1a .drydock.v1.StopAgentPodResponse\x12W\n" +
 	"\x0eRemoveAgentPod\x12!.drydock.v1.RemoveAgentPodRequest\x1a\".drydock.v1.RemoveAgentPodResponse\x12T\n" +
@@ -2197,7 +2395,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"FetchImage\x12\x1d.drydock.v1.FetchImageRequest\x1a\x1e.drydock.v1.FetchImageResponse\x12Z\n" +
 	"\x0fListAgentImages\x12\".drydock.v1.ListAgentImagesRequest\x1a#.drydock.v1.ListAgentImagesResponse\x12G\n" +
 	"\bReadBlob\x12\x1b.drydock.v1.ReadBlobRequest\x1a\x1c.drydock.v1.ReadBlobResponse0\x01\x12L\n" +
-	"\aMigrate\x12\x1f.drydock.v1.AgentMigrateRequest\x1a\x1e.drydock.v1.MigratePodResponse0\x012\xb8\x04\n" +
+	"\aMigrate\x12\x1f.drydock.v1.AgentMigrateRequest\x1a\x1e.drydock.v1.MigratePodResponse0\x012\x8a\x05\n" +
 	"\x0eReceiveService\x12J\n" +
 	"\x05Check\x12\x1f.drydock.v1.ReceiveCheckRequest\x1a .drydock.v1.ReceiveCheckResponse\x12P\n" +
 	"\aPrepare\x12!.drydock.v1.ReceivePrepareRequest\x1a\".drydock.v1.ReceivePrepareResponse\x12J\n" +
@@ -2205,7 +2403,8 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x04Hold\x12\x1e.drydock.v1.ReceiveHoldRequest\x1a\x1f.drydock.v1.ReceiveHoldResponse\x12R\n" +
 	"\aRestore\x12!.drydock.v1.ReceiveRestoreRequest\x1a\".drydock.v1.ReceiveRestoreResponse0\x01\x12P\n" +
 	"\aDiscard\x12!.drydock.v1.ReceiveDiscardRequest\x1a\".drydock.v1.ReceiveDiscardResponse\x12M\n" +
-	"\bGetState\x12\x1f.drydock.v1.ReceiveStateRequest\x1a .drydock.v1.ReceiveStateResponseB\"Z drydock/api/drydock/v1;drydockv1b\x06proto3"
+	"\bGetState\x12\x1f.drydock.v1.ReceiveStateRequest\x1a .drydock.v1.ReceiveStateResponse\x12P\n" +
+	"\vAnswerProbe\x12\x1e.drydock.v1.AnswerProbeRequest\x1a\x1f.drydock.v1.AnswerProbeResponse0\x01B\"Z drydock/api/drydock/v1;drydockv1b\x06proto3"
 
 var (
 	file_drydock_v1_agent_proto_rawDescOnce sync.Once
@@ -2219,7 +2418,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2227,149 +2426,159 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*RefreshStatusResponse)(nil),   // 3: drydock.v1.RefreshStatusResponse
 	(*ReachPeerRequest)(nil),        // 4: drydock.v1.ReachPeerRequest
 	(*ReachPeerResponse)(nil),       // 5: drydock.v1.ReachPeerResponse
-	(*CreatePodRequest)(nil),        // 6: drydock.v1.CreatePodRequest
-	(*CreatePodResponse)(nil),       // 7: drydock.v1.CreatePodResponse
-	(*StopAgentPodRequest)(nil),     // 8: drydock.v1.StopAgentPodRequest
-	(*StopAgentPodResponse)(nil),    // 9: drydock.v1.StopAgentPodResponse
-	(*RemoveAgentPodRequest)(nil),   // 10: drydock.v1.RemoveAgentPodRequest
-	(*RemoveAgentPodResponse)(nil),  // 11: drydock.v1.RemoveAgentPodResponse
-	(*ListAgentPodsRequest)(nil),    // 12: drydock.v1.ListAgentPodsRequest
-	(*ListAgentPodsResponse)(nil),   // 13: drydock.v1.ListAgentPodsResponse
-	(*FetchImageRequest)(nil),       // 14: drydock.v1.FetchImageRequest
-	(*FetchImageResponse)(nil),      // 15: drydock.v1.FetchImageResponse
-	(*ListAgentImagesRequest)(nil),  // 16: drydock.v1.ListAgentImagesRequest
-	(*ListAgentImagesResponse)(nil), // 17: drydock.v1.ListAgentImagesResponse
-	(*ReadBlobRequest)(nil),         // 18: drydock.v1.ReadBlobRequest
-	(*ReadBlobResponse)(nil),        // 19: drydock.v1.ReadBlobResponse
-	(*AgentMigrateRequest)(nil),     // 20: drydock.v1.AgentMigrateRequest
-	(*PodNeeds)(nil),                // 21: drydock.v1.PodNeeds
-	(*ReceiveCheckRequest)(nil),     // 22: drydock.v1.ReceiveCheckRequest
-	(*ReceiveCheckResponse)(nil),    // 23: drydock.v1.ReceiveCheckResponse
-	(*ReceivePrepareRequest)(nil),   // 24: drydock.v1.ReceivePrepareRequest
-	(*ReceivePrepareResponse)(nil),  // 25: drydock.v1.ReceivePrepareResponse
-	(*ReceiveReadyRequest)(nil),     // 26: drydock.v1.ReceiveReadyRequest
-	(*ReceiveReadyResponse)(nil),    // 27: drydock.v1.ReceiveReadyResponse
-	(*ReceiveHoldRequest)(nil),      // 28: drydock.v1.ReceiveHoldRequest
-	(*ReceiveHoldResponse)(nil),     // 29: drydock.v1.ReceiveHoldResponse
-	(*ReceiveRestoreRequest)(nil),   // 30: drydock.v1.ReceiveRestoreRequest
-	(*PageSource)(nil),              // 31: drydock.v1.PageSource
-	(*ReceiveRestoreResponse)(nil),  // 32: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 33: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 34: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 35: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 36: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 37: drydock.v1.ReceiveStateResponse
-	nil,                             // 38: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 39: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 40: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	nil,                             // 41: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 42: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 43: drydock.v1.HostInfo
-	(*HostStatus)(nil),              // 44: drydock.v1.HostStatus
-	(*StatusSummary)(nil),           // 45: drydock.v1.StatusSummary
-	(*Peer)(nil),                    // 46: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 47: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 48: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 49: google.protobuf.Duration
-	(*Image)(nil),                   // 50: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 51: drydock.v1.MigrationSpec
+	(*CheckPodRequest)(nil),         // 6: drydock.v1.CheckPodRequest
+	(*CheckPodResponse)(nil),        // 7: drydock.v1.CheckPodResponse
+	(*AnswerProbeRequest)(nil),      // 8: drydock.v1.AnswerProbeRequest
+	(*AnswerProbeResponse)(nil),     // 9: drydock.v1.AnswerProbeResponse
+	(*CreatePodRequest)(nil),        // 10: drydock.v1.CreatePodRequest
+	(*CreatePodResponse)(nil),       // 11: drydock.v1.CreatePodResponse
+	(*StopAgentPodRequest)(nil),     // 12: drydock.v1.StopAgentPodRequest
+	(*StopAgentPodResponse)(nil),    // 13: drydock.v1.StopAgentPodResponse
+	(*RemoveAgentPodRequest)(nil),   // 14: drydock.v1.RemoveAgentPodRequest
+	(*RemoveAgentPodResponse)(nil),  // 15: drydock.v1.RemoveAgentPodResponse
+	(*ListAgentPodsRequest)(nil),    // 16: drydock.v1.ListAgentPodsRequest
+	(*ListAgentPodsResponse)(nil),   // 17: drydock.v1.ListAgentPodsResponse
+	(*FetchImageRequest)(nil),       // 18: drydock.v1.FetchImageRequest
+	(*FetchImageResponse)(nil),      // 19: drydock.v1.FetchImageResponse
+	(*ListAgentImagesRequest)(nil),  // 20: drydock.v1.ListAgentImagesRequest
+	(*ListAgentImagesResponse)(nil), // 21: drydock.v1.ListAgentImagesResponse
+	(*ReadBlobRequest)(nil),         // 22: drydock.v1.ReadBlobRequest
+	(*ReadBlobResponse)(nil),        // 23: drydock.v1.ReadBlobResponse
+	(*AgentMigrateRequest)(nil),     // 24: drydock.v1.AgentMigrateRequest
+	(*PodNeeds)(nil),                // 25: drydock.v1.PodNeeds
+	(*ReceiveCheckRequest)(nil),     // 26: drydock.v1.ReceiveCheckRequest
+	(*ReceiveCheckResponse)(nil),    // 27: drydock.v1.ReceiveCheckResponse
+	(*ReceivePrepareRequest)(nil),   // 28: drydock.v1.ReceivePrepareRequest
+	(*ReceivePrepareResponse)(nil),  // 29: drydock.v1.ReceivePrepareResponse
+	(*ReceiveReadyRequest)(nil),     // 30: drydock.v1.ReceiveReadyRequest
+	(*ReceiveReadyResponse)(nil),    // 31: drydock.v1.ReceiveReadyResponse
+	(*ReceiveHoldRequest)(nil),      // 32: drydock.v1.ReceiveHoldRequest
+	(*ReceiveHoldResponse)(nil),     // 33: drydock.v1.ReceiveHoldResponse
+	(*ReceiveRestoreRequest)(nil),   // 34: drydock.v1.ReceiveRestoreRequest
+	(*PageSource)(nil),              // 35: drydock.v1.PageSource
+	(*ReceiveRestoreResponse)(nil),  // 36: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 37: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 38: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 39: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 40: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 41: drydock.v1.ReceiveStateResponse
+	nil,                             // 42: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 43: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 44: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 45: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 46: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 47: drydock.v1.HostInfo
+	(*HostStatus)(nil),              // 48: drydock.v1.HostStatus
+	(*StatusSummary)(nil),           // 49: drydock.v1.StatusSummary
+	(*Peer)(nil),                    // 50: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 51: drydock.v1.PodSpec
 	(*Refusal)(nil),                 // 52: drydock.v1.Refusal
-	(MigrationMode)(0),              // 53: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 54: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 55: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 56: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 57: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 58: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 59: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 60: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 61: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 62: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 63: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 64: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 65: drydock.v1.MigratePodResponse
+	(*Pod)(nil),                     // 53: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 54: google.protobuf.Duration
+	(*Image)(nil),                   // 55: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 56: drydock.v1.MigrationSpec
+	(MigrationMode)(0),              // 57: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 58: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 59: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 60: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 61: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 62: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 63: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 64: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 65: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 66: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 67: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 68: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 69: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	43, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	44, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
-	45, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
-	46, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	47, // 4: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	46, // 5: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	48, // 6: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	49, // 7: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	48, // 8: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	46, // 9: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	50, // 10: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	50, // 11: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	51, // 12: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	47, // 13: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	38, // 14: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	51, // 15: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
-	21, // 16: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	52, // 17: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	43, // 18: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	51, // 19: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
-	21, // 20: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	46, // 21: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	39, // 22: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	53, // 23: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	40, // 24: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	41, // 25: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	31, // 26: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	42, // 27: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	33, // 28: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	54, // 29: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 30: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	55, // 31: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 32: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
-	4,  // 33: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	6,  // 34: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	8,  // 35: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	10, // 36: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	12, // 37: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	56, // 38: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	57, // 39: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	58, // 40: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	59, // 41: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	14, // 42: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	16, // 43: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	18, // 44: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	20, // 45: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	22, // 46: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	24, // 47: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	26, // 48: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	28, // 49: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	30, // 50: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	34, // 51: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	36, // 52: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	1,  // 53: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	60, // 54: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 55: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
-	5,  // 56: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	7,  // 57: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	9,  // 58: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	11, // 59: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	13, // 60: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	61, // 61: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	62, // 62: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	63, // 63: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	64, // 64: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	15, // 65: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	17, // 66: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	19, // 67: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	65, // 68: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	23, // 69: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	25, // 70: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	27, // 71: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	29, // 72: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	32, // 73: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	35, // 74: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	37, // 75: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	53, // [53:76] is the sub-list for method output_type
-	30, // [30:53] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	47, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	48, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
+	49, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	50, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	51, // 4: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
+	52, // 5: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
+	51, // 6: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	50, // 7: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	53, // 8: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	54, // 9: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	53, // 10: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	50, // 11: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	55, // 12: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	55, // 13: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	56, // 14: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	51, // 15: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	42, // 16: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	56, // 17: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	25, // 18: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
+	52, // 19: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	47, // 20: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	56, // 21: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	25, // 22: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
+	50, // 23: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	43, // 24: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	57, // 25: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	44, // 26: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	45, // 27: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	35, // 28: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	46, // 29: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	37, // 30: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	58, // 31: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	0,  // 32: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	59, // 33: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 34: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
+	4,  // 35: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	6,  // 36: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
+	10, // 37: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	12, // 38: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	14, // 39: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	16, // 40: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	60, // 41: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	61, // 42: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	62, // 43: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	63, // 44: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	18, // 45: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	20, // 46: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	22, // 47: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	24, // 48: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	26, // 49: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	28, // 50: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	30, // 51: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	32, // 52: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	34, // 53: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	38, // 54: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	40, // 55: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	8,  // 56: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
+	1,  // 57: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	64, // 58: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 59: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
+	5,  // 60: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	7,  // 61: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
+	11, // 62: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	13, // 63: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	15, // 64: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	17, // 65: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	65, // 66: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	66, // 67: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	67, // 68: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	68, // 69: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	19, // 70: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	21, // 71: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	23, // 72: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	69, // 73: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	27, // 74: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	29, // 75: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	31, // 76: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	33, // 77: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	36, // 78: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	39, // 79: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	41, // 80: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	9,  // 81: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
+	57, // [57:82] is the sub-list for method output_type
+	32, // [32:57] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2388,7 +2597,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -245,8 +245,10 @@ type Host struct {
 	LastSeen *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	Info     *HostInfo              `protobuf:"bytes,7,opt,name=info,proto3" json:"info,omitempty"`
 	Pods     []string               `protobuf:"bytes,8,rep,name=pods,proto3" json:"pods,omitempty"`
+	// Whether pods can move between this host and each other one.
+	Links []*HostLink `protobuf:"bytes,9,rep,name=links,proto3" json:"links,omitempty"`
 	// What it lacks, at a glance; unset until it has reported that.
-	Summary       *StatusSummary `protobuf:"bytes,9,opt,name=summary,proto3" json:"summary,omitempty"`
+	Summary       *StatusSummary `protobuf:"bytes,10,opt,name=summary,proto3" json:"summary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -337,9 +339,94 @@ func (x *Host) GetPods() []string {
 	return nil
 }
 
+func (x *Host) GetLinks() []*HostLink {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
 func (x *Host) GetSummary() *StatusSummary {
 	if x != nil {
 		return x.Summary
+	}
+	return nil
+}
+
+// HostLink is what was proven of the network between a host and another.
+type HostLink struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Peer  string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// proven, unproven, unreachable, failed.
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Remedy        string                 `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Tried         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=tried,proto3" json:"tried,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostLink) Reset() {
+	*x = HostLink{}
+	mi := &file_drydock_v1_controller_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostLink) ProtoMessage() {}
+
+func (x *HostLink) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_controller_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostLink.ProtoReflect.Descriptor instead.
+func (*HostLink) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HostLink) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *HostLink) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *HostLink) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *HostLink) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *HostLink) GetTried() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Tried
 	}
 	return nil
 }
@@ -372,17 +459,19 @@ type HostInfo struct {
 	// How frames of pods reach other hosts: bridge or vxlan, and why.
 	Network       string `protobuf:"bytes,20,opt,name=network,proto3" json:"network,omitempty"`
 	NetworkReason string `protobuf:"bytes,21,opt,name=network_reason,json=networkReason,proto3" json:"network_reason,omitempty"`
+	// Why this host cannot take part in a VXLAN; empty where it can.
+	VxlanProblem string `protobuf:"bytes,22,opt,name=vxlan_problem,json=vxlanProblem,proto3" json:"vxlan_problem,omitempty"`
 	// Load averages over 1, 5 and 15 minutes.
-	Load []float64 `protobuf:"fixed64,22,rep,packed,name=load,proto3" json:"load,omitempty"`
+	Load []float64 `protobuf:"fixed64,23,rep,packed,name=load,proto3" json:"load,omitempty"`
 	// Those of /, /boot and the agent's data, each once.
-	Filesystems   []*Filesystem `protobuf:"bytes,23,rep,name=filesystems,proto3" json:"filesystems,omitempty"`
+	Filesystems   []*Filesystem `protobuf:"bytes,24,rep,name=filesystems,proto3" json:"filesystems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HostInfo) Reset() {
 	*x = HostInfo{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[5]
+	mi := &file_drydock_v1_controller_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +483,7 @@ func (x *HostInfo) String() string {
 func (*HostInfo) ProtoMessage() {}
 
 func (x *HostInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[5]
+	mi := &file_drydock_v1_controller_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +496,7 @@ func (x *HostInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostInfo.ProtoReflect.Descriptor instead.
 func (*HostInfo) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{5}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HostInfo) GetKernel() string {
@@ -557,6 +646,13 @@ func (x *HostInfo) GetNetworkReason() string {
 	return ""
 }
 
+func (x *HostInfo) GetVxlanProblem() string {
+	if x != nil {
+		return x.VxlanProblem
+	}
+	return ""
+}
+
 func (x *HostInfo) GetLoad() []float64 {
 	if x != nil {
 		return x.Load
@@ -582,7 +678,7 @@ type Filesystem struct {
 
 func (x *Filesystem) Reset() {
 	*x = Filesystem{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[6]
+	mi := &file_drydock_v1_controller_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +690,7 @@ func (x *Filesystem) String() string {
 func (*Filesystem) ProtoMessage() {}
 
 func (x *Filesystem) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[6]
+	mi := &file_drydock_v1_controller_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +703,7 @@ func (x *Filesystem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filesystem.ProtoReflect.Descriptor instead.
 func (*Filesystem) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{6}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Filesystem) GetPath() string {
@@ -639,7 +735,7 @@ type ListHostsRequest struct {
 
 func (x *ListHostsRequest) Reset() {
 	*x = ListHostsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	mi := &file_drydock_v1_controller_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +747,7 @@ func (x *ListHostsRequest) String() string {
 func (*ListHostsRequest) ProtoMessage() {}
 
 func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	mi := &file_drydock_v1_controller_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +760,7 @@ func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsRequest.ProtoReflect.Descriptor instead.
 func (*ListHostsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{8}
 }
 
 type ListHostsResponse struct {
@@ -676,7 +772,7 @@ type ListHostsResponse struct {
 
 func (x *ListHostsResponse) Reset() {
 	*x = ListHostsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[8]
+	mi := &file_drydock_v1_controller_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +784,7 @@ func (x *ListHostsResponse) String() string {
 func (*ListHostsResponse) ProtoMessage() {}
 
 func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[8]
+	mi := &file_drydock_v1_controller_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +797,7 @@ func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsResponse.ProtoReflect.Descriptor instead.
 func (*ListHostsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListHostsResponse) GetHosts() []*Host {
@@ -720,7 +816,7 @@ type GetHostRequest struct {
 
 func (x *GetHostRequest) Reset() {
 	*x = GetHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[9]
+	mi := &file_drydock_v1_controller_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +828,7 @@ func (x *GetHostRequest) String() string {
 func (*GetHostRequest) ProtoMessage() {}
 
 func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[9]
+	mi := &file_drydock_v1_controller_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +841,7 @@ func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostRequest.ProtoReflect.Descriptor instead.
 func (*GetHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetHostRequest) GetName() string {
@@ -764,7 +860,7 @@ type GetHostResponse struct {
 
 func (x *GetHostResponse) Reset() {
 	*x = GetHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[10]
+	mi := &file_drydock_v1_controller_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +872,7 @@ func (x *GetHostResponse) String() string {
 func (*GetHostResponse) ProtoMessage() {}
 
 func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[10]
+	mi := &file_drydock_v1_controller_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +885,7 @@ func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostResponse.ProtoReflect.Descriptor instead.
 func (*GetHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetHostResponse) GetHost() *Host {
@@ -812,7 +908,7 @@ type DrainHostRequest struct {
 
 func (x *DrainHostRequest) Reset() {
 	*x = DrainHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[11]
+	mi := &file_drydock_v1_controller_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +920,7 @@ func (x *DrainHostRequest) String() string {
 func (*DrainHostRequest) ProtoMessage() {}
 
 func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[11]
+	mi := &file_drydock_v1_controller_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +933,7 @@ func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostRequest.ProtoReflect.Descriptor instead.
 func (*DrainHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DrainHostRequest) GetName() string {
@@ -882,7 +978,7 @@ type DrainHostResponse struct {
 
 func (x *DrainHostResponse) Reset() {
 	*x = DrainHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[12]
+	mi := &file_drydock_v1_controller_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +990,7 @@ func (x *DrainHostResponse) String() string {
 func (*DrainHostResponse) ProtoMessage() {}
 
 func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[12]
+	mi := &file_drydock_v1_controller_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1003,7 @@ func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostResponse.ProtoReflect.Descriptor instead.
 func (*DrainHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DrainHostResponse) GetEvent() isDrainHostResponse_Event {
@@ -977,7 +1073,7 @@ type DrainSummary struct {
 
 func (x *DrainSummary) Reset() {
 	*x = DrainSummary{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[13]
+	mi := &file_drydock_v1_controller_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1085,7 @@ func (x *DrainSummary) String() string {
 func (*DrainSummary) ProtoMessage() {}
 
 func (x *DrainSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[13]
+	mi := &file_drydock_v1_controller_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1098,7 @@ func (x *DrainSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainSummary.ProtoReflect.Descriptor instead.
 func (*DrainSummary) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DrainSummary) GetMoved() int32 {
@@ -1035,7 +1131,7 @@ type ResumeHostRequest struct {
 
 func (x *ResumeHostRequest) Reset() {
 	*x = ResumeHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[14]
+	mi := &file_drydock_v1_controller_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1143,7 @@ func (x *ResumeHostRequest) String() string {
 func (*ResumeHostRequest) ProtoMessage() {}
 
 func (x *ResumeHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[14]
+	mi := &file_drydock_v1_controller_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1156,7 @@ func (x *ResumeHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeHostRequest.ProtoReflect.Descriptor instead.
 func (*ResumeHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResumeHostRequest) GetName() string {
@@ -1079,7 +1175,7 @@ type ResumeHostResponse struct {
 
 func (x *ResumeHostResponse) Reset() {
 	*x = ResumeHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[15]
+	mi := &file_drydock_v1_controller_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1187,7 @@ func (x *ResumeHostResponse) String() string {
 func (*ResumeHostResponse) ProtoMessage() {}
 
 func (x *ResumeHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[15]
+	mi := &file_drydock_v1_controller_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1200,7 @@ func (x *ResumeHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeHostResponse.ProtoReflect.Descriptor instead.
 func (*ResumeHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResumeHostResponse) GetHost() *Host {
@@ -1125,7 +1221,7 @@ type ConfirmHostDeadRequest struct {
 
 func (x *ConfirmHostDeadRequest) Reset() {
 	*x = ConfirmHostDeadRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[16]
+	mi := &file_drydock_v1_controller_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1233,7 @@ func (x *ConfirmHostDeadRequest) String() string {
 func (*ConfirmHostDeadRequest) ProtoMessage() {}
 
 func (x *ConfirmHostDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[16]
+	mi := &file_drydock_v1_controller_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1246,7 @@ func (x *ConfirmHostDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHostDeadRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmHostDeadRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConfirmHostDeadRequest) GetName() string {
@@ -1176,7 +1272,7 @@ type ConfirmHostDeadResponse struct {
 
 func (x *ConfirmHostDeadResponse) Reset() {
 	*x = ConfirmHostDeadResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[17]
+	mi := &file_drydock_v1_controller_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1284,7 @@ func (x *ConfirmHostDeadResponse) String() string {
 func (*ConfirmHostDeadResponse) ProtoMessage() {}
 
 func (x *ConfirmHostDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[17]
+	mi := &file_drydock_v1_controller_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1297,7 @@ func (x *ConfirmHostDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHostDeadResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmHostDeadResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ConfirmHostDeadResponse) GetPods() []string {
@@ -1220,7 +1316,7 @@ type RemoveHostRequest struct {
 
 func (x *RemoveHostRequest) Reset() {
 	*x = RemoveHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[18]
+	mi := &file_drydock_v1_controller_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1328,7 @@ func (x *RemoveHostRequest) String() string {
 func (*RemoveHostRequest) ProtoMessage() {}
 
 func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[18]
+	mi := &file_drydock_v1_controller_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1341,7 @@ func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostRequest.ProtoReflect.Descriptor instead.
 func (*RemoveHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RemoveHostRequest) GetName() string {
@@ -1263,7 +1359,7 @@ type RemoveHostResponse struct {
 
 func (x *RemoveHostResponse) Reset() {
 	*x = RemoveHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[19]
+	mi := &file_drydock_v1_controller_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1371,7 @@ func (x *RemoveHostResponse) String() string {
 func (*RemoveHostResponse) ProtoMessage() {}
 
 func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[19]
+	mi := &file_drydock_v1_controller_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,7 +1384,7 @@ func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostResponse.ProtoReflect.Descriptor instead.
 func (*RemoveHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{20}
 }
 
 type DoctorHostRequest struct {
@@ -1300,7 +1396,7 @@ type DoctorHostRequest struct {
 
 func (x *DoctorHostRequest) Reset() {
 	*x = DoctorHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[20]
+	mi := &file_drydock_v1_controller_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1408,7 @@ func (x *DoctorHostRequest) String() string {
 func (*DoctorHostRequest) ProtoMessage() {}
 
 func (x *DoctorHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[20]
+	mi := &file_drydock_v1_controller_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1421,7 @@ func (x *DoctorHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorHostRequest.ProtoReflect.Descriptor instead.
 func (*DoctorHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{20}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DoctorHostRequest) GetName() string {
@@ -1344,7 +1440,7 @@ type DoctorHostResponse struct {
 
 func (x *DoctorHostResponse) Reset() {
 	*x = DoctorHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[21]
+	mi := &file_drydock_v1_controller_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1452,7 @@ func (x *DoctorHostResponse) String() string {
 func (*DoctorHostResponse) ProtoMessage() {}
 
 func (x *DoctorHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[21]
+	mi := &file_drydock_v1_controller_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1465,7 @@ func (x *DoctorHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorHostResponse.ProtoReflect.Descriptor instead.
 func (*DoctorHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DoctorHostResponse) GetChecks() []*DoctorCheck {
@@ -1390,7 +1486,7 @@ type GetHostStatusRequest struct {
 
 func (x *GetHostStatusRequest) Reset() {
 	*x = GetHostStatusRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[22]
+	mi := &file_drydock_v1_controller_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1498,7 @@ func (x *GetHostStatusRequest) String() string {
 func (*GetHostStatusRequest) ProtoMessage() {}
 
 func (x *GetHostStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[22]
+	mi := &file_drydock_v1_controller_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1511,7 @@ func (x *GetHostStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetHostStatusRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetHostStatusRequest) GetName() string {
@@ -1442,7 +1538,7 @@ type GetHostStatusResponse struct {
 
 func (x *GetHostStatusResponse) Reset() {
 	*x = GetHostStatusResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[23]
+	mi := &file_drydock_v1_controller_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1550,7 @@ func (x *GetHostStatusResponse) String() string {
 func (*GetHostStatusResponse) ProtoMessage() {}
 
 func (x *GetHostStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[23]
+	mi := &file_drydock_v1_controller_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1563,7 @@ func (x *GetHostStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetHostStatusResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetHostStatusResponse) GetStatus() *HostStatus {
@@ -1496,7 +1592,7 @@ type DoctorCheck struct {
 
 func (x *DoctorCheck) Reset() {
 	*x = DoctorCheck{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[24]
+	mi := &file_drydock_v1_controller_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1604,7 @@ func (x *DoctorCheck) String() string {
 func (*DoctorCheck) ProtoMessage() {}
 
 func (x *DoctorCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[24]
+	mi := &file_drydock_v1_controller_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1617,7 @@ func (x *DoctorCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorCheck.ProtoReflect.Descriptor instead.
 func (*DoctorCheck) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DoctorCheck) GetName() string {
@@ -1563,7 +1659,7 @@ type ImportImageRequest struct {
 
 func (x *ImportImageRequest) Reset() {
 	*x = ImportImageRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[25]
+	mi := &file_drydock_v1_controller_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1671,7 @@ func (x *ImportImageRequest) String() string {
 func (*ImportImageRequest) ProtoMessage() {}
 
 func (x *ImportImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[25]
+	mi := &file_drydock_v1_controller_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1684,7 @@ func (x *ImportImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageRequest.ProtoReflect.Descriptor instead.
 func (*ImportImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{25}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ImportImageRequest) GetHeader() *ImportImageHeader {
@@ -1617,7 +1713,7 @@ type ImportImageHeader struct {
 
 func (x *ImportImageHeader) Reset() {
 	*x = ImportImageHeader{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[26]
+	mi := &file_drydock_v1_controller_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1725,7 @@ func (x *ImportImageHeader) String() string {
 func (*ImportImageHeader) ProtoMessage() {}
 
 func (x *ImportImageHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[26]
+	mi := &file_drydock_v1_controller_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1738,7 @@ func (x *ImportImageHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageHeader.ProtoReflect.Descriptor instead.
 func (*ImportImageHeader) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{26}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ImportImageHeader) GetReference() string {
@@ -1668,7 +1764,7 @@ type ImportImageResponse struct {
 
 func (x *ImportImageResponse) Reset() {
 	*x = ImportImageResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[27]
+	mi := &file_drydock_v1_controller_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1776,7 @@ func (x *ImportImageResponse) String() string {
 func (*ImportImageResponse) ProtoMessage() {}
 
 func (x *ImportImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[27]
+	mi := &file_drydock_v1_controller_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1789,7 @@ func (x *ImportImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageResponse.ProtoReflect.Descriptor instead.
 func (*ImportImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{27}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ImportImageResponse) GetImages() []*Image {
@@ -1713,7 +1809,7 @@ type PullImageRequest struct {
 
 func (x *PullImageRequest) Reset() {
 	*x = PullImageRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[28]
+	mi := &file_drydock_v1_controller_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1821,7 @@ func (x *PullImageRequest) String() string {
 func (*PullImageRequest) ProtoMessage() {}
 
 func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[28]
+	mi := &file_drydock_v1_controller_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1834,7 @@ func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
 func (*PullImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{28}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PullImageRequest) GetReference() string {
@@ -1764,7 +1860,7 @@ type PullImageResponse struct {
 
 func (x *PullImageResponse) Reset() {
 	*x = PullImageResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[29]
+	mi := &file_drydock_v1_controller_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1872,7 @@ func (x *PullImageResponse) String() string {
 func (*PullImageResponse) ProtoMessage() {}
 
 func (x *PullImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[29]
+	mi := &file_drydock_v1_controller_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1885,7 @@ func (x *PullImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageResponse.ProtoReflect.Descriptor instead.
 func (*PullImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PullImageResponse) GetImage() *Image {
@@ -1807,7 +1903,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[30]
+	mi := &file_drydock_v1_controller_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1915,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[30]
+	mi := &file_drydock_v1_controller_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1928,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{31}
 }
 
 type ListImagesResponse struct {
@@ -1844,7 +1940,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[31]
+	mi := &file_drydock_v1_controller_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +1952,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[31]
+	mi := &file_drydock_v1_controller_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +1965,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListImagesResponse) GetImages() []*Image {
@@ -1890,7 +1986,7 @@ type RunPodRequest struct {
 
 func (x *RunPodRequest) Reset() {
 	*x = RunPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[32]
+	mi := &file_drydock_v1_controller_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +1998,7 @@ func (x *RunPodRequest) String() string {
 func (*RunPodRequest) ProtoMessage() {}
 
 func (x *RunPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[32]
+	mi := &file_drydock_v1_controller_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2011,7 @@ func (x *RunPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPodRequest.ProtoReflect.Descriptor instead.
 func (*RunPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RunPodRequest) GetSpec() *PodSpec {
@@ -1945,7 +2041,7 @@ type RunPodResponse struct {
 
 func (x *RunPodResponse) Reset() {
 	*x = RunPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[33]
+	mi := &file_drydock_v1_controller_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2053,7 @@ func (x *RunPodResponse) String() string {
 func (*RunPodResponse) ProtoMessage() {}
 
 func (x *RunPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[33]
+	mi := &file_drydock_v1_controller_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2066,7 @@ func (x *RunPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPodResponse.ProtoReflect.Descriptor instead.
 func (*RunPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RunPodResponse) GetEvent() isRunPodResponse_Event {
@@ -2023,7 +2119,7 @@ type ListPodsRequest struct {
 
 func (x *ListPodsRequest) Reset() {
 	*x = ListPodsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[34]
+	mi := &file_drydock_v1_controller_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2131,7 @@ func (x *ListPodsRequest) String() string {
 func (*ListPodsRequest) ProtoMessage() {}
 
 func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[34]
+	mi := &file_drydock_v1_controller_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2144,7 @@ func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListPodsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListPodsRequest) GetHost() string {
@@ -2067,7 +2163,7 @@ type ListPodsResponse struct {
 
 func (x *ListPodsResponse) Reset() {
 	*x = ListPodsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[35]
+	mi := &file_drydock_v1_controller_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2175,7 @@ func (x *ListPodsResponse) String() string {
 func (*ListPodsResponse) ProtoMessage() {}
 
 func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[35]
+	mi := &file_drydock_v1_controller_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2188,7 @@ func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListPodsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListPodsResponse) GetPods() []*Pod {
@@ -2111,7 +2207,7 @@ type GetPodRequest struct {
 
 func (x *GetPodRequest) Reset() {
 	*x = GetPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[36]
+	mi := &file_drydock_v1_controller_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2219,7 @@ func (x *GetPodRequest) String() string {
 func (*GetPodRequest) ProtoMessage() {}
 
 func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[36]
+	mi := &file_drydock_v1_controller_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2232,7 @@ func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodRequest.ProtoReflect.Descriptor instead.
 func (*GetPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{36}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetPodRequest) GetName() string {
@@ -2155,7 +2251,7 @@ type GetPodResponse struct {
 
 func (x *GetPodResponse) Reset() {
 	*x = GetPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[37]
+	mi := &file_drydock_v1_controller_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2263,7 @@ func (x *GetPodResponse) String() string {
 func (*GetPodResponse) ProtoMessage() {}
 
 func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[37]
+	mi := &file_drydock_v1_controller_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2276,7 @@ func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodResponse.ProtoReflect.Descriptor instead.
 func (*GetPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{37}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetPodResponse) GetPod() *Pod {
@@ -2199,7 +2295,7 @@ type StartPodRequest struct {
 
 func (x *StartPodRequest) Reset() {
 	*x = StartPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[38]
+	mi := &file_drydock_v1_controller_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2307,7 @@ func (x *StartPodRequest) String() string {
 func (*StartPodRequest) ProtoMessage() {}
 
 func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[38]
+	mi := &file_drydock_v1_controller_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2320,7 @@ func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartPodRequest.ProtoReflect.Descriptor instead.
 func (*StartPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{38}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StartPodRequest) GetName() string {
@@ -2243,7 +2339,7 @@ type StartPodResponse struct {
 
 func (x *StartPodResponse) Reset() {
 	*x = StartPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[39]
+	mi := &file_drydock_v1_controller_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2351,7 @@ func (x *StartPodResponse) String() string {
 func (*StartPodResponse) ProtoMessage() {}
 
 func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[39]
+	mi := &file_drydock_v1_controller_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2364,7 @@ func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartPodResponse.ProtoReflect.Descriptor instead.
 func (*StartPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{39}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StartPodResponse) GetPod() *Pod {
@@ -2288,7 +2384,7 @@ type StopPodRequest struct {
 
 func (x *StopPodRequest) Reset() {
 	*x = StopPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[40]
+	mi := &file_drydock_v1_controller_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2396,7 @@ func (x *StopPodRequest) String() string {
 func (*StopPodRequest) ProtoMessage() {}
 
 func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[40]
+	mi := &file_drydock_v1_controller_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2409,7 @@ func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPodRequest.ProtoReflect.Descriptor instead.
 func (*StopPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{40}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StopPodRequest) GetName() string {
@@ -2339,7 +2435,7 @@ type StopPodResponse struct {
 
 func (x *StopPodResponse) Reset() {
 	*x = StopPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[41]
+	mi := &file_drydock_v1_controller_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2447,7 @@ func (x *StopPodResponse) String() string {
 func (*StopPodResponse) ProtoMessage() {}
 
 func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[41]
+	mi := &file_drydock_v1_controller_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2460,7 @@ func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPodResponse.ProtoReflect.Descriptor instead.
 func (*StopPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{41}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StopPodResponse) GetPod() *Pod {
@@ -2385,7 +2481,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[42]
+	mi := &file_drydock_v1_controller_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2493,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[42]
+	mi := &file_drydock_v1_controller_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2506,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{42}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RemovePodRequest) GetName() string {
@@ -2435,7 +2531,7 @@ type RemovePodResponse struct {
 
 func (x *RemovePodResponse) Reset() {
 	*x = RemovePodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[43]
+	mi := &file_drydock_v1_controller_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2543,7 @@ func (x *RemovePodResponse) String() string {
 func (*RemovePodResponse) ProtoMessage() {}
 
 func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[43]
+	mi := &file_drydock_v1_controller_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2556,7 @@ func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodResponse.ProtoReflect.Descriptor instead.
 func (*RemovePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{43}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{44}
 }
 
 type ExecRequest struct {
@@ -2479,7 +2575,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[44]
+	mi := &file_drydock_v1_controller_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +2587,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[44]
+	mi := &file_drydock_v1_controller_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +2600,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{44}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExecRequest) GetEvent() isExecRequest_Event {
@@ -2608,7 +2704,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[45]
+	mi := &file_drydock_v1_controller_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2716,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[45]
+	mi := &file_drydock_v1_controller_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2729,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExecResponse) GetEvent() isExecResponse_Event {
@@ -2705,7 +2801,7 @@ type GetPodLogsRequest struct {
 
 func (x *GetPodLogsRequest) Reset() {
 	*x = GetPodLogsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[46]
+	mi := &file_drydock_v1_controller_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2717,7 +2813,7 @@ func (x *GetPodLogsRequest) String() string {
 func (*GetPodLogsRequest) ProtoMessage() {}
 
 func (x *GetPodLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[46]
+	mi := &file_drydock_v1_controller_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2730,7 +2826,7 @@ func (x *GetPodLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodLogsRequest.ProtoReflect.Descriptor instead.
 func (*GetPodLogsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{46}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetPodLogsRequest) GetPod() string {
@@ -2770,7 +2866,7 @@ type GetPodLogsResponse struct {
 
 func (x *GetPodLogsResponse) Reset() {
 	*x = GetPodLogsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[47]
+	mi := &file_drydock_v1_controller_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2878,7 @@ func (x *GetPodLogsResponse) String() string {
 func (*GetPodLogsResponse) ProtoMessage() {}
 
 func (x *GetPodLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[47]
+	mi := &file_drydock_v1_controller_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2891,7 @@ func (x *GetPodLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodLogsResponse.ProtoReflect.Descriptor instead.
 func (*GetPodLogsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{47}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetPodLogsResponse) GetData() []byte {
@@ -2819,7 +2915,7 @@ type MigratePodRequest struct {
 
 func (x *MigratePodRequest) Reset() {
 	*x = MigratePodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[48]
+	mi := &file_drydock_v1_controller_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2831,7 +2927,7 @@ func (x *MigratePodRequest) String() string {
 func (*MigratePodRequest) ProtoMessage() {}
 
 func (x *MigratePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[48]
+	mi := &file_drydock_v1_controller_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2844,7 +2940,7 @@ func (x *MigratePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigratePodRequest.ProtoReflect.Descriptor instead.
 func (*MigratePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{48}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MigratePodRequest) GetPod() string {
@@ -2902,7 +2998,7 @@ type MigratePodResponse struct {
 
 func (x *MigratePodResponse) Reset() {
 	*x = MigratePodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[49]
+	mi := &file_drydock_v1_controller_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3010,7 @@ func (x *MigratePodResponse) String() string {
 func (*MigratePodResponse) ProtoMessage() {}
 
 func (x *MigratePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[49]
+	mi := &file_drydock_v1_controller_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3023,7 @@ func (x *MigratePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigratePodResponse.ProtoReflect.Descriptor instead.
 func (*MigratePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{49}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MigratePodResponse) GetEvent() isMigratePodResponse_Event {
@@ -2981,7 +3077,7 @@ type ListMigrationsRequest struct {
 
 func (x *ListMigrationsRequest) Reset() {
 	*x = ListMigrationsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[50]
+	mi := &file_drydock_v1_controller_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2993,7 +3089,7 @@ func (x *ListMigrationsRequest) String() string {
 func (*ListMigrationsRequest) ProtoMessage() {}
 
 func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[50]
+	mi := &file_drydock_v1_controller_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,7 +3102,7 @@ func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsRequest.ProtoReflect.Descriptor instead.
 func (*ListMigrationsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{50}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListMigrationsRequest) GetPod() string {
@@ -3032,7 +3128,7 @@ type ListMigrationsResponse struct {
 
 func (x *ListMigrationsResponse) Reset() {
 	*x = ListMigrationsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[51]
+	mi := &file_drydock_v1_controller_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3140,7 @@ func (x *ListMigrationsResponse) String() string {
 func (*ListMigrationsResponse) ProtoMessage() {}
 
 func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[51]
+	mi := &file_drydock_v1_controller_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3153,7 @@ func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsResponse.ProtoReflect.Descriptor instead.
 func (*ListMigrationsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{51}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListMigrationsResponse) GetMigrations() []*MigrationReport {
@@ -3076,7 +3172,7 @@ type GetMigrationRequest struct {
 
 func (x *GetMigrationRequest) Reset() {
 	*x = GetMigrationRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[52]
+	mi := &file_drydock_v1_controller_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3184,7 @@ func (x *GetMigrationRequest) String() string {
 func (*GetMigrationRequest) ProtoMessage() {}
 
 func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[52]
+	mi := &file_drydock_v1_controller_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3197,7 @@ func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationRequest.ProtoReflect.Descriptor instead.
 func (*GetMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{52}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetMigrationRequest) GetId() string {
@@ -3120,7 +3216,7 @@ type GetMigrationResponse struct {
 
 func (x *GetMigrationResponse) Reset() {
 	*x = GetMigrationResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[53]
+	mi := &file_drydock_v1_controller_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3228,7 @@ func (x *GetMigrationResponse) String() string {
 func (*GetMigrationResponse) ProtoMessage() {}
 
 func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[53]
+	mi := &file_drydock_v1_controller_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3241,7 @@ func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationResponse.ProtoReflect.Descriptor instead.
 func (*GetMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{53}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetMigrationResponse) GetMigration() *MigrationReport {
@@ -3163,7 +3259,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[54]
+	mi := &file_drydock_v1_controller_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +3271,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[54]
+	mi := &file_drydock_v1_controller_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3188,7 +3284,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{54}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{55}
 }
 
 type BackupStoreResponse struct {
@@ -3200,7 +3296,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[55]
+	mi := &file_drydock_v1_controller_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3308,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[55]
+	mi := &file_drydock_v1_controller_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3321,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{55}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *BackupStoreResponse) GetData() []byte {
@@ -3249,7 +3345,7 @@ type ExecRequest_Start struct {
 
 func (x *ExecRequest_Start) Reset() {
 	*x = ExecRequest_Start{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[57]
+	mi := &file_drydock_v1_controller_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3357,7 @@ func (x *ExecRequest_Start) String() string {
 func (*ExecRequest_Start) ProtoMessage() {}
 
 func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[57]
+	mi := &file_drydock_v1_controller_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3370,7 @@ func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Start.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Start) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{44, 0}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45, 0}
 }
 
 func (x *ExecRequest_Start) GetPod() string {
@@ -3329,7 +3425,7 @@ type ExecRequest_Resize struct {
 
 func (x *ExecRequest_Resize) Reset() {
 	*x = ExecRequest_Resize{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[58]
+	mi := &file_drydock_v1_controller_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3341,7 +3437,7 @@ func (x *ExecRequest_Resize) String() string {
 func (*ExecRequest_Resize) ProtoMessage() {}
 
 func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[58]
+	mi := &file_drydock_v1_controller_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3354,7 +3450,7 @@ func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Resize.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Resize) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{44, 1}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45, 1}
 }
 
 func (x *ExecRequest_Resize) GetRows() uint32 {
@@ -3390,7 +3486,7 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"e\n" +
 	"\x17CreateJoinTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x124\n" +
-	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xa9\x02\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xd5\x02\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
@@ -3399,8 +3495,16 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x127\n" +
 	"\tlast_seen\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x12(\n" +
 	"\x04info\x18\a \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x12\n" +
-	"\x04pods\x18\b \x03(\tR\x04pods\x123\n" +
-	"\asummary\x18\t \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\"\x97\a\n" +
+	"\x04pods\x18\b \x03(\tR\x04pods\x12*\n" +
+	"\x05links\x18\t \x03(\v2\x14.drydock.v1.HostLinkR\x05links\x123\n" +
+	"\asummary\x18\n" +
+	" \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\"\x96\x01\n" +
+	"\bHostLink\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x120\n" +
+	"\x05tried\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xbc\a\n" +
 	"\bHostInfo\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\tR\x06kernel\x12\x0e\n" +
 	"\x02os\x18\x02 \x01(\tR\x02os\x12\x12\n" +
@@ -3423,9 +3527,10 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x0ecgroup_version\x18\x12 \x01(\x05R\rcgroupVersion\x121\n" +
 	"\x06uptime\x18\x13 \x01(\v2\x19.google.protobuf.DurationR\x06uptime\x12\x18\n" +
 	"\anetwork\x18\x14 \x01(\tR\anetwork\x12%\n" +
-	"\x0enetwork_reason\x18\x15 \x01(\tR\rnetworkReason\x12\x12\n" +
-	"\x04load\x18\x16 \x03(\x01R\x04load\x128\n" +
-	"\vfilesystems\x18\x17 \x03(\v2\x16.drydock.v1.FilesystemR\vfilesystems\x1a?\n" +
+	"\x0enetwork_reason\x18\x15 \x01(\tR\rnetworkReason\x12#\n" +
+	"\rvxlan_problem\x18\x16 \x01(\tR\fvxlanProblem\x12\x12\n" +
+	"\x04load\x18\x17 \x03(\x01R\x04load\x128\n" +
+	"\vfilesystems\x18\x18 \x03(\v2\x16.drydock.v1.FilesystemR\vfilesystems\x1a?\n" +
 	"\x11CriuFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"_\n" +
@@ -3626,174 +3731,177 @@ func file_drydock_v1_controller_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_controller_proto_rawDescData
 }
 
-var file_drydock_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_drydock_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_drydock_v1_controller_proto_goTypes = []any{
 	(*GetVersionRequest)(nil),       // 0: drydock.v1.GetVersionRequest
 	(*GetVersionResponse)(nil),      // 1: drydock.v1.GetVersionResponse
 	(*CreateJoinTokenRequest)(nil),  // 2: drydock.v1.CreateJoinTokenRequest
 	(*CreateJoinTokenResponse)(nil), // 3: drydock.v1.CreateJoinTokenResponse
 	(*Host)(nil),                    // 4: drydock.v1.Host
-	(*HostInfo)(nil),                // 5: drydock.v1.HostInfo
-	(*Filesystem)(nil),              // 6: drydock.v1.Filesystem
-	(*ListHostsRequest)(nil),        // 7: drydock.v1.ListHostsRequest
-	(*ListHostsResponse)(nil),       // 8: drydock.v1.ListHostsResponse
-	(*GetHostRequest)(nil),          // 9: drydock.v1.GetHostRequest
-	(*GetHostResponse)(nil),         // 10: drydock.v1.GetHostResponse
-	(*DrainHostRequest)(nil),        // 11: drydock.v1.DrainHostRequest
-	(*DrainHostResponse)(nil),       // 12: drydock.v1.DrainHostResponse
-	(*DrainSummary)(nil),            // 13: drydock.v1.DrainSummary
-	(*ResumeHostRequest)(nil),       // 14: drydock.v1.ResumeHostRequest
-	(*ResumeHostResponse)(nil),      // 15: drydock.v1.ResumeHostResponse
-	(*ConfirmHostDeadRequest)(nil),  // 16: drydock.v1.ConfirmHostDeadRequest
-	(*ConfirmHostDeadResponse)(nil), // 17: drydock.v1.ConfirmHostDeadResponse
-	(*RemoveHostRequest)(nil),       // 18: drydock.v1.RemoveHostRequest
-	(*RemoveHostResponse)(nil),      // 19: drydock.v1.RemoveHostResponse
-	(*DoctorHostRequest)(nil),       // 20: drydock.v1.DoctorHostRequest
-	(*DoctorHostResponse)(nil),      // 21: drydock.v1.DoctorHostResponse
-	(*GetHostStatusRequest)(nil),    // 22: drydock.v1.GetHostStatusRequest
-	(*GetHostStatusResponse)(nil),   // 23: drydock.v1.GetHostStatusResponse
-	(*DoctorCheck)(nil),             // 24: drydock.v1.DoctorCheck
-	(*ImportImageRequest)(nil),      // 25: drydock.v1.ImportImageRequest
-	(*ImportImageHeader)(nil),       // 26: drydock.v1.ImportImageHeader
-	(*ImportImageResponse)(nil),     // 27: drydock.v1.ImportImageResponse
-	(*PullImageRequest)(nil),        // 28: drydock.v1.PullImageRequest
-	(*PullImageResponse)(nil),       // 29: drydock.v1.PullImageResponse
-	(*ListImagesRequest)(nil),       // 30: drydock.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),      // 31: drydock.v1.ListImagesResponse
-	(*RunPodRequest)(nil),           // 32: drydock.v1.RunPodRequest
-	(*RunPodResponse)(nil),          // 33: drydock.v1.RunPodResponse
-	(*ListPodsRequest)(nil),         // 34: drydock.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),        // 35: drydock.v1.ListPodsResponse
-	(*GetPodRequest)(nil),           // 36: drydock.v1.GetPodRequest
-	(*GetPodResponse)(nil),          // 37: drydock.v1.GetPodResponse
-	(*StartPodRequest)(nil),         // 38: drydock.v1.StartPodRequest
-	(*StartPodResponse)(nil),        // 39: drydock.v1.StartPodResponse
-	(*StopPodRequest)(nil),          // 40: drydock.v1.StopPodRequest
-	(*StopPodResponse)(nil),         // 41: drydock.v1.StopPodResponse
-	(*RemovePodRequest)(nil),        // 42: drydock.v1.RemovePodRequest
-	(*RemovePodResponse)(nil),       // 43: drydock.v1.RemovePodResponse
-	(*ExecRequest)(nil),             // 44: drydock.v1.ExecRequest
-	(*ExecResponse)(nil),            // 45: drydock.v1.ExecResponse
-	(*GetPodLogsRequest)(nil),       // 46: drydock.v1.GetPodLogsRequest
-	(*GetPodLogsResponse)(nil),      // 47: drydock.v1.GetPodLogsResponse
-	(*MigratePodRequest)(nil),       // 48: drydock.v1.MigratePodRequest
-	(*MigratePodResponse)(nil),      // 49: drydock.v1.MigratePodResponse
-	(*ListMigrationsRequest)(nil),   // 50: drydock.v1.ListMigrationsRequest
-	(*ListMigrationsResponse)(nil),  // 51: drydock.v1.ListMigrationsResponse
-	(*GetMigrationRequest)(nil),     // 52: drydock.v1.GetMigrationRequest
-	(*GetMigrationResponse)(nil),    // 53: drydock.v1.GetMigrationResponse
-	(*BackupStoreRequest)(nil),      // 54: drydock.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),     // 55: drydock.v1.BackupStoreResponse
-	nil,                             // 56: drydock.v1.HostInfo.CriuFeaturesEntry
-	(*ExecRequest_Start)(nil),       // 57: drydock.v1.ExecRequest.Start
-	(*ExecRequest_Resize)(nil),      // 58: drydock.v1.ExecRequest.Resize
-	(*durationpb.Duration)(nil),     // 59: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 60: google.protobuf.Timestamp
-	(*StatusSummary)(nil),           // 61: drydock.v1.StatusSummary
-	(*Refusal)(nil),                 // 62: drydock.v1.Refusal
-	(MigrationMode)(0),              // 63: drydock.v1.MigrationMode
-	(*MigrationProgress)(nil),       // 64: drydock.v1.MigrationProgress
-	(*MigrationReport)(nil),         // 65: drydock.v1.MigrationReport
-	(*HostStatus)(nil),              // 66: drydock.v1.HostStatus
-	(*Image)(nil),                   // 67: drydock.v1.Image
-	(*PodSpec)(nil),                 // 68: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 69: drydock.v1.Pod
+	(*HostLink)(nil),                // 5: drydock.v1.HostLink
+	(*HostInfo)(nil),                // 6: drydock.v1.HostInfo
+	(*Filesystem)(nil),              // 7: drydock.v1.Filesystem
+	(*ListHostsRequest)(nil),        // 8: drydock.v1.ListHostsRequest
+	(*ListHostsResponse)(nil),       // 9: drydock.v1.ListHostsResponse
+	(*GetHostRequest)(nil),          // 10: drydock.v1.GetHostRequest
+	(*GetHostResponse)(nil),         // 11: drydock.v1.GetHostResponse
+	(*DrainHostRequest)(nil),        // 12: drydock.v1.DrainHostRequest
+	(*DrainHostResponse)(nil),       // 13: drydock.v1.DrainHostResponse
+	(*DrainSummary)(nil),            // 14: drydock.v1.DrainSummary
+	(*ResumeHostRequest)(nil),       // 15: drydock.v1.ResumeHostRequest
+	(*ResumeHostResponse)(nil),      // 16: drydock.v1.ResumeHostResponse
+	(*ConfirmHostDeadRequest)(nil),  // 17: drydock.v1.ConfirmHostDeadRequest
+	(*ConfirmHostDeadResponse)(nil), // 18: drydock.v1.ConfirmHostDeadResponse
+	(*RemoveHostRequest)(nil),       // 19: drydock.v1.RemoveHostRequest
+	(*RemoveHostResponse)(nil),      // 20: drydock.v1.RemoveHostResponse
+	(*DoctorHostRequest)(nil),       // 21: drydock.v1.DoctorHostRequest
+	(*DoctorHostResponse)(nil),      // 22: drydock.v1.DoctorHostResponse
+	(*GetHostStatusRequest)(nil),    // 23: drydock.v1.GetHostStatusRequest
+	(*GetHostStatusResponse)(nil),   // 24: drydock.v1.GetHostStatusResponse
+	(*DoctorCheck)(nil),             // 25: drydock.v1.DoctorCheck
+	(*ImportImageRequest)(nil),      // 26: drydock.v1.ImportImageRequest
+	(*ImportImageHeader)(nil),       // 27: drydock.v1.ImportImageHeader
+	(*ImportImageResponse)(nil),     // 28: drydock.v1.ImportImageResponse
+	(*PullImageRequest)(nil),        // 29: drydock.v1.PullImageRequest
+	(*PullImageResponse)(nil),       // 30: drydock.v1.PullImageResponse
+	(*ListImagesRequest)(nil),       // 31: drydock.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),      // 32: drydock.v1.ListImagesResponse
+	(*RunPodRequest)(nil),           // 33: drydock.v1.RunPodRequest
+	(*RunPodResponse)(nil),          // 34: drydock.v1.RunPodResponse
+	(*ListPodsRequest)(nil),         // 35: drydock.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),        // 36: drydock.v1.ListPodsResponse
+	(*GetPodRequest)(nil),           // 37: drydock.v1.GetPodRequest
+	(*GetPodResponse)(nil),          // 38: drydock.v1.GetPodResponse
+	(*StartPodRequest)(nil),         // 39: drydock.v1.StartPodRequest
+	(*StartPodResponse)(nil),        // 40: drydock.v1.StartPodResponse
+	(*StopPodRequest)(nil),          // 41: drydock.v1.StopPodRequest
+	(*StopPodResponse)(nil),         // 42: drydock.v1.StopPodResponse
+	(*RemovePodRequest)(nil),        // 43: drydock.v1.RemovePodRequest
+	(*RemovePodResponse)(nil),       // 44: drydock.v1.RemovePodResponse
+	(*ExecRequest)(nil),             // 45: drydock.v1.ExecRequest
+	(*ExecResponse)(nil),            // 46: drydock.v1.ExecResponse
+	(*GetPodLogsRequest)(nil),       // 47: drydock.v1.GetPodLogsRequest
+	(*GetPodLogsResponse)(nil),      // 48: drydock.v1.GetPodLogsResponse
+	(*MigratePodRequest)(nil),       // 49: drydock.v1.MigratePodRequest
+	(*MigratePodResponse)(nil),      // 50: drydock.v1.MigratePodResponse
+	(*ListMigrationsRequest)(nil),   // 51: drydock.v1.ListMigrationsRequest
+	(*ListMigrationsResponse)(nil),  // 52: drydock.v1.ListMigrationsResponse
+	(*GetMigrationRequest)(nil),     // 53: drydock.v1.GetMigrationRequest
+	(*GetMigrationResponse)(nil),    // 54: drydock.v1.GetMigrationResponse
+	(*BackupStoreRequest)(nil),      // 55: drydock.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),     // 56: drydock.v1.BackupStoreResponse
+	nil,                             // 57: drydock.v1.HostInfo.CriuFeaturesEntry
+	(*ExecRequest_Start)(nil),       // 58: drydock.v1.ExecRequest.Start
+	(*ExecRequest_Resize)(nil),      // 59: drydock.v1.ExecRequest.Resize
+	(*durationpb.Duration)(nil),     // 60: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 61: google.protobuf.Timestamp
+	(*StatusSummary)(nil),           // 62: drydock.v1.StatusSummary
+	(*Refusal)(nil),                 // 63: drydock.v1.Refusal
+	(MigrationMode)(0),              // 64: drydock.v1.MigrationMode
+	(*MigrationProgress)(nil),       // 65: drydock.v1.MigrationProgress
+	(*MigrationReport)(nil),         // 66: drydock.v1.MigrationReport
+	(*HostStatus)(nil),              // 67: drydock.v1.HostStatus
+	(*Image)(nil),                   // 68: drydock.v1.Image
+	(*PodSpec)(nil),                 // 69: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 70: drydock.v1.Pod
 }
 var file_drydock_v1_controller_proto_depIdxs = []int32{
-	59, // 0: drydock.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	60, // 1: drydock.v1.CreateJoinTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	60, // 2: drydock.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	5,  // 3: drydock.v1.Host.info:type_name -> drydock.v1.HostInfo
-	61, // 4: drydock.v1.Host.summary:type_name -> drydock.v1.StatusSummary
-	56, // 5: drydock.v1.HostInfo.criu_features:type_name -> drydock.v1.HostInfo.CriuFeaturesEntry
-	62, // 6: drydock.v1.HostInfo.problems:type_name -> drydock.v1.Refusal
-	59, // 7: drydock.v1.HostInfo.uptime:type_name -> google.protobuf.Duration
-	6,  // 8: drydock.v1.HostInfo.filesystems:type_name -> drydock.v1.Filesystem
-	4,  // 9: drydock.v1.ListHostsResponse.hosts:type_name -> drydock.v1.Host
-	4,  // 10: drydock.v1.GetHostResponse.host:type_name -> drydock.v1.Host
-	63, // 11: drydock.v1.DrainHostRequest.mode:type_name -> drydock.v1.MigrationMode
-	64, // 12: drydock.v1.DrainHostResponse.progress:type_name -> drydock.v1.MigrationProgress
-	65, // 13: drydock.v1.DrainHostResponse.report:type_name -> drydock.v1.MigrationReport
-	13, // 14: drydock.v1.DrainHostResponse.summary:type_name -> drydock.v1.DrainSummary
-	62, // 15: drydock.v1.DrainSummary.refusals:type_name -> drydock.v1.Refusal
-	4,  // 16: drydock.v1.ResumeHostResponse.host:type_name -> drydock.v1.Host
-	24, // 17: drydock.v1.DoctorHostResponse.checks:type_name -> drydock.v1.DoctorCheck
-	66, // 18: drydock.v1.GetHostStatusResponse.status:type_name -> drydock.v1.HostStatus
-	61, // 19: drydock.v1.GetHostStatusResponse.summary:type_name -> drydock.v1.StatusSummary
-	26, // 20: drydock.v1.ImportImageRequest.header:type_name -> drydock.v1.ImportImageHeader
-	67, // 21: drydock.v1.ImportImageResponse.images:type_name -> drydock.v1.Image
-	67, // 22: drydock.v1.PullImageResponse.image:type_name -> drydock.v1.Image
-	67, // 23: drydock.v1.ListImagesResponse.images:type_name -> drydock.v1.Image
-	68, // 24: drydock.v1.RunPodRequest.spec:type_name -> drydock.v1.PodSpec
-	69, // 25: drydock.v1.RunPodResponse.pod:type_name -> drydock.v1.Pod
-	69, // 26: drydock.v1.ListPodsResponse.pods:type_name -> drydock.v1.Pod
-	69, // 27: drydock.v1.GetPodResponse.pod:type_name -> drydock.v1.Pod
-	69, // 28: drydock.v1.StartPodResponse.pod:type_name -> drydock.v1.Pod
-	59, // 29: drydock.v1.StopPodRequest.grace:type_name -> google.protobuf.Duration
-	69, // 30: drydock.v1.StopPodResponse.pod:type_name -> drydock.v1.Pod
-	57, // 31: drydock.v1.ExecRequest.start:type_name -> drydock.v1.ExecRequest.Start
-	58, // 32: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
-	63, // 33: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
-	59, // 34: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
-	64, // 35: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
-	65, // 36: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
-	65, // 37: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
-	65, // 38: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
-	0,  // 39: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
-	2,  // 40: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
-	7,  // 41: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
-	9,  // 42: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
-	11, // 43: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
-	14, // 44: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
-	16, // 45: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
-	18, // 46: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
-	20, // 47: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
-	22, // 48: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
-	25, // 49: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
-	28, // 50: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
-	30, // 51: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
-	32, // 52: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
-	34, // 53: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
-	36, // 54: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
-	38, // 55: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
-	40, // 56: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
-	42, // 57: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
-	44, // 58: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
-	46, // 59: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
-	48, // 60: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
-	50, // 61: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
-	52, // 62: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
-	54, // 63: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
-	1,  // 64: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
-	3,  // 65: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
-	8,  // 66: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
-	10, // 67: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
-	12, // 68: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
-	15, // 69: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
-	17, // 70: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
-	19, // 71: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
-	21, // 72: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
-	23, // 73: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
-	27, // 74: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
-	29, // 75: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
-	31, // 76: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
-	33, // 77: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
-	35, // 78: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
-	37, // 79: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
-	39, // 80: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
-	41, // 81: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
-	43, // 82: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
-	45, // 83: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
-	47, // 84: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
-	49, // 85: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
-	51, // 86: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
-	53, // 87: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
-	55, // 88: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
-	64, // [64:89] is the sub-list for method output_type
-	39, // [39:64] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	60, // 0: drydock.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	61, // 1: drydock.v1.CreateJoinTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	61, // 2: drydock.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	6,  // 3: drydock.v1.Host.info:type_name -> drydock.v1.HostInfo
+	5,  // 4: drydock.v1.Host.links:type_name -> drydock.v1.HostLink
+	62, // 5: drydock.v1.Host.summary:type_name -> drydock.v1.StatusSummary
+	61, // 6: drydock.v1.HostLink.tried:type_name -> google.protobuf.Timestamp
+	57, // 7: drydock.v1.HostInfo.criu_features:type_name -> drydock.v1.HostInfo.CriuFeaturesEntry
+	63, // 8: drydock.v1.HostInfo.problems:type_name -> drydock.v1.Refusal
+	60, // 9: drydock.v1.HostInfo.uptime:type_name -> google.protobuf.Duration
+	7,  // 10: drydock.v1.HostInfo.filesystems:type_name -> drydock.v1.Filesystem
+	4,  // 11: drydock.v1.ListHostsResponse.hosts:type_name -> drydock.v1.Host
+	4,  // 12: drydock.v1.GetHostResponse.host:type_name -> drydock.v1.Host
+	64, // 13: drydock.v1.DrainHostRequest.mode:type_name -> drydock.v1.MigrationMode
+	65, // 14: drydock.v1.DrainHostResponse.progress:type_name -> drydock.v1.MigrationProgress
+	66, // 15: drydock.v1.DrainHostResponse.report:type_name -> drydock.v1.MigrationReport
+	14, // 16: drydock.v1.DrainHostResponse.summary:type_name -> drydock.v1.DrainSummary
+	63, // 17: drydock.v1.DrainSummary.refusals:type_name -> drydock.v1.Refusal
+	4,  // 18: drydock.v1.ResumeHostResponse.host:type_name -> drydock.v1.Host
+	25, // 19: drydock.v1.DoctorHostResponse.checks:type_name -> drydock.v1.DoctorCheck
+	67, // 20: drydock.v1.GetHostStatusResponse.status:type_name -> drydock.v1.HostStatus
+	62, // 21: drydock.v1.GetHostStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	27, // 22: drydock.v1.ImportImageRequest.header:type_name -> drydock.v1.ImportImageHeader
+	68, // 23: drydock.v1.ImportImageResponse.images:type_name -> drydock.v1.Image
+	68, // 24: drydock.v1.PullImageResponse.image:type_name -> drydock.v1.Image
+	68, // 25: drydock.v1.ListImagesResponse.images:type_name -> drydock.v1.Image
+	69, // 26: drydock.v1.RunPodRequest.spec:type_name -> drydock.v1.PodSpec
+	70, // 27: drydock.v1.RunPodResponse.pod:type_name -> drydock.v1.Pod
+	70, // 28: drydock.v1.ListPodsResponse.pods:type_name -> drydock.v1.Pod
+	70, // 29: drydock.v1.GetPodResponse.pod:type_name -> drydock.v1.Pod
+	70, // 30: drydock.v1.StartPodResponse.pod:type_name -> drydock.v1.Pod
+	60, // 31: drydock.v1.StopPodRequest.grace:type_name -> google.protobuf.Duration
+	70, // 32: drydock.v1.StopPodResponse.pod:type_name -> drydock.v1.Pod
+	58, // 33: drydock.v1.ExecRequest.start:type_name -> drydock.v1.ExecRequest.Start
+	59, // 34: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
+	64, // 35: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
+	60, // 36: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
+	65, // 37: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
+	66, // 38: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
+	66, // 39: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
+	66, // 40: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
+	0,  // 41: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
+	2,  // 42: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
+	8,  // 43: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
+	10, // 44: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
+	12, // 45: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
+	15, // 46: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
+	17, // 47: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
+	19, // 48: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
+	21, // 49: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
+	23, // 50: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
+	26, // 51: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
+	29, // 52: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
+	31, // 53: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
+	33, // 54: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
+	35, // 55: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
+	37, // 56: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
+	39, // 57: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
+	41, // 58: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
+	43, // 59: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
+	45, // 60: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
+	47, // 61: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
+	49, // 62: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
+	51, // 63: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
+	53, // 64: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
+	55, // 65: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
+	1,  // 66: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
+	3,  // 67: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
+	9,  // 68: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
+	11, // 69: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
+	13, // 70: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
+	16, // 71: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
+	18, // 72: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
+	20, // 73: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
+	22, // 74: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
+	24, // 75: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
+	28, // 76: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
+	30, // 77: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
+	32, // 78: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
+	34, // 79: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
+	36, // 80: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
+	38, // 81: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
+	40, // 82: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
+	42, // 83: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
+	44, // 84: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
+	46, // 85: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
+	48, // 86: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
+	50, // 87: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
+	52, // 88: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
+	54, // 89: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
+	56, // 90: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
+	66, // [66:91] is the sub-list for method output_type
+	41, // [41:66] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_controller_proto_init() }
@@ -3804,28 +3912,28 @@ func file_drydock_v1_controller_proto_init() {
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
 	file_drydock_v1_status_proto_init()
-	file_drydock_v1_controller_proto_msgTypes[12].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[13].OneofWrappers = []any{
 		(*DrainHostResponse_Progress)(nil),
 		(*DrainHostResponse_Report)(nil),
 		(*DrainHostResponse_Summary)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[33].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[34].OneofWrappers = []any{
 		(*RunPodResponse_Progress)(nil),
 		(*RunPodResponse_Pod)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[44].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[45].OneofWrappers = []any{
 		(*ExecRequest_Start_)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize_)(nil),
 		(*ExecRequest_Signal)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[45].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[46].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_ExitCode)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[49].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[50].OneofWrappers = []any{
 		(*MigratePodResponse_Progress)(nil),
 		(*MigratePodResponse_Report)(nil),
 	}
@@ -3835,7 +3943,7 @@ func file_drydock_v1_controller_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_controller_proto_rawDesc), len(file_drydock_v1_controller_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   59,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -525,9 +525,10 @@ type ReportResponse struct {
 	// How long to wait until the next report.
 	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
 	// The controller's version of what agents and controllers say to each other; the host's is in HostInfo.
-	Api uint32 `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
+	Api     uint32      `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
+	Network *PodNetwork `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
 	// Whether the host's status is other than the one that the controller has.
-	WantStatus    bool `protobuf:"varint,6,opt,name=want_status,json=wantStatus,proto3" json:"want_status,omitempty"`
+	WantStatus    bool `protobuf:"varint,7,opt,name=want_status,json=wantStatus,proto3" json:"want_status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,11 +598,100 @@ func (x *ReportResponse) GetApi() uint32 {
 	return 0
 }
 
+func (x *ReportResponse) GetNetwork() *PodNetwork {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
 func (x *ReportResponse) GetWantStatus() bool {
 	if x != nil {
 		return x.WantStatus
 	}
 	return false
+}
+
+// PodNetwork is what joins the pods of different hosts, the same on every host.
+type PodNetwork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// bridge or vxlan; empty while that is open, when pods hang on the bridge.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Why it is that kind.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of a VXLAN.
+	Vni uint32 `protobuf:"varint,3,opt,name=vni,proto3" json:"vni,omitempty"`
+	// UDP.
+	Port uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	// What the hosts' own network carries, in bytes.
+	Mtu           uint32 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodNetwork) Reset() {
+	*x = PodNetwork{}
+	mi := &file_drydock_v1_coordination_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodNetwork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodNetwork) ProtoMessage() {}
+
+func (x *PodNetwork) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_coordination_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodNetwork.ProtoReflect.Descriptor instead.
+func (*PodNetwork) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PodNetwork) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *PodNetwork) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PodNetwork) GetVni() uint32 {
+	if x != nil {
+		return x.Vni
+	}
+	return 0
+}
+
+func (x *PodNetwork) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *PodNetwork) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
 }
 
 // OwnerRecord is the store's `owner` key of one pod; see migrate/owner.
@@ -617,7 +707,7 @@ type OwnerRecord struct {
 
 func (x *OwnerRecord) Reset() {
 	*x = OwnerRecord{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[7]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +719,7 @@ func (x *OwnerRecord) String() string {
 func (*OwnerRecord) ProtoMessage() {}
 
 func (x *OwnerRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[7]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +732,7 @@ func (x *OwnerRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRecord.ProtoReflect.Descriptor instead.
 func (*OwnerRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *OwnerRecord) GetPod() string {
@@ -675,7 +765,7 @@ type GetOwnerRequest struct {
 
 func (x *GetOwnerRequest) Reset() {
 	*x = GetOwnerRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[8]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +777,7 @@ func (x *GetOwnerRequest) String() string {
 func (*GetOwnerRequest) ProtoMessage() {}
 
 func (x *GetOwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[8]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +790,7 @@ func (x *GetOwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOwnerRequest.ProtoReflect.Descriptor instead.
 func (*GetOwnerRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetOwnerRequest) GetPod() string {
@@ -719,7 +809,7 @@ type GetOwnerResponse struct {
 
 func (x *GetOwnerResponse) Reset() {
 	*x = GetOwnerResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[9]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +821,7 @@ func (x *GetOwnerResponse) String() string {
 func (*GetOwnerResponse) ProtoMessage() {}
 
 func (x *GetOwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[9]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +834,7 @@ func (x *GetOwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOwnerResponse.ProtoReflect.Descriptor instead.
 func (*GetOwnerResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetOwnerResponse) GetOwner() *OwnerRecord {
@@ -772,7 +862,7 @@ type BeginMoveRequest struct {
 
 func (x *BeginMoveRequest) Reset() {
 	*x = BeginMoveRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +874,7 @@ func (x *BeginMoveRequest) String() string {
 func (*BeginMoveRequest) ProtoMessage() {}
 
 func (x *BeginMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[10]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +887,7 @@ func (x *BeginMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginMoveRequest.ProtoReflect.Descriptor instead.
 func (*BeginMoveRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BeginMoveRequest) GetPod() string {
@@ -851,7 +941,7 @@ type BeginMoveResponse struct {
 
 func (x *BeginMoveResponse) Reset() {
 	*x = BeginMoveResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +953,7 @@ func (x *BeginMoveResponse) String() string {
 func (*BeginMoveResponse) ProtoMessage() {}
 
 func (x *BeginMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[11]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +966,7 @@ func (x *BeginMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginMoveResponse.ProtoReflect.Descriptor instead.
 func (*BeginMoveResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BeginMoveResponse) GetOwner() *OwnerRecord {
@@ -899,7 +989,7 @@ type ReportOwnerRequest struct {
 
 func (x *ReportOwnerRequest) Reset() {
 	*x = ReportOwnerRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1001,7 @@ func (x *ReportOwnerRequest) String() string {
 func (*ReportOwnerRequest) ProtoMessage() {}
 
 func (x *ReportOwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[12]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1014,7 @@ func (x *ReportOwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportOwnerRequest.ProtoReflect.Descriptor instead.
 func (*ReportOwnerRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReportOwnerRequest) GetPod() string {
@@ -971,7 +1061,7 @@ type ReportOwnerResponse struct {
 
 func (x *ReportOwnerResponse) Reset() {
 	*x = ReportOwnerResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1073,7 @@ func (x *ReportOwnerResponse) String() string {
 func (*ReportOwnerResponse) ProtoMessage() {}
 
 func (x *ReportOwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[13]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1086,7 @@ func (x *ReportOwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportOwnerResponse.ProtoReflect.Descriptor instead.
 func (*ReportOwnerResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReportOwnerResponse) GetOwner() *OwnerRecord {
@@ -1018,7 +1108,7 @@ type DecideRequest struct {
 
 func (x *DecideRequest) Reset() {
 	*x = DecideRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1120,7 @@ func (x *DecideRequest) String() string {
 func (*DecideRequest) ProtoMessage() {}
 
 func (x *DecideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[14]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1133,7 @@ func (x *DecideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideRequest.ProtoReflect.Descriptor instead.
 func (*DecideRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DecideRequest) GetPod() string {
@@ -1078,7 +1168,7 @@ type DecideResponse struct {
 
 func (x *DecideResponse) Reset() {
 	*x = DecideResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1180,7 @@ func (x *DecideResponse) String() string {
 func (*DecideResponse) ProtoMessage() {}
 
 func (x *DecideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[15]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1193,7 @@ func (x *DecideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideResponse.ProtoReflect.Descriptor instead.
 func (*DecideResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DecideResponse) GetCommitted() bool {
@@ -1131,7 +1221,7 @@ type HandBackRequest struct {
 
 func (x *HandBackRequest) Reset() {
 	*x = HandBackRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[16]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1233,7 @@ func (x *HandBackRequest) String() string {
 func (*HandBackRequest) ProtoMessage() {}
 
 func (x *HandBackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[16]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1246,7 @@ func (x *HandBackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandBackRequest.ProtoReflect.Descriptor instead.
 func (*HandBackRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HandBackRequest) GetPod() string {
@@ -1189,7 +1279,7 @@ type HandBackResponse struct {
 
 func (x *HandBackResponse) Reset() {
 	*x = HandBackResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[17]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1291,7 @@ func (x *HandBackResponse) String() string {
 func (*HandBackResponse) ProtoMessage() {}
 
 func (x *HandBackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[17]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1304,7 @@ func (x *HandBackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandBackResponse.ProtoReflect.Descriptor instead.
 func (*HandBackResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HandBackResponse) GetOwner() *OwnerRecord {
@@ -1233,7 +1323,7 @@ type FinishMigrationRequest struct {
 
 func (x *FinishMigrationRequest) Reset() {
 	*x = FinishMigrationRequest{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[18]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1335,7 @@ func (x *FinishMigrationRequest) String() string {
 func (*FinishMigrationRequest) ProtoMessage() {}
 
 func (x *FinishMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[18]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1348,7 @@ func (x *FinishMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishMigrationRequest.ProtoReflect.Descriptor instead.
 func (*FinishMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FinishMigrationRequest) GetReport() *MigrationReport {
@@ -1276,7 +1366,7 @@ type FinishMigrationResponse struct {
 
 func (x *FinishMigrationResponse) Reset() {
 	*x = FinishMigrationResponse{}
-	mi := &file_drydock_v1_coordination_proto_msgTypes[19]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1378,7 @@ func (x *FinishMigrationResponse) String() string {
 func (*FinishMigrationResponse) ProtoMessage() {}
 
 func (x *FinishMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_coordination_proto_msgTypes[19]
+	mi := &file_drydock_v1_coordination_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1391,7 @@ func (x *FinishMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishMigrationResponse.ProtoReflect.Descriptor instead.
 func (*FinishMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_coordination_proto_rawDescGZIP(), []int{20}
 }
 
 var File_drydock_v1_coordination_proto protoreflect.FileDescriptor
@@ -1345,15 +1435,23 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"migrations\x123\n" +
 	"\asummary\x18\a \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\x12#\n" +
 	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\x12.\n" +
-	"\x06status\x18\t \x01(\v2\x16.drydock.v1.HostStatusR\x06status\"\x84\x02\n" +
+	"\x06status\x18\t \x01(\v2\x16.drydock.v1.HostStatusR\x06status\"\xb6\x02\n" +
 	"\x0eReportResponse\x12/\n" +
 	"\x06owners\x18\x01 \x03(\v2\x17.drydock.v1.OwnerRecordR\x06owners\x12/\n" +
 	"\x13leadership_revision\x18\x02 \x01(\x03R\x12leadershipRevision\x12&\n" +
 	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\x125\n" +
 	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12\x10\n" +
-	"\x03api\x18\x05 \x01(\rR\x03api\x12\x1f\n" +
-	"\vwant_status\x18\x06 \x01(\bR\n" +
-	"wantStatus\"S\n" +
+	"\x03api\x18\x05 \x01(\rR\x03api\x120\n" +
+	"\anetwork\x18\x06 \x01(\v2\x16.drydock.v1.PodNetworkR\anetwork\x12\x1f\n" +
+	"\vwant_status\x18\a \x01(\bR\n" +
+	"wantStatus\"p\n" +
+	"\n" +
+	"PodNetwork\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03vni\x18\x03 \x01(\rR\x03vni\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\x12\x10\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"S\n" +
 	"\vOwnerRecord\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x12\x1a\n" +
@@ -1426,7 +1524,7 @@ func file_drydock_v1_coordination_proto_rawDescGZIP() []byte {
 }
 
 var file_drydock_v1_coordination_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_drydock_v1_coordination_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_drydock_v1_coordination_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_drydock_v1_coordination_proto_goTypes = []any{
 	(OwnerEvent)(0),                 // 0: drydock.v1.OwnerEvent
 	(*JoinRequest)(nil),             // 1: drydock.v1.JoinRequest
@@ -1436,67 +1534,69 @@ var file_drydock_v1_coordination_proto_goTypes = []any{
 	(*RenewResponse)(nil),           // 5: drydock.v1.RenewResponse
 	(*ReportRequest)(nil),           // 6: drydock.v1.ReportRequest
 	(*ReportResponse)(nil),          // 7: drydock.v1.ReportResponse
-	(*OwnerRecord)(nil),             // 8: drydock.v1.OwnerRecord
-	(*GetOwnerRequest)(nil),         // 9: drydock.v1.GetOwnerRequest
-	(*GetOwnerResponse)(nil),        // 10: drydock.v1.GetOwnerResponse
-	(*BeginMoveRequest)(nil),        // 11: drydock.v1.BeginMoveRequest
-	(*BeginMoveResponse)(nil),       // 12: drydock.v1.BeginMoveResponse
-	(*ReportOwnerRequest)(nil),      // 13: drydock.v1.ReportOwnerRequest
-	(*ReportOwnerResponse)(nil),     // 14: drydock.v1.ReportOwnerResponse
-	(*DecideRequest)(nil),           // 15: drydock.v1.DecideRequest
-	(*DecideResponse)(nil),          // 16: drydock.v1.DecideResponse
-	(*HandBackRequest)(nil),         // 17: drydock.v1.HandBackRequest
-	(*HandBackResponse)(nil),        // 18: drydock.v1.HandBackResponse
-	(*FinishMigrationRequest)(nil),  // 19: drydock.v1.FinishMigrationRequest
-	(*FinishMigrationResponse)(nil), // 20: drydock.v1.FinishMigrationResponse
-	(*HostInfo)(nil),                // 21: drydock.v1.HostInfo
-	(*Pod)(nil),                     // 22: drydock.v1.Pod
-	(*Image)(nil),                   // 23: drydock.v1.Image
-	(*StatusSummary)(nil),           // 24: drydock.v1.StatusSummary
-	(*HostStatus)(nil),              // 25: drydock.v1.HostStatus
-	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
-	(*MigrationReport)(nil),         // 27: drydock.v1.MigrationReport
+	(*PodNetwork)(nil),              // 8: drydock.v1.PodNetwork
+	(*OwnerRecord)(nil),             // 9: drydock.v1.OwnerRecord
+	(*GetOwnerRequest)(nil),         // 10: drydock.v1.GetOwnerRequest
+	(*GetOwnerResponse)(nil),        // 11: drydock.v1.GetOwnerResponse
+	(*BeginMoveRequest)(nil),        // 12: drydock.v1.BeginMoveRequest
+	(*BeginMoveResponse)(nil),       // 13: drydock.v1.BeginMoveResponse
+	(*ReportOwnerRequest)(nil),      // 14: drydock.v1.ReportOwnerRequest
+	(*ReportOwnerResponse)(nil),     // 15: drydock.v1.ReportOwnerResponse
+	(*DecideRequest)(nil),           // 16: drydock.v1.DecideRequest
+	(*DecideResponse)(nil),          // 17: drydock.v1.DecideResponse
+	(*HandBackRequest)(nil),         // 18: drydock.v1.HandBackRequest
+	(*HandBackResponse)(nil),        // 19: drydock.v1.HandBackResponse
+	(*FinishMigrationRequest)(nil),  // 20: drydock.v1.FinishMigrationRequest
+	(*FinishMigrationResponse)(nil), // 21: drydock.v1.FinishMigrationResponse
+	(*HostInfo)(nil),                // 22: drydock.v1.HostInfo
+	(*Pod)(nil),                     // 23: drydock.v1.Pod
+	(*Image)(nil),                   // 24: drydock.v1.Image
+	(*StatusSummary)(nil),           // 25: drydock.v1.StatusSummary
+	(*HostStatus)(nil),              // 26: drydock.v1.HostStatus
+	(*durationpb.Duration)(nil),     // 27: google.protobuf.Duration
+	(*MigrationReport)(nil),         // 28: drydock.v1.MigrationReport
 }
 var file_drydock_v1_coordination_proto_depIdxs = []int32{
 	3,  // 0: drydock.v1.JoinResponse.peers:type_name -> drydock.v1.Peer
-	21, // 1: drydock.v1.ReportRequest.info:type_name -> drydock.v1.HostInfo
-	22, // 2: drydock.v1.ReportRequest.pods:type_name -> drydock.v1.Pod
-	23, // 3: drydock.v1.ReportRequest.images:type_name -> drydock.v1.Image
-	24, // 4: drydock.v1.ReportRequest.summary:type_name -> drydock.v1.StatusSummary
-	25, // 5: drydock.v1.ReportRequest.status:type_name -> drydock.v1.HostStatus
-	8,  // 6: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
+	22, // 1: drydock.v1.ReportRequest.info:type_name -> drydock.v1.HostInfo
+	23, // 2: drydock.v1.ReportRequest.pods:type_name -> drydock.v1.Pod
+	24, // 3: drydock.v1.ReportRequest.images:type_name -> drydock.v1.Image
+	25, // 4: drydock.v1.ReportRequest.summary:type_name -> drydock.v1.StatusSummary
+	26, // 5: drydock.v1.ReportRequest.status:type_name -> drydock.v1.HostStatus
+	9,  // 6: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
 	3,  // 7: drydock.v1.ReportResponse.peers:type_name -> drydock.v1.Peer
-	26, // 8: drydock.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
-	8,  // 9: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
-	8,  // 10: drydock.v1.BeginMoveResponse.owner:type_name -> drydock.v1.OwnerRecord
-	0,  // 11: drydock.v1.ReportOwnerRequest.event:type_name -> drydock.v1.OwnerEvent
-	8,  // 12: drydock.v1.ReportOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
-	8,  // 13: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
-	8,  // 14: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
-	27, // 15: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
-	1,  // 16: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
-	4,  // 17: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
-	6,  // 18: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
-	9,  // 19: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
-	11, // 20: drydock.v1.CoordinationService.BeginMove:input_type -> drydock.v1.BeginMoveRequest
-	15, // 21: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
-	13, // 22: drydock.v1.CoordinationService.ReportOwner:input_type -> drydock.v1.ReportOwnerRequest
-	17, // 23: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
-	19, // 24: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
-	2,  // 25: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
-	5,  // 26: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
-	7,  // 27: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
-	10, // 28: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
-	12, // 29: drydock.v1.CoordinationService.BeginMove:output_type -> drydock.v1.BeginMoveResponse
-	16, // 30: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
-	14, // 31: drydock.v1.CoordinationService.ReportOwner:output_type -> drydock.v1.ReportOwnerResponse
-	18, // 32: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
-	20, // 33: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
-	25, // [25:34] is the sub-list for method output_type
-	16, // [16:25] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	27, // 8: drydock.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
+	8,  // 9: drydock.v1.ReportResponse.network:type_name -> drydock.v1.PodNetwork
+	9,  // 10: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	9,  // 11: drydock.v1.BeginMoveResponse.owner:type_name -> drydock.v1.OwnerRecord
+	0,  // 12: drydock.v1.ReportOwnerRequest.event:type_name -> drydock.v1.OwnerEvent
+	9,  // 13: drydock.v1.ReportOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	9,  // 14: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
+	9,  // 15: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
+	28, // 16: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
+	1,  // 17: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
+	4,  // 18: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
+	6,  // 19: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
+	10, // 20: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
+	12, // 21: drydock.v1.CoordinationService.BeginMove:input_type -> drydock.v1.BeginMoveRequest
+	16, // 22: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
+	14, // 23: drydock.v1.CoordinationService.ReportOwner:input_type -> drydock.v1.ReportOwnerRequest
+	18, // 24: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
+	20, // 25: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
+	2,  // 26: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
+	5,  // 27: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
+	7,  // 28: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
+	11, // 29: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
+	13, // 30: drydock.v1.CoordinationService.BeginMove:output_type -> drydock.v1.BeginMoveResponse
+	17, // 31: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
+	15, // 32: drydock.v1.CoordinationService.ReportOwner:output_type -> drydock.v1.ReportOwnerResponse
+	19, // 33: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
+	21, // 34: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_coordination_proto_init() }
@@ -1514,7 +1614,7 @@ func file_drydock_v1_coordination_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_coordination_proto_rawDesc), len(file_drydock_v1_coordination_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -736,7 +736,9 @@ type MigrationSpec struct {
 	AllowPostcopy  bool                 `protobuf:"varint,8,opt,name=allow_postcopy,json=allowPostcopy,proto3" json:"allow_postcopy,omitempty"`
 	DryRun         bool                 `protobuf:"varint,9,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// The owner's epoch that the migration starts from.
-	Epoch         uint64 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The boot that the destination reported from last.
+	ToBootId      string `protobuf:"bytes,11,opt,name=to_boot_id,json=toBootId,proto3" json:"to_boot_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -841,6 +843,13 @@ func (x *MigrationSpec) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *MigrationSpec) GetToBootId() string {
+	if x != nil {
+		return x.ToBootId
+	}
+	return ""
+}
+
 var File_drydock_v1_migration_proto protoreflect.FileDescriptor
 
 const file_drydock_v1_migration_proto_rawDesc = "" +
@@ -906,7 +915,7 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\bfinished\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bfinished\x12\x1f\n" +
 	"\vframes_held\x18\x10 \x01(\x03R\n" +
 	"framesHeld\x12\x17\n" +
-	"\adry_run\x18\x11 \x01(\bR\x06dryRun\"\xbd\x02\n" +
+	"\adry_run\x18\x11 \x01(\bR\x06dryRun\"\xdb\x02\n" +
 	"\rMigrationSpec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
@@ -919,7 +928,9 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\x0eallow_postcopy\x18\b \x01(\bR\rallowPostcopy\x12\x17\n" +
 	"\adry_run\x18\t \x01(\bR\x06dryRun\x12\x14\n" +
 	"\x05epoch\x18\n" +
-	" \x01(\x04R\x05epoch*\x9a\x01\n" +
+	" \x01(\x04R\x05epoch\x12\x1c\n" +
+	"\n" +
+	"to_boot_id\x18\v \x01(\tR\btoBootId*\x9a\x01\n" +
 	"\rMigrationMode\x12\x1e\n" +
 	"\x1aMIGRATION_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13MIGRATION_MODE_AUTO\x10\x01\x12\x17\n" +

@@ -218,6 +218,8 @@ type PodSpec struct {
 	AllowPostcopy bool         `protobuf:"varint,13,opt,name=allow_postcopy,json=allowPostcopy,proto3" json:"allow_postcopy,omitempty"`
 	HostAliases   []*HostAlias `protobuf:"bytes,14,rep,name=host_aliases,json=hostAliases,proto3" json:"host_aliases,omitempty"`
 	Nameservers   []string     `protobuf:"bytes,15,rep,name=nameservers,proto3" json:"nameservers,omitempty"`
+	// Of its interface, in bytes; 0 is 1500. Given by the controller; never changes in the pod's life.
+	Mtu           uint32 `protobuf:"varint,16,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,6 +357,13 @@ func (x *PodSpec) GetNameservers() []string {
 		return x.Nameservers
 	}
 	return nil
+}
+
+func (x *PodSpec) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
 }
 
 type HostAlias struct {
@@ -1605,7 +1614,7 @@ var File_drydock_v1_pod_proto protoreflect.FileDescriptor
 const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"\x14drydock/v1/pod.proto\x12\n" +
-	"drydock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x06\n" +
+	"drydock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x06\n" +
 	"\aPodSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\n" +
@@ -1626,7 +1635,8 @@ const file_drydock_v1_pod_proto_rawDesc = "" +
 	"stop_grace\x18\f \x01(\v2\x19.google.protobuf.DurationR\tstopGrace\x12%\n" +
 	"\x0eallow_postcopy\x18\r \x01(\bR\rallowPostcopy\x128\n" +
 	"\fhost_aliases\x18\x0e \x03(\v2\x15.drydock.v1.HostAliasR\vhostAliases\x12 \n" +
-	"\vnameservers\x18\x0f \x03(\tR\vnameservers\x1a9\n" +
+	"\vnameservers\x18\x0f \x03(\tR\vnameservers\x12\x10\n" +
+	"\x03mtu\x18\x10 \x01(\rR\x03mtu\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +

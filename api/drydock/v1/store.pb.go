@@ -617,6 +617,223 @@ func (x *MigrationRecord) GetReport() *MigrationReport {
 	return nil
 }
 
+// NetworkRecord is what joins the pods of different hosts, once that is settled.
+type NetworkRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// bridge or vxlan.
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Decided       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=decided,proto3" json:"decided,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NetworkRecord) Reset() {
+	*x = NetworkRecord{}
+	mi := &file_drydock_v1_store_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NetworkRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NetworkRecord) ProtoMessage() {}
+
+func (x *NetworkRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_store_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NetworkRecord.ProtoReflect.Descriptor instead.
+func (*NetworkRecord) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *NetworkRecord) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *NetworkRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *NetworkRecord) GetDecided() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+// LinkRecord is what was proven of the network between two hosts, named in order.
+type LinkRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	A     *LinkEnd               `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B     *LinkEnd               `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	// The kind of network that was tried.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// proven, unproven, unreachable, failed.
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Remedy        string                 `protobuf:"bytes,6,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Tried         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=tried,proto3" json:"tried,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkRecord) Reset() {
+	*x = LinkRecord{}
+	mi := &file_drydock_v1_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkRecord) ProtoMessage() {}
+
+func (x *LinkRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkRecord.ProtoReflect.Descriptor instead.
+func (*LinkRecord) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LinkRecord) GetA() *LinkEnd {
+	if x != nil {
+		return x.A
+	}
+	return nil
+}
+
+func (x *LinkRecord) GetB() *LinkEnd {
+	if x != nil {
+		return x.B
+	}
+	return nil
+}
+
+func (x *LinkRecord) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *LinkRecord) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *LinkRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LinkRecord) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *LinkRecord) GetTried() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Tried
+	}
+	return nil
+}
+
+type LinkEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	BootId        string                 `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkEnd) Reset() {
+	*x = LinkEnd{}
+	mi := &file_drydock_v1_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkEnd) ProtoMessage() {}
+
+func (x *LinkEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkEnd.ProtoReflect.Descriptor instead.
+func (*LinkEnd) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *LinkEnd) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *LinkEnd) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *LinkEnd) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
 // TokenRecord is a join token that has not been used; its key is the SHA-256 of its secret.
 type TokenRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -628,7 +845,7 @@ type TokenRecord struct {
 
 func (x *TokenRecord) Reset() {
 	*x = TokenRecord{}
-	mi := &file_drydock_v1_store_proto_msgTypes[7]
+	mi := &file_drydock_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +857,7 @@ func (x *TokenRecord) String() string {
 func (*TokenRecord) ProtoMessage() {}
 
 func (x *TokenRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[7]
+	mi := &file_drydock_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +870,7 @@ func (x *TokenRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRecord.ProtoReflect.Descriptor instead.
 func (*TokenRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TokenRecord) GetHost() string {
@@ -723,7 +940,24 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\x04spec\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\x04spec\x128\n" +
 	"\trequested\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\trequested\x12\x1c\n" +
 	"\trequester\x18\x03 \x01(\tR\trequester\x123\n" +
-	"\x06report\x18\x04 \x01(\v2\x1b.drydock.v1.MigrationReportR\x06report\"W\n" +
+	"\x06report\x18\x04 \x01(\v2\x1b.drydock.v1.MigrationReportR\x06report\"q\n" +
+	"\rNetworkRecord\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x124\n" +
+	"\adecided\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\adecided\"\xde\x01\n" +
+	"\n" +
+	"LinkRecord\x12!\n" +
+	"\x01a\x18\x01 \x01(\v2\x13.drydock.v1.LinkEndR\x01a\x12!\n" +
+	"\x01b\x18\x02 \x01(\v2\x13.drydock.v1.LinkEndR\x01b\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06remedy\x18\x06 \x01(\tR\x06remedy\x120\n" +
+	"\x05tried\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"P\n" +
+	"\aLinkEnd\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
+	"\aboot_id\x18\x03 \x01(\tR\x06bootId\"W\n" +
 	"\vTokenRecord\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x124\n" +
 	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires*~\n" +
@@ -746,7 +980,7 @@ func file_drydock_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_drydock_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_drydock_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_drydock_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_drydock_v1_store_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: drydock.v1.DesiredState
 	(*HostRecord)(nil),            // 1: drydock.v1.HostRecord
@@ -756,42 +990,49 @@ var file_drydock_v1_store_proto_goTypes = []any{
 	(*PodRecord)(nil),             // 5: drydock.v1.PodRecord
 	(*ImageRecord)(nil),           // 6: drydock.v1.ImageRecord
 	(*MigrationRecord)(nil),       // 7: drydock.v1.MigrationRecord
-	(*TokenRecord)(nil),           // 8: drydock.v1.TokenRecord
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(MigrationMode)(0),            // 10: drydock.v1.MigrationMode
-	(*HostInfo)(nil),              // 11: drydock.v1.HostInfo
-	(*Pod)(nil),                   // 12: drydock.v1.Pod
-	(*Image)(nil),                 // 13: drydock.v1.Image
-	(*StatusSummary)(nil),         // 14: drydock.v1.StatusSummary
-	(*PodSpec)(nil),               // 15: drydock.v1.PodSpec
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
-	(*MigrationSpec)(nil),         // 17: drydock.v1.MigrationSpec
-	(*MigrationReport)(nil),       // 18: drydock.v1.MigrationReport
+	(*NetworkRecord)(nil),         // 8: drydock.v1.NetworkRecord
+	(*LinkRecord)(nil),            // 9: drydock.v1.LinkRecord
+	(*LinkEnd)(nil),               // 10: drydock.v1.LinkEnd
+	(*TokenRecord)(nil),           // 11: drydock.v1.TokenRecord
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(MigrationMode)(0),            // 13: drydock.v1.MigrationMode
+	(*HostInfo)(nil),              // 14: drydock.v1.HostInfo
+	(*Pod)(nil),                   // 15: drydock.v1.Pod
+	(*Image)(nil),                 // 16: drydock.v1.Image
+	(*StatusSummary)(nil),         // 17: drydock.v1.StatusSummary
+	(*PodSpec)(nil),               // 18: drydock.v1.PodSpec
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*MigrationSpec)(nil),         // 20: drydock.v1.MigrationSpec
+	(*MigrationReport)(nil),       // 21: drydock.v1.MigrationReport
 }
 var file_drydock_v1_store_proto_depIdxs = []int32{
-	9,  // 0: drydock.v1.HostRecord.joined:type_name -> google.protobuf.Timestamp
+	12, // 0: drydock.v1.HostRecord.joined:type_name -> google.protobuf.Timestamp
 	2,  // 1: drydock.v1.HostRecord.cordon:type_name -> drydock.v1.Cordon
-	9,  // 2: drydock.v1.Cordon.since:type_name -> google.protobuf.Timestamp
+	12, // 2: drydock.v1.Cordon.since:type_name -> google.protobuf.Timestamp
 	3,  // 3: drydock.v1.Cordon.drain:type_name -> drydock.v1.Drain
-	10, // 4: drydock.v1.Drain.mode:type_name -> drydock.v1.MigrationMode
-	9,  // 5: drydock.v1.HostReport.received:type_name -> google.protobuf.Timestamp
-	11, // 6: drydock.v1.HostReport.info:type_name -> drydock.v1.HostInfo
-	12, // 7: drydock.v1.HostReport.pods:type_name -> drydock.v1.Pod
-	13, // 8: drydock.v1.HostReport.images:type_name -> drydock.v1.Image
-	14, // 9: drydock.v1.HostReport.summary:type_name -> drydock.v1.StatusSummary
-	15, // 10: drydock.v1.PodRecord.spec:type_name -> drydock.v1.PodSpec
+	13, // 4: drydock.v1.Drain.mode:type_name -> drydock.v1.MigrationMode
+	12, // 5: drydock.v1.HostReport.received:type_name -> google.protobuf.Timestamp
+	14, // 6: drydock.v1.HostReport.info:type_name -> drydock.v1.HostInfo
+	15, // 7: drydock.v1.HostReport.pods:type_name -> drydock.v1.Pod
+	16, // 8: drydock.v1.HostReport.images:type_name -> drydock.v1.Image
+	17, // 9: drydock.v1.HostReport.summary:type_name -> drydock.v1.StatusSummary
+	18, // 10: drydock.v1.PodRecord.spec:type_name -> drydock.v1.PodSpec
 	0,  // 11: drydock.v1.PodRecord.desired:type_name -> drydock.v1.DesiredState
-	9,  // 12: drydock.v1.PodRecord.created:type_name -> google.protobuf.Timestamp
-	16, // 13: drydock.v1.PodRecord.stop_grace:type_name -> google.protobuf.Duration
-	17, // 14: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
-	9,  // 15: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
-	18, // 16: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
-	9,  // 17: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	12, // 12: drydock.v1.PodRecord.created:type_name -> google.protobuf.Timestamp
+	19, // 13: drydock.v1.PodRecord.stop_grace:type_name -> google.protobuf.Duration
+	20, // 14: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
+	12, // 15: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
+	21, // 16: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
+	12, // 17: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
+	10, // 18: drydock.v1.LinkRecord.a:type_name -> drydock.v1.LinkEnd
+	10, // 19: drydock.v1.LinkRecord.b:type_name -> drydock.v1.LinkEnd
+	12, // 20: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
+	12, // 21: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_store_proto_init() }
@@ -809,7 +1050,7 @@ func file_drydock_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_store_proto_rawDesc), len(file_drydock_v1_store_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

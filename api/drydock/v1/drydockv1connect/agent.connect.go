@@ -45,6 +45,8 @@ const (
 	AgentServiceRefreshStatusProcedure = "/drydock.v1.AgentService/RefreshStatus"
 	// AgentServiceReachPeerProcedure is the fully-qualified name of the AgentService's ReachPeer RPC.
 	AgentServiceReachPeerProcedure = "/drydock.v1.AgentService/ReachPeer"
+	// AgentServiceCheckPodProcedure is the fully-qualified name of the AgentService's CheckPod RPC.
+	AgentServiceCheckPodProcedure = "/drydock.v1.AgentService/CheckPod"
 	// AgentServiceCreatePodProcedure is the fully-qualified name of the AgentService's CreatePod RPC.
 	AgentServiceCreatePodProcedure = "/drydock.v1.AgentService/CreatePod"
 	// AgentServiceStopAgentPodProcedure is the fully-qualified name of the AgentService's StopAgentPod
@@ -88,6 +90,9 @@ const (
 	ReceiveServiceDiscardProcedure = "/drydock.v1.ReceiveService/Discard"
 	// ReceiveServiceGetStateProcedure is the fully-qualified name of the ReceiveService's GetState RPC.
 	ReceiveServiceGetStateProcedure = "/drydock.v1.ReceiveService/GetState"
+	// ReceiveServiceAnswerProbeProcedure is the fully-qualified name of the ReceiveService's
+	// AnswerProbe RPC.
+	ReceiveServiceAnswerProbeProcedure = "/drydock.v1.ReceiveService/AnswerProbe"
 )
 
 // AgentServiceClient is a client for the drydock.v1.AgentService service.
@@ -97,6 +102,8 @@ type AgentServiceClient interface {
 	// RefreshStatus asks the host's archives for what is new, and looks at everything again.
 	RefreshStatus(context.Context, *connect.Request[v1.RefreshStatusRequest]) (*connect.Response[v1.RefreshStatusResponse], error)
 	ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error)
+	// CheckPod says what would keep a pod from being made here, and makes nothing.
+	CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error)
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
@@ -147,6 +154,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceReachPeerProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("ReachPeer")),
+			connect.WithClientOptions(opts...),
+		),
+		checkPod: connect.NewClient[v1.CheckPodRequest, v1.CheckPodResponse](
+			httpClient,
+			baseURL+AgentServiceCheckPodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("CheckPod")),
 			connect.WithClientOptions(opts...),
 		),
 		createPod: connect.NewClient[v1.CreatePodRequest, v1.CreatePodResponse](
@@ -230,6 +243,7 @@ type agentServiceClient struct {
 	doctor          *connect.Client[v1.DoctorHostRequest, v1.DoctorHostResponse]
 	refreshStatus   *connect.Client[v1.RefreshStatusRequest, v1.RefreshStatusResponse]
 	reachPeer       *connect.Client[v1.ReachPeerRequest, v1.ReachPeerResponse]
+	checkPod        *connect.Client[v1.CheckPodRequest, v1.CheckPodResponse]
 	createPod       *connect.Client[v1.CreatePodRequest, v1.CreatePodResponse]
 	stopAgentPod    *connect.Client[v1.StopAgentPodRequest, v1.StopAgentPodResponse]
 	removeAgentPod  *connect.Client[v1.RemoveAgentPodRequest, v1.RemoveAgentPodResponse]
@@ -262,6 +276,11 @@ func (c *agentServiceClient) RefreshStatus(ctx context.Context, req *connect.Req
 // ReachPeer calls drydock.v1.AgentService.ReachPeer.
 func (c *agentServiceClient) ReachPeer(ctx context.Context, req *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error) {
 	return c.reachPeer.CallUnary(ctx, req)
+}
+
+// CheckPod calls drydock.v1.AgentService.CheckPod.
+func (c *agentServiceClient) CheckPod(ctx context.Context, req *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error) {
+	return c.checkPod.CallUnary(ctx, req)
 }
 
 // CreatePod calls drydock.v1.AgentService.CreatePod.
@@ -331,6 +350,8 @@ type AgentServiceHandler interface {
 	// RefreshStatus asks the host's archives for what is new, and looks at everything again.
 	RefreshStatus(context.Context, *connect.Request[v1.RefreshStatusRequest]) (*connect.Response[v1.RefreshStatusResponse], error)
 	ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error)
+	// CheckPod says what would keep a pod from being made here, and makes nothing.
+	CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error)
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
@@ -377,6 +398,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceReachPeerProcedure,
 		svc.ReachPeer,
 		connect.WithSchema(agentServiceMethods.ByName("ReachPeer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceCheckPodHandler := connect.NewUnaryHandler(
+		AgentServiceCheckPodProcedure,
+		svc.CheckPod,
+		connect.WithSchema(agentServiceMethods.ByName("CheckPod")),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceCreatePodHandler := connect.NewUnaryHandler(
@@ -461,6 +488,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceRefreshStatusHandler.ServeHTTP(w, r)
 		case AgentServiceReachPeerProcedure:
 			agentServiceReachPeerHandler.ServeHTTP(w, r)
+		case AgentServiceCheckPodProcedure:
+			agentServiceCheckPodHandler.ServeHTTP(w, r)
 		case AgentServiceCreatePodProcedure:
 			agentServiceCreatePodHandler.ServeHTTP(w, r)
 		case AgentServiceStopAgentPodProcedure:
@@ -508,6 +537,10 @@ func (UnimplementedAgentServiceHandler) RefreshStatus(context.Context, *connect.
 
 func (UnimplementedAgentServiceHandler) ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.ReachPeer is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.CheckPod is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error) {
@@ -571,6 +604,9 @@ type ReceiveServiceClient interface {
 	// Discard undoes all of the above; it is refused once the migration is committed.
 	Discard(context.Context, *connect.Request[v1.ReceiveDiscardRequest]) (*connect.Response[v1.ReceiveDiscardResponse], error)
 	GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error)
+	// AnswerProbe makes a network as a pod's, which answers until the caller ends the call. The first message says that it is
+	// there.
+	AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest]) (*connect.ServerStreamForClient[v1.AnswerProbeResponse], error)
 }
 
 // NewReceiveServiceClient constructs a client for the drydock.v1.ReceiveService service. By
@@ -626,18 +662,25 @@ func NewReceiveServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(receiveServiceMethods.ByName("GetState")),
 			connect.WithClientOptions(opts...),
 		),
+		answerProbe: connect.NewClient[v1.AnswerProbeRequest, v1.AnswerProbeResponse](
+			httpClient,
+			baseURL+ReceiveServiceAnswerProbeProcedure,
+			connect.WithSchema(receiveServiceMethods.ByName("AnswerProbe")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // receiveServiceClient implements ReceiveServiceClient.
 type receiveServiceClient struct {
-	check    *connect.Client[v1.ReceiveCheckRequest, v1.ReceiveCheckResponse]
-	prepare  *connect.Client[v1.ReceivePrepareRequest, v1.ReceivePrepareResponse]
-	ready    *connect.Client[v1.ReceiveReadyRequest, v1.ReceiveReadyResponse]
-	hold     *connect.Client[v1.ReceiveHoldRequest, v1.ReceiveHoldResponse]
-	restore  *connect.Client[v1.ReceiveRestoreRequest, v1.ReceiveRestoreResponse]
-	discard  *connect.Client[v1.ReceiveDiscardRequest, v1.ReceiveDiscardResponse]
-	getState *connect.Client[v1.ReceiveStateRequest, v1.ReceiveStateResponse]
+	check       *connect.Client[v1.ReceiveCheckRequest, v1.ReceiveCheckResponse]
+	prepare     *connect.Client[v1.ReceivePrepareRequest, v1.ReceivePrepareResponse]
+	ready       *connect.Client[v1.ReceiveReadyRequest, v1.ReceiveReadyResponse]
+	hold        *connect.Client[v1.ReceiveHoldRequest, v1.ReceiveHoldResponse]
+	restore     *connect.Client[v1.ReceiveRestoreRequest, v1.ReceiveRestoreResponse]
+	discard     *connect.Client[v1.ReceiveDiscardRequest, v1.ReceiveDiscardResponse]
+	getState    *connect.Client[v1.ReceiveStateRequest, v1.ReceiveStateResponse]
+	answerProbe *connect.Client[v1.AnswerProbeRequest, v1.AnswerProbeResponse]
 }
 
 // Check calls drydock.v1.ReceiveService.Check.
@@ -675,6 +718,11 @@ func (c *receiveServiceClient) GetState(ctx context.Context, req *connect.Reques
 	return c.getState.CallUnary(ctx, req)
 }
 
+// AnswerProbe calls drydock.v1.ReceiveService.AnswerProbe.
+func (c *receiveServiceClient) AnswerProbe(ctx context.Context, req *connect.Request[v1.AnswerProbeRequest]) (*connect.ServerStreamForClient[v1.AnswerProbeResponse], error) {
+	return c.answerProbe.CallServerStream(ctx, req)
+}
+
 // ReceiveServiceHandler is an implementation of the drydock.v1.ReceiveService service.
 type ReceiveServiceHandler interface {
 	Check(context.Context, *connect.Request[v1.ReceiveCheckRequest]) (*connect.Response[v1.ReceiveCheckResponse], error)
@@ -688,6 +736,9 @@ type ReceiveServiceHandler interface {
 	// Discard undoes all of the above; it is refused once the migration is committed.
 	Discard(context.Context, *connect.Request[v1.ReceiveDiscardRequest]) (*connect.Response[v1.ReceiveDiscardResponse], error)
 	GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error)
+	// AnswerProbe makes a network as a pod's, which answers until the caller ends the call. The first message says that it is
+	// there.
+	AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest], *connect.ServerStream[v1.AnswerProbeResponse]) error
 }
 
 // NewReceiveServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -739,6 +790,12 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 		connect.WithSchema(receiveServiceMethods.ByName("GetState")),
 		connect.WithHandlerOptions(opts...),
 	)
+	receiveServiceAnswerProbeHandler := connect.NewServerStreamHandler(
+		ReceiveServiceAnswerProbeProcedure,
+		svc.AnswerProbe,
+		connect.WithSchema(receiveServiceMethods.ByName("AnswerProbe")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/drydock.v1.ReceiveService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReceiveServiceCheckProcedure:
@@ -755,6 +812,8 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 			receiveServiceDiscardHandler.ServeHTTP(w, r)
 		case ReceiveServiceGetStateProcedure:
 			receiveServiceGetStateHandler.ServeHTTP(w, r)
+		case ReceiveServiceAnswerProbeProcedure:
+			receiveServiceAnswerProbeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -790,4 +849,8 @@ func (UnimplementedReceiveServiceHandler) Discard(context.Context, *connect.Requ
 
 func (UnimplementedReceiveServiceHandler) GetState(context.Context, *connect.Request[v1.ReceiveStateRequest]) (*connect.Response[v1.ReceiveStateResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ReceiveService.GetState is not implemented"))
+}
+
+func (UnimplementedReceiveServiceHandler) AnswerProbe(context.Context, *connect.Request[v1.AnswerProbeRequest], *connect.ServerStream[v1.AnswerProbeResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ReceiveService.AnswerProbe is not implemented"))
 }

@@ -1,4 +1,5 @@
-package soak
+// Package census counts what there is on the hosts of a lab, so that what was left behind is found by its name.
+package census
 
 import (
 	"bytes"
@@ -19,13 +20,13 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// census counts what there is on every host, by kind and name. Numbers and identifiers in names are replaced, so that
+// Census counts what there is on every host, by kind and name. Numbers and identifiers in names are replaced, so that
 // what comes anew with every move is counted under one name.
-type census map[string]int
+type Census map[string]int
 
-// takeCensus counts everything in the lab.
-func takeCensus(ctx context.Context, r *rig.Rig) (census, error) {
-	c := make(census)
+// Take counts everything in the lab.
+func Take(ctx context.Context, r *rig.Rig) (Census, error) {
+	c := make(Census)
 	for _, node := range append(r.Hosts(), lab.ControllerNode) {
 		root, err := r.Root(node)
 		if err != nil {
@@ -46,8 +47,8 @@ func takeCensus(ctx context.Context, r *rig.Rig) (census, error) {
 	return c, nil
 }
 
-// more lists what there is more of in a later census, by name.
-func (c census) more(later census) []string {
+// More lists what there is more of in a later Census, by name.
+func (c Census) More(later Census) []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(later)) {
 		if later[name] > c[name] {
@@ -57,7 +58,7 @@ func (c census) more(later census) []string {
 	return names
 }
 
-func (c census) add(node, kind, name string) { c[node+" "+kind+" "+generic(name)]++ }
+func (c Census) add(node, kind, name string) { c[node+" "+kind+" "+generic(name)]++ }
 
 var (
 	// identifier is a migration's, and then some.
@@ -71,7 +72,7 @@ func generic(name string) string {
 }
 
 // processes counts those in the host's PID namespace, pods' included, by program, and their namespaces.
-func (c census) processes(node, root string) error {
+func (c Census) processes(node, root string) error {
 	dirs, err := filepath.Glob(root + "/proc/[0-9]*")
 	if err != nil {
 		return err
@@ -104,7 +105,7 @@ func (c census) processes(node, root string) error {
 	return nil
 }
 
-func (c census) mounts(node string, pid int) error {
+func (c Census) mounts(node string, pid int) error {
 	file, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	if err != nil {
 		return err
@@ -121,7 +122,7 @@ func (c census) mounts(node string, pid int) error {
 }
 
 // cgroups counts the host's in every hierarchy.
-func (c census) cgroups(name, node string) error {
+func (c Census) cgroups(name, node string) error {
 	for _, hierarchy := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
 		tops, err := filepath.Glob(filepath.Join(hierarchy, "drydock-lab", name, node))
 		if err != nil {
@@ -136,7 +137,7 @@ func (c census) cgroups(name, node string) error {
 	return nil
 }
 
-func (c census) links(r *rig.Rig, node string) error {
+func (c Census) links(r *rig.Rig, node string) error {
 	return r.InNetNS(node, func() error {
 		// The thread's own, as /sys belongs to the namespace that it was mounted in.
 		data, err := os.ReadFile("/proc/thread-self/net/dev")
@@ -153,7 +154,7 @@ func (c census) links(r *rig.Rig, node string) error {
 }
 
 // files counts what Drydock and containerd keep on the host, but not what lies in images.
-func (c census) files(node, root string) error {
+func (c Census) files(node, root string) error {
 	for _, place := range []struct {
 		dir   string
 		depth int // 0: all
@@ -173,7 +174,7 @@ func (c census) files(node, root string) error {
 
 // walk counts what lies below a directory, by its path without the prefix. What vanishes meanwhile, or never was, does not
 // count.
-func (c census) walk(node, kind, top, prefix string, counts func(fs.DirEntry) bool, depth int) error {
+func (c Census) walk(node, kind, top, prefix string, counts func(fs.DirEntry) bool, depth int) error {
 	return filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -192,7 +193,7 @@ func (c census) walk(node, kind, top, prefix string, counts func(fs.DirEntry) bo
 }
 
 // containerd counts what its database knows of in Drydock's namespace.
-func (c census) containerd(ctx context.Context, r *rig.Rig, node string) error {
+func (c Census) containerd(ctx context.Context, r *rig.Rig, node string) error {
 	for kind, list := range map[string][]string{
 		"containerd lease": {"leases", "ls", "-q"}, "containerd container": {"containers", "ls", "-q"},
 		"containerd image": {"images", "ls", "-q"}, "containerd content": {"content", "ls", "-q"},
