@@ -33,7 +33,23 @@ type Remembered struct {
 	// Confirmed is when a source last answered, by source.
 	Confirmed map[string]time.Time `json:"confirmed"`
 	// Failures is what went wrong at the last refresh, by source.
-	Failures map[string]string `json:"failures"`
+	Failures map[string]Failure `json:"failures"`
+}
+
+// Failure is what went wrong with a source.
+type Failure struct {
+	Text string `json:"text"`
+	// Had is when what lay here then was written. Once something newer lies here, somebody else has refreshed the source.
+	Had time.Time `json:"had"`
+}
+
+// Failed is what went wrong with a source of which what lies here was written at a moment; empty where that was mended since.
+func (r Remembered) Failed(source string, written time.Time) string {
+	f := r.Failures[source]
+	if written.After(f.Had) {
+		return ""
+	}
+	return f.Text
 }
 
 // Read returns what is remembered. A file that cannot be understood is an error: it must not be forgotten silently.

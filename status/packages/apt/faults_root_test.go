@@ -231,6 +231,10 @@ func TestASourceIsSoundAgainOnceItsFaultIsGone(t *testing.T) {
 	if err := os.Rename(w.path("srv/away"), w.path("srv/stable")); err != nil {
 		t.Fatal(err)
 	}
+	w.aptUpdate() // by whomever
+	if u := only(t, w.collect()); len(u.Blocked) != 0 {
+		t.Error(u)
+	}
 	w.refresh()
 	if u := only(t, w.collect()); len(u.Blocked) != 0 {
 		t.Error(u)

@@ -36,9 +36,11 @@ func (a *Apt) Refresh(ctx context.Context) error {
 	}
 	now := a.Now()
 	return a.Memory.Update(func(known *packages.Remembered) bool {
-		known.Refreshed, known.Failures = now, failures
+		known.Refreshed, known.Failures = now, make(map[string]packages.Failure)
 		for _, s := range sources {
-			if failures[s.base] == "" {
+			if text := failures[s.base]; text != "" {
+				known.Failures[s.base] = packages.Failure{Text: text, Had: s.written()}
+			} else {
 				known.Confirmed[s.base] = now
 			}
 		}

@@ -63,7 +63,7 @@ func (s *source) fault(fault drydockv1.MetadataFault, remedy, format string, arg
 
 // remember takes over what the last refresh was told.
 func (s *source) remember(known packages.Remembered) {
-	if failure := known.Failures[s.base]; failure != "" {
+	if failure := known.Failed(s.base, s.written()); failure != "" {
 		s.fault(drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "bring the archive back, or mend its entry "+s.wire.Configured+"; then refresh",
 			"the last refresh failed: %s", failure)
 	}
@@ -196,6 +196,15 @@ func (a *Apt) dates(s *source) error {
 		s.fault(drydockv1.MetadataFault_METADATA_FAULT_STALE, refresh, "it was last compared with the archive on %s, more than %s ago", confirmed.Format(time.RFC3339), a.MaxAge)
 	}
 	return nil
+}
+
+// written is when its Release file was put here.
+func (s *source) written() time.Time {
+	newest := changed(s.prefix + "InRelease")
+	if at := changed(s.prefix + "Release"); at.After(newest) {
+		newest = at
+	}
+	return newest
 }
 
 // confirmedAt notes that the archive offered the metadata at a moment.

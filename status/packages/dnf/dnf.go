@@ -197,7 +197,7 @@ func (d *Dnf) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	failures, now := make(map[string]string), d.Now()
+	failures, now := make(map[string]packages.Failure), d.Now()
 	for _, r := range a.Repos {
 		args := []string{"-q", "-y", "--refresh", "--repo", r.ID, "--setopt=" + r.ID + ".skip_if_unavailable=0"}
 		if d.Root != "" {
@@ -210,13 +210,13 @@ func (d *Dnf) Refresh(ctx context.Context) error {
 			if !errors.As(err, &exit) {
 				return fmt.Errorf("dnf makecache: %w", err)
 			}
-			failures[r.key()] = strings.TrimPrefix(lastLine(string(out)), "Error: ")
+			failures[r.key()] = packages.Failure{Text: strings.TrimPrefix(lastLine(string(out)), "Error: "), Had: changed(r.list())}
 		}
 	}
 	return d.Memory.Update(func(known *packages.Remembered) bool {
 		known.Refreshed, known.Failures = now, failures
 		for _, r := range a.Repos {
-			if failures[r.key()] == "" {
+			if failures[r.key()].Text == "" {
 				known.Confirmed[r.key()] = now
 			}
 		}

@@ -42,6 +42,9 @@ type repo struct {
 // key is what the repository is remembered by.
 func (r repo) key() string { return r.ID + " " + r.URI }
 
+// list is its repomd.xml in dnf's cache.
+func (r repo) list() string { return filepath.Join(r.Dir, "repodata", "repomd.xml") }
+
 type source struct{ wire *drydockv1.PackageSource }
 
 func (r repo) source() source {
@@ -72,10 +75,10 @@ const refreshRemedy = "refresh the host's package lists: `drydock status HOST --
 // verify goes from the signature to the dates to the files. The files of a repository with a problem are read too, so that the
 // updates that come of it can be listed as blocked by it.
 func (d *Dnf) verify(ctx context.Context, r repo, s source, known packages.Remembered, into *index) error {
-	if failure := known.Failures[r.key()]; failure != "" {
+	if failure := known.Failed(r.key(), changed(r.list())); failure != "" {
 		s.fault(drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "bring the repository back, or mend it in "+r.File+"; then refresh", "the last refresh failed: %s", failure)
 	}
-	path := filepath.Join(r.Dir, "repodata", "repomd.xml")
+	path := r.list()
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.fault(drydockv1.MetadataFault_METADATA_FAULT_MISSING, refreshRemedy, "it was never fetched, or what was fetched was turned down")
