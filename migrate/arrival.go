@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -18,22 +19,30 @@ import (
 
 // arrival is a pod that is being received.
 type arrival struct {
-	mu        sync.Mutex
 	migration string
 	images    *transfer.ImageReceiver
-	hold      *network.Hold
-	loopback  *network.LoopbackHold
-	// restore is the one that runs or waits.
-	restore *early
 	// descriptors are runc's, by container.
 	descriptors map[string][]byte
 	// events go to the source, for as long as it listens.
-	events  chan string
+	events chan string
+
+	// These belong to whoever holds the pod.
+	loopback *network.LoopbackHold
+	// restore is the one that runs or waits.
+	restore *early
+
+	// mu guards what is asked for while somebody holds the pod.
+	mu      sync.Mutex
+	hold    *network.Hold
 	settled bool
 	// source ends when the source has hung up.
 	source context.Context
 	// files are the directories that were brought over.
 	files []*filesync.Target
+	// conns carry something in now, each in a goroutine that serving counts, until closed is set.
+	conns   map[net.Conn]bool
+	closed  bool
+	serving sync.WaitGroup
 }
 
 // Events of a destination, in order.
@@ -43,21 +52,49 @@ const (
 	eventSettled  = "settled"
 )
 
-func (p *place) tell(event string) {
-	if p.coming == nil {
-		return
-	}
+func (a *arrival) tell(event string) {
 	select {
-	case p.coming.events <- event:
+	case a.events <- event:
 	default:
 	}
 }
 
-func (p *place) settled() {
-	if p.coming != nil {
-		p.coming.settled = true
-	}
-	p.tell(eventSettled)
+func (a *arrival) setSettled() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settled = true
+}
+
+func (a *arrival) isSettled() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.settled
+}
+
+// awaits notes that the source waits for what becomes of the pod, for as long as its context lives.
+func (a *arrival) awaits(source context.Context) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.source = source
+}
+
+func (a *arrival) awaited() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.source != nil && a.source.Err() == nil
+}
+
+func (a *arrival) setHold(hold *network.Hold) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hold = hold
+}
+
+// packets is what holds the pod's packets; nil before it is ready.
+func (a *arrival) packets() *network.Hold {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.hold
 }
 
 // receiving makes what takes in the pod's files, memory and network.
@@ -88,7 +125,7 @@ func (e *Engine) receiving(ctx context.Context, req *drydockv1.ReceivePrepareReq
 	if coming.images, err = transfer.NewImageReceiver(images); err != nil {
 		return err
 	}
-	e.place(pod).coming = coming
+	e.place(pod).setArrival(coming)
 	return nil
 }
 
@@ -121,7 +158,7 @@ func (e *Engine) arriving(req *drydockv1.ReceiveRestoreRequest) bool {
 
 func (e *Engine) endArrival(ctx context.Context, pod string) {
 	p := e.place(pod)
-	coming := p.coming
+	coming := p.arrival()
 	if coming == nil {
 		return
 	}
@@ -131,7 +168,7 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 	}
 	coming.fallSilent(ctx)
 	coming.close()
-	p.coming = nil
+	p.setArrival(nil)
 }
 
 // fallSilent throws away the packets that were held, and answers no more for the pod's address. It needs nothing but the
@@ -140,13 +177,41 @@ func (a *arrival) fallSilent(ctx context.Context) {
 	if a.loopback != nil {
 		_ = a.loopback.Drop(ctx)
 	}
-	if a.hold != nil {
-		_ = a.hold.Drop(ctx)
+	if hold := a.packets(); hold != nil {
+		_ = hold.Drop(ctx)
 	}
 }
 
-// close lets go of the directories that were received into.
+// serve registers a connection that carries something into the arrival's directories, until end is called.
+func (a *arrival) serve(conn net.Conn) (end func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, fmt.Errorf("migration %s is not received here any more", a.migration)
+	}
+	if a.conns == nil {
+		a.conns = make(map[net.Conn]bool)
+	}
+	a.conns[conn] = true
+	a.serving.Add(1)
+	return func() {
+		a.mu.Lock()
+		delete(a.conns, conn)
+		a.mu.Unlock()
+		a.serving.Done()
+	}, nil
+}
+
+// close ends what is still being received, and lets go of the directories: a source that was stopped half-way, and goes on
+// later, must find nothing to write to.
 func (a *arrival) close() {
+	a.mu.Lock()
+	a.closed = true
+	for conn := range a.conns {
+		_ = conn.SetDeadline(time.Unix(1, 0))
+	}
+	a.mu.Unlock()
+	a.serving.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_ = a.images.Close()

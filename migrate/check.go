@@ -49,7 +49,13 @@ func (m *move) check(ctx context.Context) error {
 	reasons = append(reasons, speaks(m.spec.To, answer.Msg.Info.GetApi())...)
 	m.destination = owner.Place{Host: m.spec.To, BootID: answer.Msg.BootId}
 	reasons = append(reasons, m.choose(info, answer.Msg.Info)...)
-	m.estimate(answer.Msg.ImageBytes)
+	images := answer.Msg.ImageBytes
+	if images < 0 {
+		if images, err = m.imageBytes(ctx); err != nil {
+			return err
+		}
+	}
+	m.estimate(images)
 	if len(reasons) > 0 {
 		return &Refused{reasons}
 	}
@@ -97,6 +103,24 @@ func (m *move) measure(ctx context.Context, info *drydockv1.HostInfo) (*drydockv
 	return needs, nil
 }
 
+// imageBytes is how large the pod's images are here: at most that much goes over to a host that has none of them.
+func (m *move) imageBytes(ctx context.Context) (total int64, err error) {
+	all, err := m.Pods.Images(ctx)
+	if err != nil {
+		return 0, err
+	}
+	counted := make(map[string]bool)
+	for _, c := range m.rec.Spec.Containers {
+		for _, image := range all {
+			if image.Digest == c.ImageDigest && !counted[image.Digest] {
+				counted[image.Digest] = true
+				total += image.Size
+			}
+		}
+	}
+	return total, nil
+}
+
 // Figures of a freeze, for estimates: what it costs without any memory, and how fast memory goes from one host's CRIU
 // through encryption to the other's. docs/performance.md says how they were measured.
 const (
@@ -120,7 +144,7 @@ func (m *move) estimate(images int64) {
 	if !m.postcopy() {
 		freeze += memory
 	}
-	files := time.Duration(float64(m.needs.DiskBytes+max(0, images)) / filesPerSec * float64(time.Second))
+	files := time.Duration(float64(m.needs.DiskBytes+images) / filesPerSec * float64(time.Second))
 	e.Freeze, e.Total = durationpb.New(freeze), durationpb.New(preparation+files+emptyFreeze+memory)
 	m.report.Estimate = e
 }
@@ -162,7 +186,7 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 		stop := emptyFreeze + time.Duration(float64(m.needs.MemoryBytes)/memoryPerSec*float64(time.Second))
 		switch {
 		case stop <= budget:
-			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, fmt.Sprintf("%s of memory are over within the downtime budget of %s", size(m.needs.MemoryBytes), budget))
+			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, fmt.Sprintf("%s of memory can be sent within the downtime budget of %s", size(m.needs.MemoryBytes), budget))
 		case !allowed:
 			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, "post-copy is not allowed for this pod")
 		case !canPostcopy:

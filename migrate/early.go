@@ -31,6 +31,8 @@ const (
 type early struct {
 	// feeds are the writing ends of the inventories' FIFOs, by container. CRIU has opened the other ends.
 	feeds map[string]*os.File
+	// fifos are where a CRIU may have yet to come to its inventory.
+	fifos []string
 	// restores ends when CRIU has finished with every container; failed gets a value when it failed with one.
 	restores *errgroup.Group
 	failed   chan struct{}
@@ -68,7 +70,10 @@ func (e *Engine) startEarly(ctx context.Context, spec *drydockv1.PodSpec, migrat
 	}
 	r := e.runRestores(context.WithoutCancel(ctx), spec, migration)
 	for _, c := range spec.Containers {
-		path := filepath.Join(e.restoreFrom(migration, c.Name).Images, inventory)
+		r.fifos = append(r.fifos, filepath.Join(e.restoreFrom(migration, c.Name).Images, inventory))
+	}
+	for i, c := range spec.Containers {
+		path := r.fifos[i]
 		feed, err := r.awaitReader(ctx, path)
 		if err != nil {
 			r.giveUp()
@@ -145,6 +150,24 @@ func (r *early) giveUp() {
 		_ = feed.Close()
 		delete(r.feeds, container)
 	}
+	for _, path := range r.fifos {
+		closeFIFO(path)
+	}
+	r.fifos = nil
+}
+
+// closeFIFO gives whoever waits at a FIFO its end, and whoever comes later no FIFO: a CRIU that is still starting when its
+// restore is given up would wait there for ever. What has taken the FIFO's place is left alone.
+func closeFIFO(path string) {
+	if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeNamedPipe == 0 {
+		return
+	}
+	fifo, err := os.OpenFile(path, os.O_RDWR, 0) // lets readers that wait for a writer go on
+	if err != nil {
+		return
+	}
+	_ = os.Remove(path)
+	_ = fifo.Close()
 }
 
 // waits tells that no CRIU has been given its inventory, so that none has made a task.

@@ -56,6 +56,8 @@ type Config struct {
 	Peers           Peers
 	// Inspect tells what this host is and can do.
 	Inspect func(ctx context.Context) (*drydockv1.HostInfo, error)
+	// Silence is how long the other host may take no byte of what is sent, and answer none, before the migration is given up.
+	Silence time.Duration
 	// At is called at named points, where tests let faults happen. May be nil.
 	At  func(ctx context.Context, point string)
 	Log *slog.Logger
@@ -71,27 +73,6 @@ type Engine struct {
 
 	mu   sync.Mutex
 	pods map[string]*place
-}
-
-// place is what the agent knows of one pod beyond what lies on disk. It is lost with the agent, and nothing depends on it
-// but speed and who is answered.
-type place struct {
-	// busy is held by whoever acts on the pod.
-	busy chan struct{}
-	// moving is the migration that runs with this host as its source.
-	moving *move
-	// coming is the migration that is received.
-	coming *arrival
-	// interrupted: the step that the journal names was begun by nobody who is still alive, or failed.
-	interrupted bool
-	// frames were held when the pod last came here.
-	frames int64
-	// attempts counts the restores that were begun here, also where the disk has no room to journal them.
-	attempts int
-	// gaveUp is why the migration that was last received here came to nothing, for the source's report.
-	gaveUp string
-	// peerHeard is when the other side last answered.
-	peerHeard time.Time
 }
 
 // New makes an Engine; Resume has to be called before it is used.
@@ -111,7 +92,7 @@ func (e *Engine) place(pod string) *place {
 	defer e.mu.Unlock()
 	p, found := e.pods[pod]
 	if !found {
-		p = &place{busy: make(chan struct{}, 1), peerHeard: time.Now()}
+		p = newPlace()
 		e.pods[pod] = p
 	}
 	return p
@@ -149,6 +130,9 @@ func (e *Engine) Resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := e.sweep(names); err != nil {
+		return err
+	}
 	for _, pod := range names {
 		if err := e.Damage(pod); err != nil {
 			e.Log.Error("pod is damaged: restore the file that is named from a backup, or remove it once nothing of the pod runs here", "pod", pod, "error", err)
@@ -158,7 +142,9 @@ func (e *Engine) Resume(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		e.place(pod).interrupted = journal.Side != ""
+		if journal.Side != "" {
+			e.place(pod).interrupt()
+		}
 		if journal.Side == "" {
 			e.Log.Info("pod without a journal is cleaned up unless the store says that it is ours", "pod", pod)
 		}
@@ -170,11 +156,13 @@ func (e *Engine) Resume(ctx context.Context) error {
 }
 
 // Tend looks after every pod that has a journal or a record here, but leaves alone those that somebody acts on already.
-// It returns the errors of all.
+// The other side of a migration is asked before, so that nobody waits for a host that does not answer. It returns the errors
+// of all.
 func (e *Engine) Tend(ctx context.Context) error {
 	names, err := e.Remembered()
 	errs := []error{err}
 	for _, pod := range names {
+		e.ask(ctx, pod)
 		release, held := e.tryHold(pod)
 		if !held {
 			continue
@@ -197,9 +185,4 @@ func (e *Engine) Look(ctx context.Context, pod string) error {
 	defer release()
 	_, err = e.resolve(ctx, pod, nil)
 	return err
-}
-
-// dir holds what of a migration lies in memory: CRIU's images, hooks, marks.
-func (e *Engine) dir(migration string) string {
-	return filepath.Join(e.RunDir, "migrations", migration)
 }

@@ -20,8 +20,9 @@ import (
 // outlives the agent: the script leaves a mark and then reads the verdict from a FIFO, for as long as it takes.
 type hook struct{ dir string }
 
-// hookScript is CRIU's action script. It is run once for every stage, within the freeze, so it starts nothing.
-const hookScript = `#!/bin/sh
+// hookScript is CRIU's action script. It is run once for every stage, within the freeze, so it starts nothing. A dumping CRIU
+// may have the real user of the container (see pods.Checkpoint); without -p the shell would become that user.
+const hookScript = `#!/bin/sh -p
 cd "${0%/*}" || exit 1
 case $CRTOOLS_SCRIPT_ACTION in
 pre-dump | post-restore)
@@ -118,32 +119,44 @@ func (h hook) pids() []int {
 	return pids
 }
 
-// answer lets CRIU go on, or makes it give up and undo what it has done. Without a CRIU that waits a commit does nothing; a refusal also holds
-// for a CRIU that asks later, until the hook is made anew.
+const (
+	commitVerdict = "commit\n"
+	abortVerdict  = "abort\n"
+)
+
+// answer lets CRIU go on, or makes it give up and undo what it has done. Without a CRIU that waits a commit does nothing; a
+// refusal also holds for a CRIU that asks later, until the hook is made anew.
 func (h hook) answer(ctx context.Context, commit bool) error {
-	verdict := "abort\n"
-	if commit {
-		verdict = "commit\n"
-	} else if err := os.WriteFile(filepath.Join(h.dir, "refused"), nil, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	verdict := commitVerdict
+	if !commit {
+		verdict = abortVerdict
+		if err := os.WriteFile(filepath.Join(h.dir, "refused"), nil, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	fifo, err := h.reach(ctx)
+	if fifo == nil || err != nil {
 		return err
 	}
+	_, err = fifo.WriteString(verdict)
+	return errors.Join(err, fifo.Close())
+}
+
+// reach opens the FIFO that a CRIU which waits reads its verdict from; nil without one that does.
+func (h hook) reach(ctx context.Context) (*os.File, error) {
 	for h.waiting() {
 		fifo, err := os.OpenFile(h.fifo(), os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		if err == nil {
-			_, err = fifo.WriteString(verdict)
-			return errors.Join(err, fifo.Close())
-		}
-		if !errors.Is(err, syscall.ENXIO) {
-			return err
+		if err == nil || !errors.Is(err, syscall.ENXIO) {
+			return fifo, err
 		}
 		// The script has left its mark and is about to open the FIFO.
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		case <-time.After(200 * time.Microsecond):
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 func alive(pid int) bool {

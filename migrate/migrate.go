@@ -44,7 +44,7 @@ func (e *Engine) start(ctx context.Context, spec *drydockv1.MigrationSpec) (*fee
 	m := &move{Engine: e, spec: spec, feed: newFeed(), report: &drydockv1.MigrationReport{
 		Id: spec.Id, Pod: spec.Pod, From: spec.From, To: spec.To, Mode: spec.Mode, DryRun: spec.DryRun, Started: timestamppb.Now(),
 	}}
-	e.setMoving(spec.Pod, m)
+	e.place(spec.Pod).setMoving(m)
 	go func() {
 		defer release()
 		m.run(context.WithoutCancel(ctx))
@@ -53,19 +53,7 @@ func (e *Engine) start(ctx context.Context, spec *drydockv1.MigrationSpec) (*fee
 }
 
 func (e *Engine) running(pod, migration string) *feed {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if p := e.pods[pod]; p != nil && p.moving != nil && p.moving.spec.Id == migration {
-		return p.moving.feed
-	}
-	return nil
-}
-
-func (e *Engine) setMoving(pod string, m *move) {
-	p := e.place(pod)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	p.moving = m
+	return e.place(pod).running(migration)
 }
 
 // run takes the migration from its beginning, or from where an agent that is gone left it, to its report.
@@ -82,14 +70,14 @@ func (m *move) run(ctx context.Context) {
 	m.close()
 	m.report.Finished, m.report.Bytes = timestamppb.Now(), m.bytes.Load()
 	if m.spec.DryRun {
-		m.setMoving(m.spec.Pod, nil)
+		m.Engine.place(m.spec.Pod).setMoving(nil)
 		m.end(m.report)
 		return // no controller has it on record
 	}
 	if err := m.reports().save(m.report); err != nil {
 		m.Log.Error("keep the report", "migration", m.spec.Id, "error", err)
 	}
-	m.setMoving(m.spec.Pod, nil)
+	m.Engine.place(m.spec.Pod).setMoving(nil)
 	m.end(m.report)
 	m.deliver(ctx)
 }
@@ -100,7 +88,7 @@ func (m *move) work(ctx context.Context) error {
 		return err
 	}
 	if j.Side == owner.Source && j.Migration == m.spec.Id {
-		m.Engine.place(m.spec.Pod).interrupted = true
+		m.Engine.place(m.spec.Pod).interrupt()
 		return errors.Join(errors.New("the source's agent was restarted during the migration"), m.settle(ctx))
 	}
 	view, err := m.look(ctx, m.spec.Pod)
@@ -138,7 +126,7 @@ func (m *move) recall(r owner.Record) error {
 
 func (m *move) progress(start time.Time, step string, index, count int) {
 	p := &drydockv1.MigrationProgress{
-		Migration: m.spec.Id, Step: step, StepIndex: int32(index + 1), StepCount: int32(count), Bytes: m.bytes.Load(),
+		Migration: m.spec.Id, Pod: m.spec.Pod, Step: step, StepIndex: int32(index + 1), StepCount: int32(count), Bytes: m.bytes.Load(),
 	}
 	if estimate := m.report.Estimate; estimate != nil {
 		p.BytesTotal = estimate.MemoryBytes + estimate.FileBytes + max(0, estimate.ImageBytes)
@@ -163,15 +151,6 @@ func (r *Refused) Error() string {
 	var parts []string
 	for _, reason := range r.Reasons {
 		parts = append(parts, reason.Reason+": "+reason.Remedy)
-	}
-	return "refused: " + strings.Join(parts, "; ")
-}
-
-// Summary is the reasons without their remedies.
-func (r *Refused) Summary() string {
-	var parts []string
-	for _, reason := range r.Reasons {
-		parts = append(parts, reason.Reason)
 	}
 	return "refused: " + strings.Join(parts, "; ")
 }

@@ -74,7 +74,7 @@ func (m *move) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		m.images = append(m.images, conn)
+		m.images = append(m.images, transfer.Watch(conn, m.Silence))
 	}
 	all, err := m.Pods.Trees(ctx, m.spec.Pod)
 	if err != nil {
@@ -85,6 +85,7 @@ func (m *move) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		conn = transfer.Watch(conn, m.Silence)
 		sender, err := transfer.NewFileSender(t.Dir, conn)
 		if err != nil {
 			return errors.Join(err, conn.Close())

@@ -220,9 +220,7 @@ func (e *Engine) keptSafe(migration string, spec *drydockv1.PodSpec) bool {
 		if !running {
 			return false
 		}
-		held := len(keeper.Userfaultfds(pid))
-		daemon := childOf(pid)
-		if held == 0 || daemon == 0 || held < len(keeper.Userfaultfds(daemon)) {
+		if daemon := childOf(pid); daemon == 0 || !keeper.Holds(pid, daemon) {
 			return false
 		}
 	}
@@ -255,9 +253,8 @@ func childOf(pid int) int {
 }
 
 // pagesHere tells, in post-copy, whether all pages have arrived, and whether they never will.
-func (e *Engine) pagesHere(pod, migration string) (complete, lost bool) {
-	rec, err := e.Pods.Record(pod)
-	if err != nil {
+func (e *Engine) pagesHere(migration string, rec *pods.Record) (complete, lost bool) {
+	if rec == nil {
 		return false, false
 	}
 	complete = true

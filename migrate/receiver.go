@@ -72,8 +72,7 @@ func (e *Engine) begin(req *drydockv1.ReceivePrepareRequest) error {
 	if j.Side != "" && j.Stage != owner.Prepared {
 		return fmt.Errorf("migration %s has gone past its preparation here (%s)", j.Migration, j)
 	}
-	p := e.place(pod)
-	p.interrupted, p.attempts, p.peerHeard, p.gaveUp = false, 0, time.Now(), ""
+	e.place(pod).begin()
 	if err := e.journals.reserve(); err != nil {
 		return err
 	}
@@ -124,9 +123,11 @@ func (e *Engine) Ready(ctx context.Context, pod, migration string) error {
 	if err != nil {
 		return err
 	}
-	if coming.hold, err = net.Hold(ctx); err != nil {
+	hold, err := net.Hold(ctx)
+	if err != nil {
 		return err
 	}
+	coming.setHold(hold)
 	if len(rec.Spec.Containers) > 1 {
 		if coming.loopback, err = net.HoldLoopback(ctx); err != nil {
 			return err
@@ -146,11 +147,12 @@ func (e *Engine) Announce(ctx context.Context, pod, migration string) error {
 	if err != nil {
 		return err
 	}
-	if coming.hold == nil {
+	hold := coming.packets()
+	if hold == nil {
 		return fmt.Errorf("migration %s of pod %s: nothing is ready here to hold its packets", migration, pod)
 	}
 	e.At(ctx, "destination-before-hold")
-	if err := coming.hold.Announce(ctx); err != nil {
+	if err := hold.Announce(ctx); err != nil {
 		return err
 	}
 	e.At(ctx, "destination-after-hold")
@@ -158,7 +160,7 @@ func (e *Engine) Announce(ctx context.Context, pod, migration string) error {
 }
 
 func (e *Engine) arrival(pod, migration string) (*arrival, error) {
-	coming := e.place(pod).coming
+	coming := e.place(pod).arrival()
 	if coming == nil || coming.migration != migration {
 		return nil, fmt.Errorf("migration %s of pod %s is not being received here", migration, pod)
 	}
@@ -174,12 +176,12 @@ func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 	if err != nil {
 		return owner.Step{}, err
 	}
-	defer release()
 	coming, err := e.arrival(req.Pod, req.Migration)
 	if err != nil {
+		release()
 		return owner.Step{}, err
 	}
-	coming.source = source
+	coming.awaits(source)
 	done := make(chan struct{})
 	relayed := make(chan struct{})
 	go func() {
@@ -187,6 +189,7 @@ func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 		coming.relay(done, events)
 	}()
 	last, err := e.receive(ctx, req, coming)
+	release() // a source that is slow to listen keeps nobody from the pod
 	close(done)
 	<-relayed
 	return last, err
@@ -195,7 +198,7 @@ func (e *Engine) Arrived(ctx context.Context, req *drydockv1.ReceiveRestoreReque
 func (e *Engine) receive(ctx context.Context, req *drydockv1.ReceiveRestoreRequest, coming *arrival) (owner.Step, error) {
 	p := e.place(req.Pod)
 	if err := e.accept(req, coming); err != nil {
-		p.interrupted = true
+		p.interrupt()
 		last, rerr := e.resolve(ctx, req.Pod, nil)
 		return last, errors.Join(err, rerr)
 	}
@@ -229,6 +232,9 @@ func (e *Engine) accept(req *drydockv1.ReceiveRestoreRequest, coming *arrival) e
 		if err := errors.Join(e.journals.save(j), e.startKeepers(j, req.Pages)); err != nil {
 			return err
 		}
+	}
+	if err := e.keepSums(req); err != nil {
+		return err
 	}
 	return os.WriteFile(filepath.Join(e.dir(req.Migration), completeMark), req.NetworkState, 0o600)
 }

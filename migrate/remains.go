@@ -92,7 +92,7 @@ func (e *Engine) shelve(ctx context.Context, pod string, j owner.Journal) error 
 	if err := e.removeDir(j.Migration); err != nil {
 		return err
 	}
-	e.place(pod).interrupted = false
+	e.place(pod).settle()
 	return e.journals.remove(pod)
 }
 
@@ -142,7 +142,6 @@ func (e *Engine) clean(ctx context.Context, pod string, j owner.Journal) error {
 	if err := e.removeDir(j.Migration); err != nil {
 		return err
 	}
-	p := e.place(pod)
-	p.interrupted = false
+	e.place(pod).settle()
 	return e.journals.remove(pod)
 }

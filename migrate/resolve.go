@@ -1,20 +1,15 @@
 package migrate
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
 	"drydock/pods"
 
 	"connectrpc.com/connect"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxActions bounds one call of resolve; every action makes progress, so a pod that needs more is not understood.
@@ -32,12 +27,16 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 			return owner.Step{}, err
 		}
 		if j.Side == owner.Destination {
-			j.Attempts = max(j.Attempts, e.place(pod).attempts)
+			j.Attempts = max(j.Attempts, e.place(pod).attempted())
 		}
-		if j.Ran && j.Stage == owner.Committed && j.BootID == e.Here.BootID && e.neverRan(pod, j.Migration) {
+		rec, err := e.Pods.Record(pod)
+		if err != nil && !errors.Is(err, pods.ErrNotFound) {
+			return owner.Step{}, err
+		}
+		if j.Ran && j.Stage == owner.Committed && j.BootID == e.Here.BootID && e.hooks(j, rec).neverRan() {
 			j.Ran = false
 		}
-		f, err := e.facts(ctx, pod, j)
+		f, err := e.facts(ctx, pod, j, rec)
 		if err != nil {
 			return owner.Step{}, err
 		}
@@ -93,7 +92,7 @@ func (e *Engine) act(ctx context.Context, next owner.Step, j owner.Journal, r ow
 	case owner.Thaw:
 		return nil, e.thaw(ctx, j)
 	case owner.AskAbort:
-		p.gaveUp = cmp.Or(p.gaveUp, next.Reason)
+		p.becauseOf(next.Reason)
 		return learn(e.Store.Decide(ctx, r.Pod, r.Migration, owner.Abort))
 	case owner.AskCommit:
 		at("destination-before-decide")
@@ -166,7 +165,7 @@ func (e *Engine) startFresh(ctx context.Context, r owner.Record) error {
 		return err
 	}
 	j.Stage = owner.Up
-	e.place(r.Pod).interrupted = false
+	e.place(r.Pod).settle()
 	return e.journals.save(j)
 }
 
@@ -208,13 +207,13 @@ func (e *Engine) silencePeer(ctx context.Context, j owner.Journal) {
 
 // adopt ends the host's part in a migration: it keeps the pod.
 func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) error {
-	if coming := e.place(j.Pod).coming; coming != nil && coming.restore != nil {
+	if coming := e.place(j.Pod).arrival(); coming != nil && coming.restore != nil {
 		// containerd knows of the running tasks when runc has returned.
 		if err := coming.restore.restores.Wait(); err != nil {
 			e.Log.Warn("restored, with complaints", "pod", j.Pod, "error", err)
 		}
 		coming.close()
-		e.place(j.Pod).coming = nil
+		e.place(j.Pod).setArrival(nil)
 	}
 	rec, err := e.Pods.Record(j.Pod)
 	if err != nil {
@@ -228,51 +227,7 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 	if err != nil {
 		return err
 	}
-	e.place(j.Pod).interrupted = false
+	e.place(j.Pod).settle()
+	e.At(ctx, "destination-after-adopt")
 	return e.removeDir(j.Migration)
-}
-
-// removeDir takes away a migration's directory, with the file system in memory that is mounted there.
-func (e *Engine) removeDir(migration string) error {
-	if migration == "" {
-		return nil
-	}
-	dir := e.dir(migration)
-	works, err := filepath.Glob(filepath.Join(dir, "work", "*"))
-	if err != nil {
-		return err
-	}
-	for _, work := range works {
-		if err := pods.RemoveRoots(pods.Restore{Work: work}); err != nil {
-			return err
-		}
-	}
-	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount %s: %w", dir, err)
-	}
-	return os.RemoveAll(dir)
-}
-
-// makeDir mounts a file system that is never swapped out, for a migration's images.
-func (e *Engine) makeDir(migration string) (string, error) {
-	dir := e.dir(migration)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	var here, above unix.Stat_t
-	if err := errors.Join(unix.Stat(dir, &here), unix.Stat(dir+"/..", &above)); err != nil {
-		return "", err
-	}
-	if here.Dev != above.Dev {
-		return dir, nil // an earlier attempt has mounted it
-	}
-	err := unix.Mount("drydock", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,size=100%,noswap")
-	if errors.Is(err, unix.EINVAL) {
-		// Kernels before 6.4 cannot keep a tmpfs from being swapped out; a ramfs never is.
-		err = unix.Mount("drydock", dir, "ramfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700")
-	}
-	if err != nil {
-		return "", fmt.Errorf("mount a file system in memory at %s: %w", dir, err)
-	}
-	return dir, nil
 }

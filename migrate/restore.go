@@ -52,7 +52,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	if err != nil {
 		return err
 	}
-	if j.Attempts > 0 || e.place(j.Pod).coming == nil {
+	if j.Attempts > 0 || e.place(j.Pod).arrival() == nil {
 		// A CRIU of the last attempt that still waits in its hook must not hear the verdict on this one. And a restore that an
 		// earlier agent had begun early has used up the output that containerd's shim had ready for the container.
 		if err := e.endUnrun(ctx, j, rec.Spec); err != nil {
@@ -65,10 +65,12 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 	// What CRIU rebuilds does not run before the decision, so the journal need not be on disk before CRIU starts; it is
 	// before the decision is asked for.
 	j.Stage, j.Attempts = owner.Restoring, j.Attempts+1
-	e.place(j.Pod).attempts = j.Attempts
+	e.place(j.Pod).setAttempts(j.Attempts)
 	journaled := make(chan error, 1)
 	go func() { journaled <- e.journals.save(j) }()
 	defer func() { err = errors.Join(err, <-journaled) }()
+	verified := make(chan error, 1)
+	go func() { verified <- e.verifyImages(ctx, j.Migration) }()
 	if err := e.loadNetwork(ctx, j); err != nil {
 		return err
 	}
@@ -82,12 +84,16 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		return err
 	}
 	defer watch.Close()
+	if err := <-verified; err != nil {
+		e.place(j.Pod).giveUp(err.Error())
+		return err
+	}
 	restores, err := e.goOn(ctx, j, rec.Spec)
 	if err != nil {
 		return err
 	}
 	p := e.place(j.Pod)
-	for !e.held(j.Pod, j.Migration) || j.PostCopy && !e.keptSafe(j.Migration, rec.Spec) {
+	for !e.hooks(j, rec).held() || j.PostCopy && !e.keptSafe(j.Migration, rec.Spec) {
 		select {
 		case <-watch.Events:
 			continue
@@ -95,7 +101,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 			if err := e.endOrphans(ctx, j, rec.Spec); err != nil {
 				return err
 			}
-			if _, lost := e.pagesHere(j.Pod, j.Migration); !j.PostCopy || !lost {
+			if _, lost := e.pagesHere(j.Migration, rec); !j.PostCopy || !lost {
 				continue
 			}
 		case <-restores.failed:
@@ -103,7 +109,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		// What CRIU or a container that was restored has left is ended here, before it could run.
 		e.abandon(ctx, j, rec.Spec)
 		err := restores.restores.Wait()
-		p.interrupted, p.gaveUp = true, fmt.Sprintf("the restore failed: %v", err)
+		p.giveUp(fmt.Sprintf("the restore failed: %v", err))
 		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
 		return e.Pods.Kill(ctx, j.Pod)
 	}
@@ -132,7 +138,7 @@ func (e *Engine) endOrphans(ctx context.Context, j owner.Journal, spec *drydockv
 // goOn lets the restores that wait go on, or starts them where none does.
 func (e *Engine) goOn(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) (*early, error) {
 	images := func(container string) string { return e.restoreFrom(j.Migration, container).Images }
-	coming := e.place(j.Pod).coming
+	coming := e.place(j.Pod).arrival()
 	if coming != nil && coming.restore.waits(spec) {
 		return coming.restore, coming.restore.feed(images)
 	}

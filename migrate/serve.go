@@ -25,6 +25,11 @@ func (e *Engine) Serve(ctx context.Context, conn net.Conn, from string, hello tr
 	if err != nil {
 		return err
 	}
+	end, err := coming.serve(conn)
+	if err != nil {
+		return err
+	}
+	defer end()
 	switch hello.Kind {
 	case transfer.Images:
 		return coming.images.Receive(conn)
@@ -81,7 +86,7 @@ func (e *Engine) Discard(ctx context.Context, pod, migration string) error {
 	if j.Side != owner.Destination || j.Migration != migration {
 		return nil
 	}
-	e.place(pod).interrupted = true
+	e.place(pod).interrupt()
 	_, err = e.resolve(ctx, pod, nil)
 	return err
 }
@@ -89,14 +94,14 @@ func (e *Engine) Discard(ctx context.Context, pod, migration string) error {
 // Result says, after Arrived, what became of the migration here.
 func (e *Engine) Result(pod string, last owner.Step, err error) *drydockv1.ReceiveResult {
 	result := &drydockv1.ReceiveResult{}
-	result.FramesHeld = e.place(pod).frames
+	result.FramesHeld = e.place(pod).framesHeld()
 	j, jerr := e.journals.load(pod)
 	switch {
 	case jerr == nil && j.Side == owner.Resident:
 		result.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
 	case jerr == nil && j.Side == "":
 		result.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
-		result.Error = cmp.Or(e.place(pod).gaveUp, last.Reason)
+		result.Error = cmp.Or(e.place(pod).whyGivenUp(), last.Reason)
 	default:
 		result.Error = fmt.Sprintf("%s: %s", last.Action, last.Reason)
 	}

@@ -54,7 +54,7 @@ func (m *move) finish(ctx context.Context) error {
 
 // giveUp undoes the freeze: it asks for an abort, and does what was decided, however long the store is away.
 func (m *move) giveUp(ctx context.Context) error {
-	m.Engine.place(m.spec.Pod).interrupted = true
+	m.Engine.place(m.spec.Pod).interrupt()
 	return errors.Join(m.dumps.giveUp(ctx), m.settle(ctx))
 }
 
@@ -70,7 +70,7 @@ func (m *move) settle(ctx context.Context) error {
 			m.outcome(j)
 			return nil
 		}
-		m.say(&drydockv1.MigrationProgress{Migration: m.spec.Id, Step: "settle", Message: next.Reason})
+		m.say(&drydockv1.MigrationProgress{Migration: m.spec.Id, Pod: m.spec.Pod, Step: "settle", Message: next.Reason})
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -98,7 +98,7 @@ func (m *move) discard(ctx context.Context) error {
 	if m.report.Outcome == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED {
 		return nil
 	}
-	m.Engine.place(m.spec.Pod).interrupted = true
+	m.Engine.place(m.spec.Pod).interrupt()
 	if err := m.settle(ctx); err != nil {
 		return err
 	}

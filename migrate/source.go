@@ -131,6 +131,8 @@ func (m *move) freeze(ctx context.Context) error {
 func (m *move) dump(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
+		ctx, cancel := context.WithTimeout(ctx, m.Silence)
+		defer cancel()
 		_, err := m.receiver.Hold(ctx, connect.NewRequest(&drydockv1.ReceiveHoldRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
 		return err
 	})
@@ -208,7 +210,7 @@ func (m *move) restore(ctx context.Context) (err error) {
 		return err
 	}
 	m.arrived, err = m.receiver.Restore(ctx, connect.NewRequest(&drydockv1.ReceiveRestoreRequest{
-		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped, Pages: m.pages,
+		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped, Pages: m.pages, Sums: sumsOf(m.sender.Sums()),
 	}))
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
+	"drydock/pods"
 )
 
 // release lets CRIU's tasks run: the pod is this host's.
@@ -19,13 +20,14 @@ func (e *Engine) release(ctx context.Context, j owner.Journal) error {
 	if err != nil {
 		return err
 	}
-	if !e.driven(j.Pod, j.Migration) {
+	hooks := e.hooks(j, rec)
+	if !hooks.driven() {
 		return fmt.Errorf("runc does not wait for CRIU any more: the tasks of pod %s are not let run", j.Pod)
 	}
-	if err := e.letGoOn(ctx, j, rec.Spec); err != nil {
+	if err := e.letGoOn(ctx, hooks); err != nil {
 		return err
 	}
-	return e.awaitResumed(ctx, j, rec.Spec)
+	return e.awaitResumed(ctx, rec, hooks)
 }
 
 // finishRelease does what an agent that ended in the middle of release has left to do: some containers run, and others wait.
@@ -37,26 +39,20 @@ func (e *Engine) finishRelease(ctx context.Context, j owner.Journal) error {
 	if err != nil {
 		return err
 	}
-	return e.letGoOn(ctx, j, rec.Spec)
+	return e.letGoOn(ctx, e.hooks(j, rec))
 }
 
 // letGoOn tells every CRIU that waits that the pod was committed. The journal says so already.
-func (e *Engine) letGoOn(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
-	for _, c := range spec.Containers {
-		if err := e.hook(j.Migration, c.Name).answer(ctx, true); err != nil {
-			return err
-		}
-		e.At(ctx, "destination-in-run")
-	}
-	return nil
+func (e *Engine) letGoOn(ctx context.Context, hooks hooks) error {
+	return hooks.release(ctx, func() { e.At(ctx, "destination-in-run") })
 }
 
 // awaitResumed waits until CRIU has let every task go, whoever started it, or has ended without. What runc and containerd
 // have still to do then, nobody waits for.
-func (e *Engine) awaitResumed(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
-	for n := 0; !e.resumed(j.Migration, spec); n++ {
+func (e *Engine) awaitResumed(ctx context.Context, rec *pods.Record, hooks hooks) error {
+	for n := 0; !hooks.letGo(); n++ {
 		if n%100 == 99 {
-			state, err := e.Pods.State(ctx, j.Pod)
+			state, err := e.Pods.StateOf(ctx, rec)
 			if err != nil || !state.Busy {
 				return err
 			}
@@ -70,43 +66,34 @@ func (e *Engine) awaitResumed(ctx context.Context, j owner.Journal, spec *drydoc
 	return nil
 }
 
-func (e *Engine) resumed(migration string, spec *drydockv1.PodSpec) bool {
-	for _, c := range spec.Containers {
-		if !e.hook(migration, c.Name).resumed() {
-			return false
-		}
-	}
-	return true
-}
-
 // plugIn lets the network through.
 func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) error {
-	p := e.place(j.Pod)
 	if j.Side != owner.Destination {
 		return e.Pods.PlugIn(ctx, j.Pod)
 	}
+	coming := e.place(j.Pod).arrival()
 	e.At(ctx, "destination-before-plug-in")
-	if p.coming != nil {
-		p.tell(eventRunning)
-		if p.coming.loopback != nil {
-			if _, err := p.coming.loopback.Release(ctx); err != nil {
+	if coming != nil {
+		coming.tell(eventRunning)
+		if coming.loopback != nil {
+			if _, err := coming.loopback.Release(ctx); err != nil {
 				return err
 			}
 		}
-		stats, err := p.coming.hold.Release(ctx)
+		stats, err := coming.packets().Release(ctx)
 		if err != nil {
 			return err
 		}
-		p.frames = stats.In.Frames + stats.Out.Frames
+		e.place(j.Pod).setFrames(stats.In.Frames + stats.Out.Frames)
 	}
 	j.Stage, j.Ran = owner.PluggedIn, true
 	if err := e.journals.save(j); err != nil {
 		return err
 	}
-	if err := p.flush(); err != nil {
+	if err := coming.flush(); err != nil {
 		return err
 	}
-	if p.coming == nil {
+	if coming == nil {
 		// An earlier agent's holding port, and what it kept, went with it.
 		if err := e.Pods.SweepNetwork(ctx, j.Pod); err != nil {
 			return err
@@ -121,13 +108,13 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 
 // flush puts the files that came with the pod on this host's disk. It comes before the pod settles, so that the source keeps
 // its own until then, and after the pod runs, so that no client waits for it.
-func (p *place) flush() error {
-	if p.coming == nil {
+func (a *arrival) flush() error {
+	if a == nil {
 		return nil
 	}
-	p.coming.mu.Lock()
-	defer p.coming.mu.Unlock()
-	for _, target := range p.coming.files {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, target := range a.files {
 		if err := target.Sync(); err != nil {
 			return err
 		}
@@ -137,7 +124,7 @@ func (p *place) flush() error {
 
 // dropCopy undoes everything of a pod that was to come here and never ran.
 func (e *Engine) dropCopy(ctx context.Context, j owner.Journal) error {
-	if coming := e.place(j.Pod).coming; coming != nil {
+	if coming := e.place(j.Pod).arrival(); coming != nil {
 		coming.fallSilent(ctx) // at once, also where containerd is away: the pod is about to answer elsewhere
 	}
 	if rec, err := e.Pods.Record(j.Pod); err == nil {
@@ -171,7 +158,8 @@ func (e *Engine) endUnrun(ctx context.Context, j owner.Journal, spec *drydockv1.
 	if err != nil {
 		return err
 	}
-	if disk.Ran && !e.neverRan(j.Pod, j.Migration) {
+	rec := &pods.Record{Spec: spec}
+	if disk.Ran && !e.hooks(j, rec).neverRan() {
 		return fmt.Errorf("tasks of pod %s have run here after all", j.Pod)
 	}
 	return nil

@@ -61,11 +61,11 @@ func onWire(err error) error {
 	}
 	var refused *RefusedError
 	if errors.As(err, &refused) {
-		return withRefusals(err, refused, refused.What, refused.Reasons)
+		return withRefusals(err, refused.Reasons)
 	}
 	var owned *owner.Refusal
 	if errors.As(err, &owned) {
-		return withRefusals(err, owned, owned.Operation+" pod "+owned.Pod, []*drydockv1.Refusal{because(owned.Obstacle, owned.Remedy)})
+		return withRefusals(err, []*drydockv1.Refusal{because(owned.Obstacle, owned.Remedy)})
 	}
 	var remote *connect.Error
 	if errors.As(err, &remote) {
@@ -98,15 +98,8 @@ func codeOf(err error) connect.Code {
 	return connect.CodeInternal
 }
 
-// withRefusals is err with its reasons as details. Its text ends with the reasons, without what would remove them: that is in
-// the details, for whoever shows them one by one.
-func withRefusals(err, refusal error, what string, reasons []*drydockv1.Refusal) error {
-	parts := make([]string, 0, len(reasons))
-	for _, reason := range reasons {
-		parts = append(parts, reason.GetReason())
-	}
-	text := strings.Replace(err.Error(), refusal.Error(), what+": refused: "+strings.Join(parts, "; "), 1)
-	wire := connect.NewError(connect.CodeFailedPrecondition, errors.New(text))
+func withRefusals(err error, reasons []*drydockv1.Refusal) error {
+	wire := connect.NewError(connect.CodeFailedPrecondition, err)
 	for _, reason := range reasons {
 		if detail, err := connect.NewErrorDetail(reason); err == nil {
 			wire.AddDetail(detail)

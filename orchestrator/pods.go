@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/owner"
 	"drydock/orchestrator/store"
 )
 
@@ -184,7 +185,7 @@ func (c *Controller) removePod(ctx context.Context, r *reign, name string, force
 	if err != nil {
 		return err
 	}
-	if err := c.mayStop(ctx, what, name); err != nil {
+	if err := c.mayRemove(ctx, what, record); err != nil {
 		return err
 	}
 	_, err = c.want(ctx, r, name, func(pod *drydockv1.PodRecord) error {
@@ -204,6 +205,20 @@ func (c *Controller) removePod(ctx context.Context, r *reign, name string, force
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
+}
+
+// mayRemove refuses where a host that does not answer may still hold something of the pod.
+func (c *Controller) mayRemove(ctx context.Context, what string, record owner.Record) error {
+	if hostOf(record) == "" {
+		return nil
+	}
+	h, err := c.host(ctx, record.Owner.Host)
+	gone := connect.CodeOf(err) == connect.CodeNotFound || err == nil && h.state == hostDead
+	if gone && !record.Owned() {
+		return nil
+	}
+	_, err = c.answeringAgent(ctx, what, record.Owner.Host)
+	return err
 }
 
 func grace(record *drydockv1.PodRecord) time.Duration { return record.GetStopGrace().AsDuration() }

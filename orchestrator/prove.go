@@ -161,7 +161,7 @@ func (c *Controller) tryLink(ctx context.Context, kind string, from, to host, he
 
 func (c *Controller) remedyFor(kind string) string {
 	if kind == config.NetworkVXLAN {
-		return fmt.Sprintf("open UDP port %d between the hosts, and see that the network between them carries %d bytes", c.config.Network.Port, c.config.Network.MTU)
+		return fmt.Sprintf("open UDP port %d between the hosts", c.config.Network.Port)
 	}
 	return "let the switch carry several MACs on the hosts' ports (port security, or a cloud's check of source addresses, is in the way), " +
 		"or set `network.kind: vxlan` at the controllers"

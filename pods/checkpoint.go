@@ -33,10 +33,10 @@ func (r *Runtime) Thaw(ctx context.Context, pod string) error {
 	return r.eachCgroup(pod, func(c cgroup) error { return c.thaw(ctx) })
 }
 
-// Frozen tells whether every container of the pod is frozen, as the kernel says.
-func (r *Runtime) Frozen(pod string) (bool, error) {
+// frozen tells whether every container of a pod is frozen, as the kernel says.
+func (r *Runtime) frozen(rec *Record) (bool, error) {
 	all := true
-	err := r.eachCgroup(pod, func(c cgroup) error {
+	err := r.cgroupsOf(rec, func(c cgroup) error {
 		frozen, err := c.frozen()
 		all = all && frozen
 		return err
@@ -50,15 +50,21 @@ func (r *Runtime) Processes(pod string) (map[string][]int, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.processes(rec)
+}
+
+func (r *Runtime) processes(rec *Record) (map[string][]int, error) {
 	result := make(map[string][]int)
 	for _, c := range rec.Spec.Containers {
-		group := cgroupAt(r.containerCgroup(pod, c.Name))
+		group := cgroupAt(r.containerCgroup(rec.Spec.Name, c.Name))
 		if !group.exists() {
 			continue
 		}
-		if result[c.Name], err = group.pids(); err != nil {
+		pids, err := group.pids()
+		if err != nil {
 			return nil, err
 		}
+		result[c.Name] = pids
 	}
 	return result, nil
 }
@@ -68,9 +74,13 @@ func (r *Runtime) eachCgroup(pod string, do func(cgroup) error) error {
 	if err != nil {
 		return err
 	}
+	return r.cgroupsOf(rec, do)
+}
+
+func (r *Runtime) cgroupsOf(rec *Record, do func(cgroup) error) error {
 	var errs []error
 	for _, c := range rec.Spec.Containers {
-		errs = append(errs, do(cgroupAt(r.containerCgroup(pod, c.Name))))
+		errs = append(errs, do(cgroupAt(r.containerCgroup(rec.Spec.Name, c.Name))))
 	}
 	return errors.Join(errs...)
 }

@@ -30,8 +30,18 @@ type State struct {
 
 // State reads a pod's state from the kernel; ErrNotFound where the pod is not here.
 func (r *Runtime) State(ctx context.Context, pod string) (State, error) {
+	rec, err := r.Record(pod)
+	if err != nil {
+		return State{}, err
+	}
+	return r.StateOf(ctx, rec)
+}
+
+// StateOf is State for a caller who has read the pod's record already.
+func (r *Runtime) StateOf(ctx context.Context, rec *Record) (State, error) {
 	var state State
-	processes, err := r.Processes(pod)
+	pod := rec.Spec.Name
+	processes, err := r.processes(rec)
 	if err != nil {
 		return state, err
 	}
@@ -39,7 +49,7 @@ func (r *Runtime) State(ctx context.Context, pod string) (State, error) {
 		state.Processes += len(pids)
 	}
 	if len(processes) > 0 {
-		if state.Frozen, err = r.Frozen(pod); err != nil {
+		if state.Frozen, err = r.frozen(rec); err != nil {
 			return state, err
 		}
 	}
@@ -52,10 +62,6 @@ func (r *Runtime) State(ctx context.Context, pod string) (State, error) {
 		if state.Plugged, err = net.Plugged(); err != nil {
 			return state, err
 		}
-	}
-	rec, err := r.Record(pod)
-	if err != nil {
-		return state, err
 	}
 	runcs, err := checkpointing(containerIDs(rec.Spec))
 	state.Busy = len(runcs) > 0

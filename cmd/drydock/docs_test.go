@@ -112,7 +112,7 @@ func TestTheConfigurationForANewHostIsOneThatAgentsTake(t *testing.T) {
 
 func TestDurationsAreShort(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0 µs", 999 * time.Microsecond: "999 µs", 412 * time.Millisecond: "412 ms", 1940 * time.Millisecond: "1.94 s",
+		0: "0 s", 999 * time.Microsecond: "999 µs", 412 * time.Millisecond: "412 ms", 1940 * time.Millisecond: "1.94 s",
 		12700 * time.Millisecond: "12 s", 125 * time.Second: "2m05s", 190 * time.Minute: "3h10m", 98 * time.Hour: "4d02h",
 	} {
 		if got := duration(d); got != want {

@@ -97,17 +97,23 @@ func explainAnswer(answer *connect.Error) *failure {
 
 // sayOnce takes out of the message what the refusals say, and makes one line of a single one.
 func (f *failure) sayOnce() {
-	var reasons []string
-	for _, r := range f.refusals {
-		reasons = append(reasons, r.Reason)
+	if len(f.refusals) == 0 {
+		return
 	}
-	before, found := strings.CutSuffix(f.message, strings.Join(reasons, "; "))
-	switch before = strings.TrimSuffix(before, ": "); {
-	case len(reasons) == 0 || !found:
+	var reasons, remedied []string
+	for _, r := range f.refusals {
+		reasons, remedied = append(reasons, r.Reason), append(remedied, r.Reason+": "+r.Remedy)
+	}
+	before, found := strings.CutSuffix(f.message, strings.Join(remedied, "; "))
+	if !found {
+		before, found = strings.CutSuffix(f.message, strings.Join(reasons, "; "))
+	}
+	switch before = strings.TrimSuffix(strings.TrimSuffix(before, ": "), "refused"); {
+	case !found:
 	case len(reasons) > 1:
-		f.message = before
+		f.message = before + "refused"
 	default:
-		f.message = strings.TrimPrefix(strings.TrimSuffix(before, "refused")+reasons[0], ": ")
+		f.message = before + reasons[0]
 		if remedy := f.refusals[0].Remedy; remedy != "" {
 			f.remedies = []string{remedy}
 		}

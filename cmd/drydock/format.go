@@ -23,6 +23,8 @@ func size(bytes int64) string {
 // duration shows three digits at most: 412 ms, 1.9 s, 2m05s, 3h10m, 4d02h.
 func duration(d time.Duration) string {
 	switch {
+	case d == 0:
+		return "0 s"
 	case d < time.Millisecond:
 		return fmt.Sprintf("%d µs", d.Microseconds())
 	case d < time.Second:

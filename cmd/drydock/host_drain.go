@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -58,7 +59,7 @@ func (d *drain) run(ctx context.Context, a *app, c *client, req *v1.DrainHostReq
 	err := follow(ctx, c.DrainHost, req, func(m *v1.DrainHostResponse) error {
 		switch e := m.Event.(type) {
 		case *v1.DrainHostResponse_Progress:
-			show.update(e.Progress.Migration, e.Progress)
+			show.update(cmp.Or(e.Progress.Pod, e.Progress.Migration), e.Progress)
 		case *v1.DrainHostResponse_Report:
 			d.reports = append(d.reports, e.Report)
 		case *v1.DrainHostResponse_Summary:

@@ -7,9 +7,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 )
+
+// The agent enters pods' network namespaces with threads that end with their work. A process's first thread cannot end: Go would
+// keep it for ever, and with it the namespace of a pod that is long gone. So nothing but main runs on it.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

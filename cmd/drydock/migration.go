@@ -167,7 +167,7 @@ func stepNote(s *v1.StepReport) string {
 	for _, more := range []struct {
 		is   bool
 		text string
-	}{{s.Undone, "undone"}, {s.Error != "", "failed"}} {
+	}{{s.Undone, "undone"}, {s.Error != "", "failed"}, {s.Skipped != "", "not needed: " + s.Skipped}} {
 		if !more.is {
 			continue
 		}

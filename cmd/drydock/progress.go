@@ -66,7 +66,7 @@ func progressParts(p *v1.MigrationProgress) []string {
 	if p.BytesPerSecond > 0 {
 		parts = append(parts, size(p.BytesPerSecond)+"/s")
 	}
-	if p.Remaining != nil {
+	if p.Remaining.AsDuration() > 0 {
 		parts = append(parts, took(p.Remaining)+" left")
 	}
 	if p.Message != "" {

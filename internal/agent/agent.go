@@ -105,11 +105,12 @@ func (a *agent) assemble() (err error) {
 		return err
 	}
 	a.host = &status.Host{DataDir: a.cfg.DataDir, Containerd: a.pods.Version, CgroupVersion: pods.CgroupVersion()}
-	a.peers = newPeers(a.cfg.Name, a.keeper)
+	a.peers = newPeers(a.keeper)
 	a.store = newStoreClient(a.cfg.Controllers, a.keeper)
 	a.engine = migrate.New(migrate.Config{
 		Here: a.here, Address: a.cfg.Listen, DataDir: a.cfg.DataDir, RunDir: a.cfg.RunDir,
-		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, At: faultPoints(a.cfg.FaultDir, a.log), Log: a.log,
+		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, Silence: a.cfg.Migration.Silence,
+		At: faultPoints(a.cfg.FaultDir, a.log), Log: a.log,
 	})
 	a.network = newPodNetwork(a)
 	a.watching = newSupervisor(a)

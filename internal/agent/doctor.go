@@ -8,6 +8,7 @@ import (
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/config"
 	"drydock/internal/pki"
 	"drydock/pods/network"
@@ -55,25 +56,38 @@ func (s *agentServer) reach(ctx context.Context, peer *drydockv1.Peer, here, the
 		return res
 	}
 	res.Reachable = true
-	answer, err := receiver.AnswerProbe(ctx, connect.NewRequest(&drydockv1.AnswerProbeRequest{Address: there.String()}))
-	if err == nil {
-		defer answer.Close()
-		if !answer.Receive() {
-			err = answer.Err()
-		}
-	}
+	answerer, done, err := answeredAt(ctx, receiver, peer, there)
 	if err != nil {
 		res.Reason = fmt.Sprintf("host %s does not answer a probe: %v", peer.Name, err)
 		return res
 	}
+	defer done()
 	probing, over := context.WithTimeout(ctx, probeWithin)
 	defer over()
-	err = s.pods.Probe(probing, peer.Name, s.here.Host, here, there.Addr())
+	err = s.pods.Probe(probing, peer.Name, s.here.Host, here, answerer)
 	res.CarriesForeignMac, res.Tried = err == nil, err == nil || errors.Is(err, network.ErrForeignMAC)
 	if err != nil {
 		res.Reason = err.Error()
 	}
 	return res
+}
+
+// answeredAt has the other host answer at an address, until done is called. One that is older than this answers only at its own,
+// which does where hosts and pods are in one network.
+func answeredAt(ctx context.Context, receiver drydockv1connect.ReceiveServiceClient, peer *drydockv1.Peer, there netip.Prefix) (at netip.Addr, done func(), err error) {
+	answer, err := receiver.AnswerProbe(ctx, connect.NewRequest(&drydockv1.AnswerProbeRequest{Address: there.String()}))
+	if err != nil {
+		return at, nil, err
+	}
+	if answer.Receive() {
+		return there.Addr(), func() { _ = answer.Close() }, nil
+	}
+	err = errors.Join(answer.Err(), answer.Close())
+	if connect.CodeOf(err) != connect.CodeUnimplemented {
+		return at, nil, err
+	}
+	own, err := netip.ParseAddrPort(peer.Address)
+	return own.Addr(), func() {}, err
 }
 
 // AnswerProbe makes a network as a pod's for as long as the other host wants it. Only a host may ask, and each has one probe

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +22,6 @@ import (
 
 // peerSet reaches the agents of other hosts. It implements migrate.Peers.
 type peerSet struct {
-	self   string
 	keeper *pki.Keeper
 
 	mu    sync.Mutex
@@ -31,8 +29,8 @@ type peerSet struct {
 	links map[string]link
 }
 
-func newPeers(self string, keeper *pki.Keeper) *peerSet {
-	return &peerSet{self: self, keeper: keeper, known: make(map[string]*drydockv1.Peer), links: make(map[string]link)}
+func newPeers(keeper *pki.Keeper) *peerSet {
+	return &peerSet{keeper: keeper, known: make(map[string]*drydockv1.Peer), links: make(map[string]link)}
 }
 
 // learn takes in what a controller said of the other hosts.
@@ -153,23 +151,4 @@ func (p *peerSet) Dial(ctx context.Context, peer *drydockv1.Peer, hello transfer
 		return nil, errors.Join(fmt.Errorf("connect to host %s for %s: %w", peer.Name, hello.Kind, err), conn.Close())
 	}
 	return conn, conn.SetDeadline(time.Time{})
-}
-
-// all lists the other hosts that are known.
-func (p *peerSet) all() []*drydockv1.Peer {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var peers []*drydockv1.Peer
-	for _, peer := range p.known {
-		if peer.Name != p.self {
-			peers = append(peers, peer)
-		}
-	}
-	slices.SortFunc(peers, func(a, b *drydockv1.Peer) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
-	return peers
 }

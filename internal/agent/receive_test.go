@@ -2,9 +2,13 @@ package agent
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"testing"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
 
 	"connectrpc.com/connect"
@@ -54,4 +58,23 @@ func TestOneAtATimeActsForAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	release()
+}
+
+// older answers as a host from before AnswerProbe.
+type older struct {
+	drydockv1connect.UnimplementedReceiveServiceHandler
+}
+
+func TestAHostThatIsOlderThanProbesAnswersAtItsOwnAddress(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.Handle(drydockv1connect.NewReceiveServiceHandler(older{}))
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	client := drydockv1connect.NewReceiveServiceClient(server.Client(), server.URL)
+	peer := &drydockv1.Peer{Name: "h2", Address: "10.77.0.12:7441"}
+	at, done, err := answeredAt(t.Context(), client, peer, netip.MustParsePrefix("10.77.255.254/16"))
+	if err != nil || at != netip.MustParseAddr("10.77.0.12") {
+		t.Fatalf("it answers at %s, %v", at, err)
+	}
+	done()
 }

@@ -328,7 +328,7 @@ func failed(err error) error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &refused):
-		e := connect.NewError(connect.CodeFailedPrecondition, errors.New(refused.Summary()))
+		e := connect.NewError(connect.CodeFailedPrecondition, err)
 		for _, reason := range refused.Reasons {
 			if detail, derr := connect.NewErrorDetail(reason); derr == nil {
 				e.AddDetail(detail)

@@ -46,6 +46,23 @@ func TestControllersAreAskedUntilOneAnswersAndThatOneIsAskedFirstNextTime(t *tes
 	}
 }
 
+func TestACallLostOnAConnectionToAnEarlierStartOfTheControllerIsMadeAgain(t *testing.T) {
+	answers := map[string]error{"a": connect.NewError(connect.CodeUnavailable, errors.New("connection reset"))}
+	s := &storeClient{all: []controller{{url: "a"}}}
+	asked := 0
+	_, err := ask(t.Context(), s, func(c controller) func(context.Context, *connect.Request[drydockv1.GetOwnerRequest]) (*connect.Response[drydockv1.GetOwnerResponse], error) {
+		return func(context.Context, *connect.Request[drydockv1.GetOwnerRequest]) (*connect.Response[drydockv1.GetOwnerResponse], error) {
+			err := answers[c.url]
+			asked++
+			delete(answers, c.url)
+			return connect.NewResponse(&drydockv1.GetOwnerResponse{}), err
+		}
+	}, &drydockv1.GetOwnerRequest{Pod: "db"})
+	if err != nil || asked != 2 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
 func TestWhatNoControllerAnswersIsUnknownAndARefusalIsNot(t *testing.T) {
 	away := connect.NewError(connect.CodeDeadlineExceeded, errors.New("away"))
 	_, look, _ := controllers(map[string]error{"a": away, "b": away}, "a", "b")

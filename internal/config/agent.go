@@ -24,9 +24,10 @@ type Agent struct {
 	RunDir     string     `mapstructure:"run-dir"`
 	Containerd Containerd `mapstructure:"containerd"`
 	// CgroupParent is the cgroup that pods' cgroups are made in.
-	CgroupParent string  `mapstructure:"cgroup-parent"`
-	Network      Network `mapstructure:"network"`
-	Join         Join    `mapstructure:"join"`
+	CgroupParent string    `mapstructure:"cgroup-parent"`
+	Network      Network   `mapstructure:"network"`
+	Join         Join      `mapstructure:"join"`
+	Migration    Migration `mapstructure:"migration"`
 	// Packages is how the host's package sources are looked after.
 	Packages Packages `mapstructure:"packages"`
 	Log      Log      `mapstructure:"log"`
@@ -70,6 +71,15 @@ func (p Packages) validate() error {
 	return err
 }
 
+// Migration is how the host takes part in migrations.
+type Migration struct {
+	// Silence is how long the destination may take no byte of a pod that is being sent before the migration is given up.
+	Silence time.Duration `mapstructure:"silence"`
+}
+
+// leastSilence leaves room for a processor that is busy.
+const leastSilence = time.Second
+
 // LoadAgent reads an agent's configuration and checks it.
 func LoadAgent(file string, flags *pflag.FlagSet) (Agent, error) {
 	a, err := load(file, flags, agentDefaults())
@@ -91,6 +101,7 @@ func agentDefaults() Agent {
 		Network:      Network{Bridge: "drydock0"},
 		Join:         Join{TokenFile: "/etc/drydock/join-token"},
 		Packages:     Packages{RefreshInterval: 6 * time.Hour, MaxAge: 7 * 24 * time.Hour},
+		Migration:    Migration{Silence: 15 * time.Second},
 		Log:          logDefaults(),
 	}
 }
@@ -112,6 +123,9 @@ func (a Agent) Validate() error {
 	}
 	if a.Network.Bridge == "" || len(a.Network.Bridge) > 15 || strings.ContainsAny(a.Network.Bridge, "/ ") {
 		err = errors.Join(err, fmt.Errorf("`network.bridge` %q is no interface's name: up to 15 characters", a.Network.Bridge))
+	}
+	if a.Migration.Silence < leastSilence {
+		err = errors.Join(err, fmt.Errorf("`migration.silence` is %s: set at least %s", a.Migration.Silence, leastSilence))
 	}
 	if len(a.Controllers) == 0 {
 		err = errors.Join(err, errors.New("`controller` is empty: list the controllers' URLs, for example [https://10.77.0.1:7440]"))

@@ -36,7 +36,7 @@ func move(t *testing.T, name, to string) {
 func TestContainersOfAPodTalkOverLocalhostAcrossAMove(t *testing.T) {
 	t.Cleanup(func() { discard(t, "pair") })
 	do(t, "pod", "run", "--host", "h1", "-f", writeManifest(t, `{apiVersion: v1, kind: Pod, metadata: {name: pair}, spec: {containers: [
-  {name: redis, image: redis}, {name: shell, image: redis, command: [/bin/sh, -c, "while :; do sleep 1; done"]}]}}`))
+  {name: redis, image: redis}, {name: shell, image: redis, command: [/bin/sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done"]}]}}`))
 	ask := func(line string) string {
 		return strings.TrimSpace(do(t, "pod", "exec", "-c", "shell", "pair", "--", "/bin/bash", "-c",
 			`exec 3<>/dev/tcp/127.0.0.1/6379; printf '`+line+`\r\n' >&3; read -r -u 3 answer; echo "$answer"`))

@@ -158,13 +158,18 @@ func checkRefusal(t *testing.T, got answer, status int, want []string) {
 	if n := strings.Count("\n"+got.err, "\ndrydock: "); n != 1 {
 		t.Errorf("%d lines say what is wrong, not one", n)
 	}
-	seen := make(map[string]bool)
+	var reasons, remedies []string
 	for line := range strings.Lines(got.err) {
-		reason := strings.TrimLeft(line, " -")
-		if seen[reason] && strings.Contains(line, "remedy: ") {
-			t.Errorf("says twice: %s", reason)
+		if _, remedy, found := strings.Cut(line, "remedy: "); found {
+			remedies = append(remedies, strings.TrimSpace(remedy))
+		} else {
+			reasons = append(reasons, line)
 		}
-		seen[reason] = true
+	}
+	for _, remedy := range remedies {
+		if said := strings.Join(reasons, ""); strings.Contains(said, remedy) {
+			t.Errorf("says %q with the reason and again as the remedy", remedy)
+		}
 	}
 	for _, words := range want {
 		if !strings.Contains(got.err, words) {

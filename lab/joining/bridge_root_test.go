@@ -3,6 +3,7 @@
 package joining
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -24,8 +25,10 @@ func TestWherePodsAreToBeOnTheSwitchMovesAreRefusedUntilItCarriesTheirMACs(t *te
 	}
 	runRedis(t, r)
 	for _, dry := range []bool{true, false} {
-		if err := migrate(t, r, dry); connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), notCarried) || !strings.Contains(err.Error(), "network.kind: vxlan") {
-			t.Errorf("dry run %t: %v", dry, err)
+		err := migrate(t, r, dry)
+		reasons := refusals(err)
+		if len(reasons) != 1 || !strings.Contains(reasons[0].Reason, notCarried) || !strings.Contains(reasons[0].Remedy, "network.kind: vxlan") {
+			t.Errorf("dry run %t: %v: %v", dry, err, reasons)
 		}
 	}
 	if refusals := drain(t, r, "h1"); len(refusals) != 1 || !strings.Contains(refusals[0].Reason, notCarried) || refusals[0].Remedy == "" {
@@ -47,6 +50,23 @@ func TestWherePodsAreToBeOnTheSwitchMovesAreRefusedUntilItCarriesTheirMACs(t *te
 	if err := migrate(t, r, false); err != nil {
 		t.Error(err)
 	}
+}
+
+// refusals are the reasons and remedies in an answer.
+func refusals(err error) []*drydockv1.Refusal {
+	var answer *connect.Error
+	if !errors.As(err, &answer) {
+		return nil
+	}
+	var found []*drydockv1.Refusal
+	for _, detail := range answer.Details() {
+		if value, err := detail.Value(); err == nil {
+			if reason, ok := value.(*drydockv1.Refusal); ok {
+				found = append(found, reason)
+			}
+		}
+	}
+	return found
 }
 
 func migrate(t *testing.T, r *rig.Rig, dry bool) error {

@@ -63,9 +63,11 @@ func Run(ctx context.Context, dir string, args []string) error {
 }
 
 type keeper struct {
-	dir   string
-	held  map[int]int // the daemon's descriptor to ours
-	total int         // ever held
+	dir string
+	// held are our duplicates, each with the daemon's number at which its open file was last seen. The number is where it is
+	// looked for first; that it is the same open file is for the kernel to say.
+	held  map[int]int
+	total int // ever held
 }
 
 // watch duplicates what the daemon opens until the daemon ends.
@@ -95,13 +97,14 @@ func (k *keeper) watch(daemon int, ended <-chan error) error {
 	}
 }
 
+// duplicate holds what the daemon has open and we do not hold, and lets go of what it has closed.
 func (k *keeper) duplicate(daemon, pidfd int) (grown bool, err error) {
 	open := Userfaultfds(daemon)
-	k.release(daemon, open)
-	for _, fd := range open {
-		if _, have := k.held[fd]; have {
-			continue
-		}
+	unheld, err := k.match(daemon, open)
+	if err != nil {
+		return false, err
+	}
+	for _, fd := range unheld {
 		ours, err := unix.PidfdGetfd(pidfd, fd, 0)
 		if errors.Is(err, unix.EBADF) || errors.Is(err, unix.ESRCH) {
 			continue // it closed, or ended
@@ -109,35 +112,85 @@ func (k *keeper) duplicate(daemon, pidfd int) (grown bool, err error) {
 		if err != nil {
 			return grown, fmt.Errorf("duplicate a userfaultfd: %w", err)
 		}
-		k.held[fd], grown = ours, true
+		if !isUserfaultfd(filepath.Join("/proc/self/fd", strconv.Itoa(ours))) {
+			_ = unix.Close(ours) // the number was given to something else since
+			continue
+		}
+		k.held[ours], grown = fd, true
 		k.total++
 	}
 	return grown, nil
 }
 
-// release closes our duplicates of what the daemon has closed itself: the task has ended, or has all of its pages. As long as
-// we hold one, the daemon's epoll goes on to name the closed descriptor, and the daemon never gets to the end.
-func (k *keeper) release(daemon int, open []int) {
-	for fd, ours := range k.held {
-		if slices.Contains(open, fd) && same(daemon, fd, ours) {
+// match finds out which of the daemon's userfaultfds we hold, and returns the others. Duplicates of what the daemon has closed
+// itself are closed: the task has ended, or has all of its pages. As long as we hold one, the daemon's epoll goes on to name
+// the closed descriptor, and the daemon never gets to the end.
+func (k *keeper) match(daemon int, open []int) (unheld []int, err error) {
+	unheld = slices.Clone(open)
+	for ours, last := range k.held {
+		at, err := find(daemon, unheld, os.Getpid(), ours, last)
+		if err != nil {
+			return nil, err
+		}
+		if at >= 0 {
+			k.held[ours] = unheld[at]
+			unheld = slices.Delete(unheld, at, at+1)
 			continue
 		}
 		// A daemon that is being killed loses all of its descriptors at one stroke, before it counts as dead.
 		if _, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(daemon), "fd/1")); err != nil {
-			return
+			return nil, nil
 		}
 		_ = unix.Close(ours)
-		delete(k.held, fd)
+		delete(k.held, ours)
 	}
+	return unheld, nil
+}
+
+// find returns which of the descriptors of a process is the open file that fd is in another; -1 for none. The one whose
+// number is first is looked at first.
+func find(process int, descriptors []int, other, fd, first int) (int, error) {
+	order := slices.Index(descriptors, first)
+	if order >= 0 {
+		if is, err := same(process, first, other, fd); is || err != nil {
+			return order, err
+		}
+	}
+	for i, d := range descriptors {
+		if i == order {
+			continue
+		}
+		if is, err := same(process, d, other, fd); is || err != nil {
+			return i, err
+		}
+	}
+	return -1, nil
 }
 
 // kcmpFile has kcmp(2) compare two open files.
 const kcmpFile = 0
 
-// same tells whether the daemon's descriptor and ours are one open file. Where that cannot be told, they are.
-func same(daemon, fd, ours int) bool {
-	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(daemon), uintptr(os.Getpid()), kcmpFile, uintptr(fd), uintptr(ours), 0)
-	return errno != 0 || order == 0
+// same tells whether two processes' descriptors are one open file; one that is closed is none.
+func same(process, fd, other, otherFD int) (bool, error) {
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(process), uintptr(other), kcmpFile, uintptr(fd), uintptr(otherFD), 0)
+	switch errno {
+	case 0:
+		return order == 0, nil
+	case unix.EBADF, unix.ESRCH:
+		return false, nil
+	}
+	return false, fmt.Errorf("compare userfaultfds: %w", errno)
+}
+
+// Holds tells whether a keeper holds every userfaultfd that its daemon has, and there is one.
+func Holds(keeper, daemon int) bool {
+	held, open := Userfaultfds(keeper), Userfaultfds(daemon)
+	for _, fd := range open {
+		if at, err := find(keeper, held, daemon, fd, -1); at < 0 || err != nil {
+			return false
+		}
+	}
+	return len(open) > 0
 }
 
 func (k *keeper) mark(name, content string) error {
@@ -157,8 +210,7 @@ func Userfaultfds(pid int) []int {
 	}
 	var fds []int
 	for _, entry := range entries {
-		target, err := os.Readlink(filepath.Join(dir, entry.Name()))
-		if err != nil || target != "anon_inode:[userfaultfd]" {
+		if !isUserfaultfd(filepath.Join(dir, entry.Name())) {
 			continue
 		}
 		if fd, err := strconv.Atoi(entry.Name()); err == nil {
@@ -166,6 +218,11 @@ func Userfaultfds(pid int) []int {
 		}
 	}
 	return fds
+}
+
+func isUserfaultfd(link string) bool {
+	target, err := os.Readlink(link)
+	return err == nil && target == "anon_inode:[userfaultfd]"
 }
 
 // Marked tells whether a keeper has left a mark, and what it says.

@@ -21,7 +21,7 @@ type Refusal struct {
 }
 
 func (r *Refusal) Error() string {
-	return fmt.Sprintf("%s pod %s: refused: %s; %s", r.Operation, r.Pod, r.Obstacle, r.Remedy)
+	return fmt.Sprintf("%s pod %s: refused: %s: %s", r.Operation, r.Pod, r.Obstacle, r.Remedy)
 }
 
 // Is makes errors.Is(err, ErrRefused) true.

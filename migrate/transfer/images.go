@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"net"
@@ -36,12 +37,13 @@ type ImageSender struct {
 	root  string
 	conns []net.Conn
 	sent  map[string]int64
+	sums  ledger
 	bytes atomic.Int64
 }
 
 // NewImageSender sends what lies below root over conns, which stay the caller's to close.
 func NewImageSender(root string, conns []net.Conn) *ImageSender {
-	return &ImageSender{root: root, conns: conns, sent: make(map[string]int64)}
+	return &ImageSender{root: root, conns: conns, sent: make(map[string]int64), sums: ledger{sums: make(map[string]Sums)}}
 }
 
 // Bytes sent so far.
@@ -70,6 +72,9 @@ func (s *ImageSender) Send(ctx context.Context, written <-chan struct{}) (map[st
 	}
 	return s.sent, nil
 }
+
+// Sums of all that was sent, by the files' paths below the root, once Send has returned.
+func (s *ImageSender) Sums() map[string]Sums { return s.sums.sums }
 
 func (s *ImageSender) follow(ctx context.Context, written <-chan struct{}, parts chan<- part) error {
 	tick := time.NewTicker(lookAgain)
@@ -158,8 +163,10 @@ func (s *ImageSender) send(conn net.Conn, p part) error {
 	if err := WriteMessage(conn, p); err != nil {
 		return err
 	}
-	n, err := io.Copy(conn, io.NewSectionReader(file, p.Offset, p.Size))
+	sum := crc32.New(castagnoli)
+	n, err := io.Copy(conn, io.TeeReader(io.NewSectionReader(file, p.Offset, p.Size), sum))
 	s.bytes.Add(n)
+	s.sums.note(p, sum.Sum32())
 	if err == nil && n != p.Size {
 		return fmt.Errorf("%s shrank while it was sent", p.Name)
 	}

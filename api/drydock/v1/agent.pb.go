@@ -1748,7 +1748,9 @@ type ReceiveRestoreRequest struct {
 	// Size of every image file that must have arrived.
 	Files map[string]int64 `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// In post-copy, where the pages are.
-	Pages         *PageSource `protobuf:"bytes,5,opt,name=pages,proto3" json:"pages,omitempty"`
+	Pages *PageSource `protobuf:"bytes,5,opt,name=pages,proto3" json:"pages,omitempty"`
+	// Checksums of the images, by file. An agent that is a version older sends none.
+	Sums          map[string]*ImageSums `protobuf:"bytes,6,rep,name=sums,proto3" json:"sums,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1818,6 +1820,58 @@ func (x *ReceiveRestoreRequest) GetPages() *PageSource {
 	return nil
 }
 
+func (x *ReceiveRestoreRequest) GetSums() map[string]*ImageSums {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+// ImageSums are CRC-32C: one for every MiB of an image, and one for what is left.
+type ImageSums struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Crc32C        []uint32               `protobuf:"fixed32,1,rep,packed,name=crc32c,proto3" json:"crc32c,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageSums) Reset() {
+	*x = ImageSums{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageSums) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageSums) ProtoMessage() {}
+
+func (x *ImageSums) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageSums.ProtoReflect.Descriptor instead.
+func (*ImageSums) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ImageSums) GetCrc32C() []uint32 {
+	if x != nil {
+		return x.Crc32C
+	}
+	return nil
+}
+
 // PageSource is where CRIU serves the pages of a pod in post-copy.
 type PageSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1833,7 +1887,7 @@ type PageSource struct {
 
 func (x *PageSource) Reset() {
 	*x = PageSource{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1899,7 @@ func (x *PageSource) String() string {
 func (*PageSource) ProtoMessage() {}
 
 func (x *PageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1912,7 @@ func (x *PageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageSource.ProtoReflect.Descriptor instead.
 func (*PageSource) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PageSource) GetHost() string {
@@ -1901,7 +1955,7 @@ type ReceiveRestoreResponse struct {
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +1967,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1926,7 +1980,7 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReceiveRestoreResponse) GetEvent() string {
@@ -1954,7 +2008,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2020,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2033,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -2013,7 +2067,7 @@ type ReceiveDiscardRequest struct {
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[38]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2079,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[38]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2092,7 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
@@ -2063,7 +2117,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[39]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2129,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[39]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2142,7 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 type ReceiveStateRequest struct {
@@ -2101,7 +2155,7 @@ type ReceiveStateRequest struct {
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[40]
+	mi := &file_drydock_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2167,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[40]
+	mi := &file_drydock_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2180,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -2160,7 +2214,7 @@ type ReceiveStateResponse struct {
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[41]
+	mi := &file_drydock_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2226,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[41]
+	mi := &file_drydock_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2239,7 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReceiveStateResponse) GetBootId() string {
@@ -2334,17 +2388,23 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x12ReceiveHoldRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x15\n" +
-	"\x13ReceiveHoldResponse\"\x98\x02\n" +
+	"\x13ReceiveHoldResponse\"\xa9\x03\n" +
 	"\x15ReceiveRestoreRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12#\n" +
 	"\rnetwork_state\x18\x03 \x01(\fR\fnetworkState\x12B\n" +
 	"\x05files\x18\x04 \x03(\v2,.drydock.v1.ReceiveRestoreRequest.FilesEntryR\x05files\x12,\n" +
-	"\x05pages\x18\x05 \x01(\v2\x16.drydock.v1.PageSourceR\x05pages\x1a8\n" +
+	"\x05pages\x18\x05 \x01(\v2\x16.drydock.v1.PageSourceR\x05pages\x12?\n" +
+	"\x04sums\x18\x06 \x03(\v2+.drydock.v1.ReceiveRestoreRequest.SumsEntryR\x04sums\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xc7\x01\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1aN\n" +
+	"\tSumsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
+	"\x05value\x18\x02 \x01(\v2\x15.drydock.v1.ImageSumsR\x05value:\x028\x01\"#\n" +
+	"\tImageSums\x12\x16\n" +
+	"\x06crc32c\x18\x01 \x03(\aR\x06crc32c\"\xc7\x01\n" +
 	"\n" +
 	"PageSource\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x127\n" +
@@ -2418,7 +2478,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2455,130 +2515,134 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReceiveHoldRequest)(nil),      // 32: drydock.v1.ReceiveHoldRequest
 	(*ReceiveHoldResponse)(nil),     // 33: drydock.v1.ReceiveHoldResponse
 	(*ReceiveRestoreRequest)(nil),   // 34: drydock.v1.ReceiveRestoreRequest
-	(*PageSource)(nil),              // 35: drydock.v1.PageSource
-	(*ReceiveRestoreResponse)(nil),  // 36: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 37: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 38: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 39: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 40: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 41: drydock.v1.ReceiveStateResponse
-	nil,                             // 42: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 43: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 44: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	nil,                             // 45: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 46: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 47: drydock.v1.HostInfo
-	(*HostStatus)(nil),              // 48: drydock.v1.HostStatus
-	(*StatusSummary)(nil),           // 49: drydock.v1.StatusSummary
-	(*Peer)(nil),                    // 50: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 51: drydock.v1.PodSpec
-	(*Refusal)(nil),                 // 52: drydock.v1.Refusal
-	(*Pod)(nil),                     // 53: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 54: google.protobuf.Duration
-	(*Image)(nil),                   // 55: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 56: drydock.v1.MigrationSpec
-	(MigrationMode)(0),              // 57: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 58: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 59: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 60: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 61: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 62: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 63: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 64: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 65: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 66: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 67: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 68: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 69: drydock.v1.MigratePodResponse
+	(*ImageSums)(nil),               // 35: drydock.v1.ImageSums
+	(*PageSource)(nil),              // 36: drydock.v1.PageSource
+	(*ReceiveRestoreResponse)(nil),  // 37: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 38: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 39: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 40: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 41: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 42: drydock.v1.ReceiveStateResponse
+	nil,                             // 43: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 44: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 45: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 46: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 47: drydock.v1.ReceiveRestoreRequest.SumsEntry
+	nil,                             // 48: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 49: drydock.v1.HostInfo
+	(*HostStatus)(nil),              // 50: drydock.v1.HostStatus
+	(*StatusSummary)(nil),           // 51: drydock.v1.StatusSummary
+	(*Peer)(nil),                    // 52: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 53: drydock.v1.PodSpec
+	(*Refusal)(nil),                 // 54: drydock.v1.Refusal
+	(*Pod)(nil),                     // 55: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 56: google.protobuf.Duration
+	(*Image)(nil),                   // 57: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 58: drydock.v1.MigrationSpec
+	(MigrationMode)(0),              // 59: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 60: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 61: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 62: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 63: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 64: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 65: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 66: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 67: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 68: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 69: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 70: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 71: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	47, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	48, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
-	49, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
-	50, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	51, // 4: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
-	52, // 5: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
-	51, // 6: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	50, // 7: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	53, // 8: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	54, // 9: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	53, // 10: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	50, // 11: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	55, // 12: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	55, // 13: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	56, // 14: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	51, // 15: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	42, // 16: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	56, // 17: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	49, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	50, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
+	51, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	52, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	53, // 4: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
+	54, // 5: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
+	53, // 6: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	52, // 7: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	55, // 8: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	56, // 9: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	55, // 10: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	52, // 11: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	57, // 12: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	57, // 13: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	58, // 14: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	53, // 15: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	43, // 16: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	58, // 17: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
 	25, // 18: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	52, // 19: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	47, // 20: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	56, // 21: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	54, // 19: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	49, // 20: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	58, // 21: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
 	25, // 22: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	50, // 23: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	43, // 24: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	57, // 25: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	44, // 26: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	45, // 27: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	35, // 28: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	46, // 29: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	37, // 30: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	58, // 31: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	0,  // 32: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	59, // 33: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 34: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
-	4,  // 35: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	6,  // 36: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
-	10, // 37: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	12, // 38: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	14, // 39: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	16, // 40: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	60, // 41: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	61, // 42: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	62, // 43: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	63, // 44: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	18, // 45: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	20, // 46: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	22, // 47: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	24, // 48: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	26, // 49: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	28, // 50: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	30, // 51: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	32, // 52: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	34, // 53: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	38, // 54: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	40, // 55: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	8,  // 56: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
-	1,  // 57: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	64, // 58: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 59: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
-	5,  // 60: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	7,  // 61: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
-	11, // 62: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	13, // 63: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	15, // 64: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	17, // 65: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	65, // 66: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	66, // 67: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	67, // 68: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	68, // 69: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	19, // 70: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	21, // 71: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	23, // 72: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	69, // 73: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	27, // 74: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	29, // 75: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	31, // 76: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	33, // 77: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	36, // 78: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	39, // 79: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	41, // 80: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	9,  // 81: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
-	57, // [57:82] is the sub-list for method output_type
-	32, // [32:57] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	52, // 23: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	44, // 24: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	59, // 25: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	45, // 26: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	46, // 27: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	36, // 28: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	47, // 29: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
+	48, // 30: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	38, // 31: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	60, // 32: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	35, // 33: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
+	0,  // 34: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	61, // 35: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 36: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
+	4,  // 37: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	6,  // 38: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
+	10, // 39: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	12, // 40: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	14, // 41: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	16, // 42: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	62, // 43: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	63, // 44: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	64, // 45: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	65, // 46: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	18, // 47: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	20, // 48: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	22, // 49: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	24, // 50: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	26, // 51: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	28, // 52: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	30, // 53: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	32, // 54: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	34, // 55: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	39, // 56: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	41, // 57: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	8,  // 58: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
+	1,  // 59: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	66, // 60: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 61: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
+	5,  // 62: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	7,  // 63: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
+	11, // 64: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	13, // 65: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	15, // 66: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	17, // 67: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	67, // 68: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	68, // 69: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	69, // 70: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	70, // 71: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	19, // 72: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	21, // 73: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	23, // 74: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	71, // 75: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	27, // 76: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	29, // 77: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	31, // 78: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	33, // 79: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	37, // 80: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	40, // 81: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	42, // 82: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	9,  // 83: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
+	59, // [59:84] is the sub-list for method output_type
+	34, // [34:59] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2597,7 +2661,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -287,6 +287,7 @@ type MigrationProgress struct {
 	BytesPerSecond int64                `protobuf:"varint,7,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
 	Remaining      *durationpb.Duration `protobuf:"bytes,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	Message        string               `protobuf:"bytes,9,opt,name=message,proto3" json:"message,omitempty"`
+	Pod            string               `protobuf:"bytes,10,opt,name=pod,proto3" json:"pod,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -380,6 +381,13 @@ func (x *MigrationProgress) GetRemaining() *durationpb.Duration {
 func (x *MigrationProgress) GetMessage() string {
 	if x != nil {
 		return x.Message
+	}
+	return ""
+}
+
+func (x *MigrationProgress) GetPod() string {
+	if x != nil {
+		return x.Pod
 	}
 	return ""
 }
@@ -867,7 +875,7 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"imageBytes\x12;\n" +
 	"\x1abandwidth_bytes_per_second\x18\x04 \x01(\x03R\x17bandwidthBytesPerSecond\x121\n" +
 	"\x06freeze\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06freeze\x12/\n" +
-	"\x05total\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05total\"\xb7\x02\n" +
+	"\x05total\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05total\"\xc9\x02\n" +
 	"\x11MigrationProgress\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x1d\n" +
@@ -880,7 +888,9 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"bytesTotal\x12(\n" +
 	"\x10bytes_per_second\x18\a \x01(\x03R\x0ebytesPerSecond\x127\n" +
 	"\tremaining\x18\b \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12\x18\n" +
-	"\amessage\x18\t \x01(\tR\amessage\"\xa7\x02\n" +
+	"\amessage\x18\t \x01(\tR\amessage\x12\x10\n" +
+	"\x03pod\x18\n" +
+	" \x01(\tR\x03pod\"\xa7\x02\n" +
 	"\n" +
 	"StepReport\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
