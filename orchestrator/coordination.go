@@ -31,7 +31,8 @@ func (s coordinationService) Report(ctx context.Context, request *connect.Reques
 	if err := speaks("report of host "+h.name(), h.name(), request.Msg.GetInfo().GetApi()); err != nil {
 		return nil, err
 	}
-	if err := s.c.storeReport(ctx, h, request.Msg); err != nil {
+	kept := s.c.storeStatus(ctx, h, request.Msg)
+	if err := s.c.storeReport(ctx, h, request.Msg, kept); err != nil {
 		return nil, err
 	}
 	owners, err := s.c.ownersFor(ctx, h.name(), request.Msg.GetPods())
@@ -48,6 +49,7 @@ func (s coordinationService) Report(ctx context.Context, request *connect.Reques
 	}
 	response := &drydockv1.ReportResponse{
 		Owners: owners, Peers: peers, Network: network, Interval: durationpb.New(s.c.config.Timings.ReportInterval), Api: version.API,
+		WantStatus: request.Msg.GetStatusDigest() != kept,
 	}
 	if r, _ := s.c.reigning(); r != nil {
 		response.LeadershipRevision = r.term.Revision()
@@ -58,13 +60,14 @@ func (s coordinationService) Report(ctx context.Context, request *connect.Reques
 // keepBoots is how many past boots of a host are remembered.
 const keepBoots = 32
 
-func (c *Controller) storeReport(ctx context.Context, h host, m *drydockv1.ReportRequest) error {
+// storeReport keeps what a host says. kept is the digest of its status that the store has.
+func (c *Controller) storeReport(ctx context.Context, h host, m *drydockv1.ReportRequest, kept string) error {
 	if slices.Contains(h.record.GetPastBootIds(), m.GetBootId()) {
 		return refuse("report of host "+h.name(), because("boot "+m.GetBootId()+" is over: a later one has reported", "drop the report"))
 	}
 	report := &drydockv1.HostReport{
 		BootId: m.GetBootId(), Received: timestamppb.New(c.now()), Info: m.GetInfo(),
-		Pods: m.GetPods(), Images: m.GetImages(), Migrations: m.GetMigrations(),
+		Pods: m.GetPods(), Images: m.GetImages(), Migrations: m.GetMigrations(), Summary: m.GetSummary(), StatusDigest: kept,
 	}
 	if _, err := c.store.Txn().Put(reportKey(h.name()), report).Commit(ctx); err != nil {
 		return err

@@ -238,6 +238,7 @@ type fakeHost struct {
 	migrate  func(ctx context.Context, spec *drydockv1.MigrationSpec, send func(*drydockv1.MigratePodResponse) error) error
 	owners   map[string]owner.Record
 	answered int
+	summary  *drydockv1.StatusSummary
 	// damaged is why pods here cannot be looked at.
 	damaged map[string]string
 	// network is what the controller said last of the pods' network; noVXLAN why this host has none.
@@ -356,7 +357,7 @@ func (h *fakeHost) report() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	h.mu.Lock()
-	request := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{MemoryAvailableBytes: h.memory, Api: version.API}}
+	request := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{MemoryAvailableBytes: h.memory, Api: version.API}, Summary: h.summary}
 	request.Info.Network, request.Info.VxlanProblem = "bridge", h.noVXLAN
 	if h.network.GetKind() == "vxlan" {
 		request.Info.Network = "vxlan"

@@ -162,6 +162,7 @@ func (h host) wire(seen time.Time, pods []string) *drydockv1.Host {
 	wire := &drydockv1.Host{
 		Name: h.name(), Address: h.record.GetAddress(), BootId: h.record.GetBootId(),
 		State: h.state, Message: h.message, Info: h.report.GetInfo(), Pods: pods,
+		Summary: h.report.GetSummary(),
 	}
 	if received := h.report.GetReceived(); received != nil {
 		wire.LastSeen = received

@@ -7,6 +7,7 @@ const (
 	keyLeader     = keyRoot + "leader"
 	keyHosts      = keyRoot + "hosts/"
 	keyReports    = keyRoot + "reports/"
+	keyStatuses   = keyRoot + "statuses/"
 	keyTokens     = keyRoot + "tokens/"
 	keyPods       = keyRoot + "pods/"
 	keyOwners     = keyRoot + "owners/"
@@ -19,6 +20,7 @@ const (
 
 func hostKey(name string) string       { return keyHosts + name }
 func reportKey(name string) string     { return keyReports + name }
+func statusKey(name string) string     { return keyStatuses + name }
 func podKey(name string) string        { return keyPods + name }
 func addressKey(address string) string { return keyAddresses + address }
 func imageKey(reference string) string { return keyImages + reference }

@@ -137,7 +137,7 @@ func (c *Controller) removeHost(ctx context.Context, name string) error {
 	if err := refuse("remove host "+name, reasons...); err != nil {
 		return err
 	}
-	txn := c.store.Txn().If(store.Unchanged(hostKey(name), h.revision)).Delete(hostKey(name)).Delete(reportKey(name))
+	txn := c.store.Txn().If(store.Unchanged(hostKey(name), h.revision)).Delete(hostKey(name)).Delete(reportKey(name)).Delete(statusKey(name))
 	if err := c.forgetLinks(ctx, txn, name); err != nil {
 		return err
 	}

@@ -75,6 +75,11 @@ func (s controllerService) DoctorHost(ctx context.Context, request *connect.Requ
 	return respond(&drydockv1.DoctorHostResponse{Checks: checks}, err)
 }
 
+func (s controllerService) GetHostStatus(ctx context.Context, request *connect.Request[drydockv1.GetHostStatusRequest]) (*connect.Response[drydockv1.GetHostStatusResponse], error) {
+	response, err := s.c.hostStatus(ctx, request.Msg.GetName(), request.Msg.GetRefresh())
+	return respond(response, err)
+}
+
 func (s controllerService) ListImages(ctx context.Context, _ *connect.Request[drydockv1.ListImagesRequest]) (*connect.Response[drydockv1.ListImagesResponse], error) {
 	images, err := s.c.listImages(ctx)
 	return respond(&drydockv1.ListImagesResponse{Images: images}, err)

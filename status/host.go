@@ -56,6 +56,8 @@ func (h *Host) Inspect(ctx context.Context) (*drydockv1.HostInfo, error) {
 		return nil, fmt.Errorf("room on the disk of %s: %w", h.DataDir, err)
 	}
 	info.DiskAvailableBytes = int64(disk.Bavail) * disk.Bsize
+	info.Load = loadAverages()
+	info.Filesystems = filesystems("/", "/boot", h.DataDir)
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
 		info.Uptime = durationpb.New(time.Duration(up.Nano()))
@@ -141,6 +143,40 @@ func processor() (model string, features []string) {
 		}
 	}
 	return model, features
+}
+
+// loadAverages are over 1, 5 and 15 minutes; none where they cannot be read.
+func loadAverages() []float64 {
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return nil
+	}
+	var averages []float64
+	for _, field := range strings.Fields(string(data))[:3] {
+		value, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return nil
+		}
+		averages = append(averages, value)
+	}
+	return averages
+}
+
+// filesystems are those that paths are on, each named by the first of them. A path that is not there is left out: not every host
+// has a /boot.
+func filesystems(paths ...string) []*drydockv1.Filesystem {
+	var found []*drydockv1.Filesystem
+	seen := make(map[uint64]bool)
+	for _, path := range paths {
+		var stat unix.Stat_t
+		var fs unix.Statfs_t
+		if unix.Stat(path, &stat) != nil || unix.Statfs(path, &fs) != nil || seen[stat.Dev] {
+			continue
+		}
+		seen[stat.Dev] = true
+		found = append(found, &drydockv1.Filesystem{Path: path, Bytes: int64(fs.Blocks) * fs.Bsize, AvailableBytes: int64(fs.Bavail) * fs.Bsize})
+	}
+	return found
 }
 
 func meminfo() (map[string]int64, error) {

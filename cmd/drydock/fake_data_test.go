@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "drydock/api/drydock/v1"
+	"drydock/status"
 )
 
 func someHosts() []*v1.Host {
@@ -17,15 +18,46 @@ func someHosts() []*v1.Host {
 		CriuFeatures: map[string]bool{"lazy_pages": true, "mem_dirty_track": false}, CgroupVersion: 2,
 		Uptime: durationpb.New(50 * time.Hour), Network: "bridge", NetworkReason: "the switch carries foreign MACs", Simulated: true,
 	}
+	info.Load = []float64{0.5, 0.25, 0.125}
+	info.Filesystems = []*v1.Filesystem{{Path: "/", Bytes: 100 << 30, AvailableBytes: 90 << 30}, {Path: "/boot", Bytes: 512 << 20, AvailableBytes: 200 << 20}}
 	sick := proto.CloneOf(info)
 	sick.Problems = []*v1.Refusal{{Reason: "swap is on", Remedy: "swapoff -a"}}
 	return []*v1.Host{
 		{Name: "h1", Address: "10.77.0.1:7443", BootId: "b-1", State: "ready", LastSeen: ago(3 * time.Second), Info: info,
-			Pods: []string{"redis", "web"}, Links: []*v1.HostLink{link("h2"), broken("h3")}},
+			Pods: []string{"redis", "web"}, Links: []*v1.HostLink{link("h2"), broken("h3")},
+			Summary: status.Summarize(someStatus())},
 		{Name: "h2", Address: "10.77.0.2:7443", BootId: "b-2", State: "cordoned", LastSeen: ago(2 * time.Second), Info: sick,
 			Links: []*v1.HostLink{link("h1")}},
 		{Name: "h3", Address: "10.77.0.3:7443", BootId: "b-3", State: "unreachable", Message: "no answer since 11:48",
 			LastSeen: ago(12 * time.Minute), Pods: []string{"pg"}},
+	}
+}
+
+// someStatus is of a host that lacks this and that.
+func someStatus() *v1.HostStatus {
+	known := func() *v1.PartState { return &v1.PartState{Collected: ago(time.Minute)} }
+	newer := &v1.Kernel{Release: "6.12.117", Package: "linux-image-6.12.117", Version: "6.12.117-1"}
+	return &v1.HostStatus{
+		Kernel: &v1.KernelStatus{State: known(), Running: "6.12.94", RunningVersion: "6.12.94-1", Available: newer,
+			Installed: []*v1.Kernel{{Release: "6.12.94", Package: "linux-image-6.12.94", Version: "6.12.94-1"}}},
+		Packages: &v1.PackageStatus{State: known(), Manager: "apt",
+			Sources: []*v1.PackageSource{
+				{Id: "http://deb.debian.org/debian trixie", Suite: "trixie", Date: ago(50 * time.Hour), Confirmed: ago(time.Hour)},
+				{Id: "http://example.org/lab lab", Suite: "lab", Date: ago(900 * time.Hour), Confirmed: ago(time.Hour), Problems: []*v1.MetadataProblem{{
+					Fault: v1.MetadataFault_METADATA_FAULT_EXPIRED, Reason: "it expired on 2026-11-01T00:00:00Z", Remedy: "ask its keeper"}}},
+			},
+			Updates: []*v1.PackageUpdate{
+				{Name: "libssl3t64", Arch: "amd64", From: "3.5.1-1", To: "3.5.4-1", Origin: "Debian-Security/stable-security", Security: true,
+					Sources: []string{"http://deb.debian.org/debian trixie"}, Advisories: []string{"CVE-2026-0001", "DSA-6001-1"}},
+				{Name: "nano", Arch: "amd64", From: "8.4-1", To: "8.5-1", Origin: "lab", Sources: []string{"http://example.org/lab lab"},
+					Blocked: []*v1.Refusal{{Reason: "source http://example.org/lab lab: it expired on 2026-11-01T00:00:00Z", Remedy: "ask its keeper"}}},
+				{Name: "tzdata", Arch: "all", From: "2026a-1", To: "2026b-1", Origin: "Debian/stable", Held: true},
+			}},
+		Reboot: &v1.RebootStatus{State: known(), Required: true, Reasons: []*v1.RebootReason{
+			{Cause: v1.RebootCause_REBOOT_CAUSE_CORE_PACKAGE, Text: "libc6 replaced since the boot of 2026-11-19 10:00", Packages: []string{"libc6"}}}},
+		Processes: &v1.ProcessStatus{State: &v1.PartState{Collected: ago(time.Minute), Error: "process 12: permission denied"}, Stale: []*v1.StaleProcess{
+			{Pid: 410, Command: "sshd", Unit: "ssh.service", Files: []string{"/usr/lib/libc.so.6"}},
+			{Pid: 500, Command: "redis-server", Pod: "redis", Files: []string{"/usr/lib/libc.so.6"}}}},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	v1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/status"
 )
 
 // fakeController knows three hosts and three pods, and answers by the names it is asked for: `absent` is not there,
@@ -163,6 +164,16 @@ func (f *fakeController) DoctorHost(_ context.Context, r *connect.Request[v1.Doc
 		checks = append(checks, &v1.DoctorCheck{Name: "memory", Detail: "swap is on", Remedy: "swapoff -a"})
 	}
 	return answer(&v1.DoctorHostResponse{Checks: checks}, f.fault("host", r.Msg.Name))
+}
+
+func (f *fakeController) GetHostStatus(_ context.Context, r *connect.Request[v1.GetHostStatusRequest]) (*connect.Response[v1.GetHostStatusResponse], error) {
+	f.record("GetHostStatus", r.Msg)
+	res := &v1.GetHostStatusResponse{}
+	if r.Msg.Name == "h1" {
+		res.Status = someStatus()
+		res.Summary = status.Summarize(res.Status)
+	}
+	return answer(res, f.fault("host", r.Msg.Name))
 }
 
 func (f *fakeController) ImportImage(_ context.Context, s *connect.ClientStream[v1.ImportImageRequest]) (*connect.Response[v1.ImportImageResponse], error) {

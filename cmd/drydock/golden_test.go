@@ -122,7 +122,7 @@ func goldenCases() []goldenCase {
 			"host drain h1", "host drain h1 --parallel 2 --mode stop", "host drain h1 --dry-run", "host drain h2 -o json", "host drain h3",
 			"host drain h1 --parallel -1", "host drain stuck",
 		}},
-		{"status", false, []string{"status", "status -o json", "status h1", "status absent"}},
+		{"status", false, []string{"status", "status -o json", "status h1", "status h1 --refresh", "status h2 -o yaml", "status absent", "status --refresh"}},
 		{"store", false, []string{"store backup $HOME/backup", "store backup $HOME/none/backup", "store backup"}},
 		{"config", false, []string{
 			"config check $HOME/good.yaml", "config check $HOME/bad.yaml", "config check $HOME/none.yaml", "config check",

@@ -13,18 +13,22 @@ import (
 )
 
 func newStatusCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	refresh := false
+	cmd := &cobra.Command{
 		Use:               "status [HOST]",
-		Short:             "Show at a glance what is there and what needs attention",
+		Short:             "Show at a glance which hosts need what, and why",
 		Args:              between(0, "HOST"),
 		ValidArgsFunction: a.completeArgs(hostNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if refresh && len(args) == 0 {
+				return misuse(cmd, "--refresh: name the host that is to ask its archives")
+			}
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
 			if len(args) == 1 {
-				return a.hostStatus(cmd.Context(), c, args[0])
+				return a.hostStatus(cmd.Context(), c, args[0], refresh)
 			}
 			o := overview{}
 			if err := o.fetch(cmd.Context(), c); err != nil {
@@ -33,6 +37,8 @@ func newStatusCommand(a *app) *cobra.Command {
 			return a.print(o.document(), func(t *table) { o.table(a, t) })
 		},
 	}
+	cmd.Flags().BoolVar(&refresh, "refresh", false, "have the host ask its package archives for what is new first")
+	return cmd
 }
 
 // overview is the pool at one moment.
@@ -69,12 +75,16 @@ func (o *overview) table(a *app, t *table) {
 	t.row("Hosts:", tally(o.hosts, func(h *v1.Host) string { return h.State }))
 	t.row("Pods:", tally(o.pods, func(p *v1.Pod) string { return phaseWord(p.Phase) }))
 	if len(o.hosts) > 0 {
-		t.section("", "HOST", "STATE", "PODS", "KERNEL", "MEMORY FREE", "SEEN")
+		t.section("", "HOST", "STATE", "PODS", "KERNEL", "UPDATES", "REBOOT", "STALE", "MEMORY FREE", "SEEN")
 	}
 	for _, h := range o.hosts {
-		t.row(h.Name, h.State, fmt.Sprint(len(h.Pods)), h.GetInfo().GetKernel(),
+		t.row(h.Name, h.State, fmt.Sprint(len(h.Pods)), h.GetInfo().GetKernel(), updatesCell(h.Summary), rebootCell(h.Summary), staleCell(h.Summary),
 			size(h.GetInfo().GetMemoryAvailableBytes()), a.age(h.LastSeen))
 	}
+	o.attentionSection(t)
+}
+
+func (o *overview) attentionSection(t *table) {
 	if attention := o.attention(); len(attention) > 0 {
 		t.section("Needs attention")
 		for _, line := range attention {
@@ -98,6 +108,7 @@ func (o *overview) attention() []string {
 		for _, p := range h.GetInfo().GetProblems() {
 			out = append(out, fmt.Sprintf("host %s: %s; remedy: %s", h.Name, p.Reason, p.Remedy))
 		}
+		out = append(out, needs(h.Name, h.Summary)...)
 	}
 	for _, p := range o.pods {
 		wanted := p.Phase == v1.PodPhase_POD_PHASE_RUNNING || p.Phase == v1.PodPhase_POD_PHASE_STOPPED
@@ -143,31 +154,4 @@ func tally[T any](things []T, state func(T) string) string {
 		parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
 	}
 	return fmt.Sprintf("%d (%s)", len(things), strings.Join(parts, ", "))
-}
-
-// hostStatus shows one host and the pods that it holds.
-func (a *app) hostStatus(ctx context.Context, c *client, name string) error {
-	host, err := ask(ctx, c, c.GetHost, &v1.GetHostRequest{Name: name})
-	if err != nil {
-		return err
-	}
-	pods, err := ask(ctx, c, c.ListPods, &v1.ListPodsRequest{Host: name})
-	if err != nil {
-		return err
-	}
-	document := map[string]any{"host": message{host.Host}, "pods": messages(pods.Pods)}
-	return a.print(document, func(t *table) {
-		a.hostRows(t, []*v1.Host{host.Host})
-		o := overview{hosts: []*v1.Host{host.Host}, pods: pods.Pods}
-		if len(pods.Pods) > 0 {
-			t.line("")
-			a.podRows(t, pods.Pods)
-		}
-		if attention := o.attention(); len(attention) > 0 {
-			t.section("Needs attention")
-			for _, line := range attention {
-				t.line("  - %s", line)
-			}
-		}
-	})
 }

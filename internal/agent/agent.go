@@ -44,8 +44,11 @@ type agent struct {
 	// probing and answering let one probe at a time go to, and come from, each host.
 	probing, answering holds
 	watching           *supervisor
+	fresh              *status.Fresh
 	// reporting is held while a report is made and sent.
 	reporting sync.Mutex
+	// statusWanted is whether the controller lacks this host's status, as it answered the last report.
+	statusWanted bool
 }
 
 // Run serves until ctx ends. It joins the controller first, where the host has no certificate yet.
@@ -81,6 +84,7 @@ func Run(ctx context.Context, cfg config.Agent) error {
 	group.Go(func() error { return a.tend(ctx) })
 	group.Go(func() error { return a.report(ctx) })
 	group.Go(func() error { return a.watching.run(ctx) })
+	group.Go(func() error { return a.fresh.Run(ctx) })
 	group.Go(func() error { return keeper.Run(ctx, a.store.renew, log) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -110,6 +114,7 @@ func (a *agent) assemble() (err error) {
 	})
 	a.network = newPodNetwork(a)
 	a.watching = newSupervisor(a)
+	a.fresh = a.newFresh()
 	return nil
 }
 

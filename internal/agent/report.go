@@ -61,15 +61,16 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 	if err != nil {
 		return nil, err
 	}
-	res, err := a.store.report(ctx, &drydockv1.ReportRequest{
-		BootId: a.here.BootID, Address: a.cfg.Listen, Info: info, Pods: all, Images: images,
-	})
+	req := &drydockv1.ReportRequest{BootId: a.here.BootID, Address: a.cfg.Listen, Info: info, Pods: all, Images: images}
+	a.addStatus(req)
+	res, err := a.store.report(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	if err := version.Check("the controller", version.API, res.Api); err != nil {
 		return nil, err
 	}
+	a.statusWanted = res.WantStatus
 	a.peers.learn(res.Peers)
 	a.network.learn(ctx, res)
 	return res, nil

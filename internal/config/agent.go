@@ -28,7 +28,9 @@ type Agent struct {
 	Network      Network   `mapstructure:"network"`
 	Join         Join      `mapstructure:"join"`
 	Migration    Migration `mapstructure:"migration"`
-	Log          Log       `mapstructure:"log"`
+	// Packages is how the host's package sources are looked after.
+	Packages Packages `mapstructure:"packages"`
+	Log      Log      `mapstructure:"log"`
 	// FaultDir is where tests ask the agent to stop at a named point of a migration; empty on every host that is not a test's.
 	FaultDir string `mapstructure:"fault-dir"`
 }
@@ -48,6 +50,25 @@ type Network struct {
 type Join struct {
 	// TokenFile holds the token; it is not read once the host has joined.
 	TokenFile string `mapstructure:"token-file"`
+}
+
+// Packages is how the host's package sources are looked after.
+type Packages struct {
+	// RefreshInterval is how often they are asked for what is new; 0s: only when somebody asks for it.
+	RefreshInterval time.Duration `mapstructure:"refresh-interval"`
+	// MaxAge is how long ago that may have been for anything to be installed from them.
+	MaxAge time.Duration `mapstructure:"max-age"`
+}
+
+func (p Packages) validate() error {
+	var err error
+	if p.RefreshInterval != 0 && p.RefreshInterval < time.Minute {
+		err = fmt.Errorf("`packages.refresh-interval` %s asks the archives too often: at least 1m, or 0s for never", p.RefreshInterval)
+	}
+	if p.MaxAge < time.Hour || p.MaxAge < 2*p.RefreshInterval {
+		err = errors.Join(err, fmt.Errorf("`packages.max-age` %s is too short: at least 1h, and twice `packages.refresh-interval` %s", p.MaxAge, p.RefreshInterval))
+	}
+	return err
 }
 
 // Migration is how the host takes part in migrations.
@@ -79,6 +100,7 @@ func agentDefaults() Agent {
 		CgroupParent: "/drydock",
 		Network:      Network{Bridge: "drydock0"},
 		Join:         Join{TokenFile: "/etc/drydock/join-token"},
+		Packages:     Packages{RefreshInterval: 6 * time.Hour, MaxAge: 7 * 24 * time.Hour},
 		Migration:    Migration{Silence: 15 * time.Second},
 		Log:          logDefaults(),
 	}
@@ -93,6 +115,7 @@ func (a Agent) Validate() error {
 		validPath("run-dir", a.RunDir),
 		validPath("containerd.socket", a.Containerd.Socket),
 		validPath("cgroup-parent", a.CgroupParent),
+		a.Packages.validate(),
 		a.Log.validate(),
 	)
 	if host, _, split := net.SplitHostPort(a.Listen); split == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {

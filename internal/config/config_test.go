@@ -67,6 +67,7 @@ containerd: {socket: /run/containerd/containerd.sock}
 cgroup-parent: /drydock-lab/h1
 network: {bridge: br0}
 join: {token-file: /etc/drydock/token}
+packages: {refresh-interval: 0s, max-age: 24h}
 migration: {silence: 30s}
 log: {level: debug, format: json}
 `)
@@ -79,8 +80,9 @@ log: {level: debug, format: json}
 		DataDir: "/var/lib/drydock", RunDir: "/run/drydock",
 		Containerd: Containerd{Socket: "/run/containerd/containerd.sock"}, CgroupParent: "/drydock-lab/h1",
 		Network: Network{Bridge: "br0"}, Join: Join{TokenFile: "/etc/drydock/token"},
+		Packages:  Packages{MaxAge: 24 * time.Hour},
+		Log:       Log{Level: "debug", Format: "json"},
 		Migration: Migration{Silence: 30 * time.Second},
-		Log: Log{Level: "debug", Format: "json"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -110,6 +110,94 @@ func (x *GetHostInfoResponse) GetBootId() string {
 	return ""
 }
 
+type RefreshStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshStatusRequest) Reset() {
+	*x = RefreshStatusRequest{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshStatusRequest) ProtoMessage() {}
+
+func (x *RefreshStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshStatusRequest.ProtoReflect.Descriptor instead.
+func (*RefreshStatusRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+type RefreshStatusResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        *HostStatus            `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	Summary       *StatusSummary         `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshStatusResponse) Reset() {
+	*x = RefreshStatusResponse{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshStatusResponse) ProtoMessage() {}
+
+func (x *RefreshStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshStatusResponse.ProtoReflect.Descriptor instead.
+func (*RefreshStatusResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RefreshStatusResponse) GetStatus() *HostStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *RefreshStatusResponse) GetSummary() *StatusSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
 type ReachPeerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Peer  *Peer                  `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
@@ -123,7 +211,7 @@ type ReachPeerRequest struct {
 
 func (x *ReachPeerRequest) Reset() {
 	*x = ReachPeerRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[2]
+	mi := &file_drydock_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -135,7 +223,7 @@ func (x *ReachPeerRequest) String() string {
 func (*ReachPeerRequest) ProtoMessage() {}
 
 func (x *ReachPeerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[2]
+	mi := &file_drydock_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -148,7 +236,7 @@ func (x *ReachPeerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachPeerRequest.ProtoReflect.Descriptor instead.
 func (*ReachPeerRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReachPeerRequest) GetPeer() *Peer {
@@ -185,7 +273,7 @@ type ReachPeerResponse struct {
 
 func (x *ReachPeerResponse) Reset() {
 	*x = ReachPeerResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[3]
+	mi := &file_drydock_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -197,7 +285,7 @@ func (x *ReachPeerResponse) String() string {
 func (*ReachPeerResponse) ProtoMessage() {}
 
 func (x *ReachPeerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[3]
+	mi := &file_drydock_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -210,7 +298,7 @@ func (x *ReachPeerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachPeerResponse.ProtoReflect.Descriptor instead.
 func (*ReachPeerResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReachPeerResponse) GetReachable() bool {
@@ -250,7 +338,7 @@ type CheckPodRequest struct {
 
 func (x *CheckPodRequest) Reset() {
 	*x = CheckPodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[4]
+	mi := &file_drydock_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +350,7 @@ func (x *CheckPodRequest) String() string {
 func (*CheckPodRequest) ProtoMessage() {}
 
 func (x *CheckPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[4]
+	mi := &file_drydock_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +363,7 @@ func (x *CheckPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckPodRequest.ProtoReflect.Descriptor instead.
 func (*CheckPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CheckPodRequest) GetSpec() *PodSpec {
@@ -294,7 +382,7 @@ type CheckPodResponse struct {
 
 func (x *CheckPodResponse) Reset() {
 	*x = CheckPodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[5]
+	mi := &file_drydock_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +394,7 @@ func (x *CheckPodResponse) String() string {
 func (*CheckPodResponse) ProtoMessage() {}
 
 func (x *CheckPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[5]
+	mi := &file_drydock_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +407,7 @@ func (x *CheckPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckPodResponse.ProtoReflect.Descriptor instead.
 func (*CheckPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CheckPodResponse) GetRefusals() []*Refusal {
@@ -339,7 +427,7 @@ type AnswerProbeRequest struct {
 
 func (x *AnswerProbeRequest) Reset() {
 	*x = AnswerProbeRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[6]
+	mi := &file_drydock_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +439,7 @@ func (x *AnswerProbeRequest) String() string {
 func (*AnswerProbeRequest) ProtoMessage() {}
 
 func (x *AnswerProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[6]
+	mi := &file_drydock_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +452,7 @@ func (x *AnswerProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerProbeRequest.ProtoReflect.Descriptor instead.
 func (*AnswerProbeRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AnswerProbeRequest) GetAddress() string {
@@ -382,7 +470,7 @@ type AnswerProbeResponse struct {
 
 func (x *AnswerProbeResponse) Reset() {
 	*x = AnswerProbeResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[7]
+	mi := &file_drydock_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +482,7 @@ func (x *AnswerProbeResponse) String() string {
 func (*AnswerProbeResponse) ProtoMessage() {}
 
 func (x *AnswerProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[7]
+	mi := &file_drydock_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +495,7 @@ func (x *AnswerProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerProbeResponse.ProtoReflect.Descriptor instead.
 func (*AnswerProbeResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 type CreatePodRequest struct {
@@ -422,7 +510,7 @@ type CreatePodRequest struct {
 
 func (x *CreatePodRequest) Reset() {
 	*x = CreatePodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[8]
+	mi := &file_drydock_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +522,7 @@ func (x *CreatePodRequest) String() string {
 func (*CreatePodRequest) ProtoMessage() {}
 
 func (x *CreatePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[8]
+	mi := &file_drydock_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +535,7 @@ func (x *CreatePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePodRequest.ProtoReflect.Descriptor instead.
 func (*CreatePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreatePodRequest) GetSpec() *PodSpec {
@@ -480,7 +568,7 @@ type CreatePodResponse struct {
 
 func (x *CreatePodResponse) Reset() {
 	*x = CreatePodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[9]
+	mi := &file_drydock_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +580,7 @@ func (x *CreatePodResponse) String() string {
 func (*CreatePodResponse) ProtoMessage() {}
 
 func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[9]
+	mi := &file_drydock_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +593,7 @@ func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePodResponse.ProtoReflect.Descriptor instead.
 func (*CreatePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreatePodResponse) GetPod() *Pod {
@@ -525,7 +613,7 @@ type StopAgentPodRequest struct {
 
 func (x *StopAgentPodRequest) Reset() {
 	*x = StopAgentPodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[10]
+	mi := &file_drydock_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +625,7 @@ func (x *StopAgentPodRequest) String() string {
 func (*StopAgentPodRequest) ProtoMessage() {}
 
 func (x *StopAgentPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[10]
+	mi := &file_drydock_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +638,7 @@ func (x *StopAgentPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAgentPodRequest.ProtoReflect.Descriptor instead.
 func (*StopAgentPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StopAgentPodRequest) GetName() string {
@@ -575,7 +663,7 @@ type StopAgentPodResponse struct {
 
 func (x *StopAgentPodResponse) Reset() {
 	*x = StopAgentPodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[11]
+	mi := &file_drydock_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +675,7 @@ func (x *StopAgentPodResponse) String() string {
 func (*StopAgentPodResponse) ProtoMessage() {}
 
 func (x *StopAgentPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[11]
+	mi := &file_drydock_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +688,7 @@ func (x *StopAgentPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAgentPodResponse.ProtoReflect.Descriptor instead.
 func (*StopAgentPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 type RemoveAgentPodRequest struct {
@@ -612,7 +700,7 @@ type RemoveAgentPodRequest struct {
 
 func (x *RemoveAgentPodRequest) Reset() {
 	*x = RemoveAgentPodRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[12]
+	mi := &file_drydock_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +712,7 @@ func (x *RemoveAgentPodRequest) String() string {
 func (*RemoveAgentPodRequest) ProtoMessage() {}
 
 func (x *RemoveAgentPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[12]
+	mi := &file_drydock_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +725,7 @@ func (x *RemoveAgentPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentPodRequest.ProtoReflect.Descriptor instead.
 func (*RemoveAgentPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemoveAgentPodRequest) GetName() string {
@@ -655,7 +743,7 @@ type RemoveAgentPodResponse struct {
 
 func (x *RemoveAgentPodResponse) Reset() {
 	*x = RemoveAgentPodResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[13]
+	mi := &file_drydock_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +755,7 @@ func (x *RemoveAgentPodResponse) String() string {
 func (*RemoveAgentPodResponse) ProtoMessage() {}
 
 func (x *RemoveAgentPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[13]
+	mi := &file_drydock_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +768,7 @@ func (x *RemoveAgentPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAgentPodResponse.ProtoReflect.Descriptor instead.
 func (*RemoveAgentPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 type ListAgentPodsRequest struct {
@@ -691,7 +779,7 @@ type ListAgentPodsRequest struct {
 
 func (x *ListAgentPodsRequest) Reset() {
 	*x = ListAgentPodsRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[14]
+	mi := &file_drydock_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +791,7 @@ func (x *ListAgentPodsRequest) String() string {
 func (*ListAgentPodsRequest) ProtoMessage() {}
 
 func (x *ListAgentPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[14]
+	mi := &file_drydock_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +804,7 @@ func (x *ListAgentPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentPodsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 type ListAgentPodsResponse struct {
@@ -728,7 +816,7 @@ type ListAgentPodsResponse struct {
 
 func (x *ListAgentPodsResponse) Reset() {
 	*x = ListAgentPodsResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[15]
+	mi := &file_drydock_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +828,7 @@ func (x *ListAgentPodsResponse) String() string {
 func (*ListAgentPodsResponse) ProtoMessage() {}
 
 func (x *ListAgentPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[15]
+	mi := &file_drydock_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +841,7 @@ func (x *ListAgentPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentPodsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListAgentPodsResponse) GetPods() []*Pod {
@@ -774,7 +862,7 @@ type FetchImageRequest struct {
 
 func (x *FetchImageRequest) Reset() {
 	*x = FetchImageRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	mi := &file_drydock_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +874,7 @@ func (x *FetchImageRequest) String() string {
 func (*FetchImageRequest) ProtoMessage() {}
 
 func (x *FetchImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	mi := &file_drydock_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +887,7 @@ func (x *FetchImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchImageRequest.ProtoReflect.Descriptor instead.
 func (*FetchImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FetchImageRequest) GetReference() string {
@@ -833,7 +921,7 @@ type FetchImageResponse struct {
 
 func (x *FetchImageResponse) Reset() {
 	*x = FetchImageResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +933,7 @@ func (x *FetchImageResponse) String() string {
 func (*FetchImageResponse) ProtoMessage() {}
 
 func (x *FetchImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +946,7 @@ func (x *FetchImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchImageResponse.ProtoReflect.Descriptor instead.
 func (*FetchImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FetchImageResponse) GetImage() *Image {
@@ -883,7 +971,7 @@ type ListAgentImagesRequest struct {
 
 func (x *ListAgentImagesRequest) Reset() {
 	*x = ListAgentImagesRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +983,7 @@ func (x *ListAgentImagesRequest) String() string {
 func (*ListAgentImagesRequest) ProtoMessage() {}
 
 func (x *ListAgentImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +996,7 @@ func (x *ListAgentImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentImagesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 type ListAgentImagesResponse struct {
@@ -920,7 +1008,7 @@ type ListAgentImagesResponse struct {
 
 func (x *ListAgentImagesResponse) Reset() {
 	*x = ListAgentImagesResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1020,7 @@ func (x *ListAgentImagesResponse) String() string {
 func (*ListAgentImagesResponse) ProtoMessage() {}
 
 func (x *ListAgentImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1033,7 @@ func (x *ListAgentImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentImagesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListAgentImagesResponse) GetImages() []*Image {
@@ -964,7 +1052,7 @@ type ReadBlobRequest struct {
 
 func (x *ReadBlobRequest) Reset() {
 	*x = ReadBlobRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1064,7 @@ func (x *ReadBlobRequest) String() string {
 func (*ReadBlobRequest) ProtoMessage() {}
 
 func (x *ReadBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1077,7 @@ func (x *ReadBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlobRequest.ProtoReflect.Descriptor instead.
 func (*ReadBlobRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReadBlobRequest) GetDigest() string {
@@ -1008,7 +1096,7 @@ type ReadBlobResponse struct {
 
 func (x *ReadBlobResponse) Reset() {
 	*x = ReadBlobResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1108,7 @@ func (x *ReadBlobResponse) String() string {
 func (*ReadBlobResponse) ProtoMessage() {}
 
 func (x *ReadBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1121,7 @@ func (x *ReadBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlobResponse.ProtoReflect.Descriptor instead.
 func (*ReadBlobResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReadBlobResponse) GetData() []byte {
@@ -1052,7 +1140,7 @@ type AgentMigrateRequest struct {
 
 func (x *AgentMigrateRequest) Reset() {
 	*x = AgentMigrateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1152,7 @@ func (x *AgentMigrateRequest) String() string {
 func (*AgentMigrateRequest) ProtoMessage() {}
 
 func (x *AgentMigrateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1165,7 @@ func (x *AgentMigrateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMigrateRequest.ProtoReflect.Descriptor instead.
 func (*AgentMigrateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AgentMigrateRequest) GetSpec() *MigrationSpec {
@@ -1106,7 +1194,7 @@ type PodNeeds struct {
 
 func (x *PodNeeds) Reset() {
 	*x = PodNeeds{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1206,7 @@ func (x *PodNeeds) String() string {
 func (*PodNeeds) ProtoMessage() {}
 
 func (x *PodNeeds) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1219,7 @@ func (x *PodNeeds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodNeeds.ProtoReflect.Descriptor instead.
 func (*PodNeeds) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PodNeeds) GetSpec() *PodSpec {
@@ -1209,7 +1297,7 @@ type ReceiveCheckRequest struct {
 
 func (x *ReceiveCheckRequest) Reset() {
 	*x = ReceiveCheckRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1309,7 @@ func (x *ReceiveCheckRequest) String() string {
 func (*ReceiveCheckRequest) ProtoMessage() {}
 
 func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1322,7 @@ func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReceiveCheckRequest) GetMigration() *MigrationSpec {
@@ -1271,7 +1359,7 @@ type ReceiveCheckResponse struct {
 
 func (x *ReceiveCheckResponse) Reset() {
 	*x = ReceiveCheckResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1371,7 @@ func (x *ReceiveCheckResponse) String() string {
 func (*ReceiveCheckResponse) ProtoMessage() {}
 
 func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1384,7 @@ func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReceiveCheckResponse) GetRefusals() []*Refusal {
@@ -1348,7 +1436,7 @@ type ReceivePrepareRequest struct {
 
 func (x *ReceivePrepareRequest) Reset() {
 	*x = ReceivePrepareRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[26]
+	mi := &file_drydock_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1448,7 @@ func (x *ReceivePrepareRequest) String() string {
 func (*ReceivePrepareRequest) ProtoMessage() {}
 
 func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[26]
+	mi := &file_drydock_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1461,7 @@ func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareRequest.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReceivePrepareRequest) GetMigration() *MigrationSpec {
@@ -1447,7 +1535,7 @@ type ReceivePrepareResponse struct {
 
 func (x *ReceivePrepareResponse) Reset() {
 	*x = ReceivePrepareResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[27]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1547,7 @@ func (x *ReceivePrepareResponse) String() string {
 func (*ReceivePrepareResponse) ProtoMessage() {}
 
 func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[27]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1560,7 @@ func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareResponse.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 type ReceiveReadyRequest struct {
@@ -1485,7 +1573,7 @@ type ReceiveReadyRequest struct {
 
 func (x *ReceiveReadyRequest) Reset() {
 	*x = ReceiveReadyRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[28]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1585,7 @@ func (x *ReceiveReadyRequest) String() string {
 func (*ReceiveReadyRequest) ProtoMessage() {}
 
 func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[28]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1598,7 @@ func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReadyRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveReadyRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReceiveReadyRequest) GetMigration() string {
@@ -1535,7 +1623,7 @@ type ReceiveReadyResponse struct {
 
 func (x *ReceiveReadyResponse) Reset() {
 	*x = ReceiveReadyResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1635,7 @@ func (x *ReceiveReadyResponse) String() string {
 func (*ReceiveReadyResponse) ProtoMessage() {}
 
 func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1648,7 @@ func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReadyResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveReadyResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 type ReceiveHoldRequest struct {
@@ -1573,7 +1661,7 @@ type ReceiveHoldRequest struct {
 
 func (x *ReceiveHoldRequest) Reset() {
 	*x = ReceiveHoldRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1673,7 @@ func (x *ReceiveHoldRequest) String() string {
 func (*ReceiveHoldRequest) ProtoMessage() {}
 
 func (x *ReceiveHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1686,7 @@ func (x *ReceiveHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveHoldRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReceiveHoldRequest) GetMigration() string {
@@ -1623,7 +1711,7 @@ type ReceiveHoldResponse struct {
 
 func (x *ReceiveHoldResponse) Reset() {
 	*x = ReceiveHoldResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1723,7 @@ func (x *ReceiveHoldResponse) String() string {
 func (*ReceiveHoldResponse) ProtoMessage() {}
 
 func (x *ReceiveHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1736,7 @@ func (x *ReceiveHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveHoldResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 type ReceiveRestoreRequest struct {
@@ -1669,7 +1757,7 @@ type ReceiveRestoreRequest struct {
 
 func (x *ReceiveRestoreRequest) Reset() {
 	*x = ReceiveRestoreRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1769,7 @@ func (x *ReceiveRestoreRequest) String() string {
 func (*ReceiveRestoreRequest) ProtoMessage() {}
 
 func (x *ReceiveRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +1782,7 @@ func (x *ReceiveRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReceiveRestoreRequest) GetMigration() string {
@@ -1749,7 +1837,7 @@ type ImageSums struct {
 
 func (x *ImageSums) Reset() {
 	*x = ImageSums{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1849,7 @@ func (x *ImageSums) String() string {
 func (*ImageSums) ProtoMessage() {}
 
 func (x *ImageSums) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1862,7 @@ func (x *ImageSums) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSums.ProtoReflect.Descriptor instead.
 func (*ImageSums) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ImageSums) GetCrc32C() []uint32 {
@@ -1799,7 +1887,7 @@ type PageSource struct {
 
 func (x *PageSource) Reset() {
 	*x = PageSource{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1899,7 @@ func (x *PageSource) String() string {
 func (*PageSource) ProtoMessage() {}
 
 func (x *PageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1912,7 @@ func (x *PageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageSource.ProtoReflect.Descriptor instead.
 func (*PageSource) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PageSource) GetHost() string {
@@ -1867,7 +1955,7 @@ type ReceiveRestoreResponse struct {
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +1967,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +1980,7 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReceiveRestoreResponse) GetEvent() string {
@@ -1920,7 +2008,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2020,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2033,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -1979,7 +2067,7 @@ type ReceiveDiscardRequest struct {
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2079,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2092,7 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
@@ -2029,7 +2117,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[38]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2129,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[38]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2142,7 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 type ReceiveStateRequest struct {
@@ -2067,7 +2155,7 @@ type ReceiveStateRequest struct {
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[39]
+	mi := &file_drydock_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2167,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[39]
+	mi := &file_drydock_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2180,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -2126,7 +2214,7 @@ type ReceiveStateResponse struct {
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[40]
+	mi := &file_drydock_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2226,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[40]
+	mi := &file_drydock_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2239,7 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReceiveStateResponse) GetBootId() string {
@@ -2194,11 +2282,15 @@ var File_drydock_v1_agent_proto protoreflect.FileDescriptor
 const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/agent.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
 	"\x12GetHostInfoRequest\"X\n" +
 	"\x13GetHostInfoResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x17\n" +
-	"\aboot_id\x18\x02 \x01(\tR\x06bootId\"\x84\x01\n" +
+	"\aboot_id\x18\x02 \x01(\tR\x06bootId\"\x16\n" +
+	"\x14RefreshStatusRequest\"|\n" +
+	"\x15RefreshStatusResponse\x12.\n" +
+	"\x06status\x18\x01 \x01(\v2\x16.drydock.v1.HostStatusR\x06status\x123\n" +
+	"\asummary\x18\x02 \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\"\x84\x01\n" +
 	"\x10ReachPeerRequest\x12$\n" +
 	"\x04peer\x18\x01 \x01(\v2\x10.drydock.v1.PeerR\x04peer\x12#\n" +
 	"\rprobe_address\x18\x02 \x01(\tR\fprobeAddress\x12%\n" +
@@ -2343,10 +2435,12 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled2\xe8\t\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xbe\n" +
+	"\n" +
 	"\fAgentService\x12N\n" +
 	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\x12G\n" +
-	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12H\n" +
+	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12T\n" +
+	"\rRefreshStatus\x12 .drydock.v1.RefreshStatusRequest\x1a!.drydock.v1.RefreshStatusResponse\x12H\n" +
 	"\tReachPeer\x12\x1c.drydock.v1.ReachPeerRequest\x1a\x1d.drydock.v1.ReachPeerResponse\x12E\n" +
 	"\bCheckPod\x12\x1b.drydock.v1.CheckPodRequest\x1a\x1c.drydock.v1.CheckPodResponse\x12H\n" +
 	"\tCreatePod\x12\x1c.drydock.v1.CreatePodRequest\x1a\x1d.drydock.v1.CreatePodResponse\x12Q\n" +
@@ -2384,163 +2478,171 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
-	(*ReachPeerRequest)(nil),        // 2: drydock.v1.ReachPeerRequest
-	(*ReachPeerResponse)(nil),       // 3: drydock.v1.ReachPeerResponse
-	(*CheckPodRequest)(nil),         // 4: drydock.v1.CheckPodRequest
-	(*CheckPodResponse)(nil),        // 5: drydock.v1.CheckPodResponse
-	(*AnswerProbeRequest)(nil),      // 6: drydock.v1.AnswerProbeRequest
-	(*AnswerProbeResponse)(nil),     // 7: drydock.v1.AnswerProbeResponse
-	(*CreatePodRequest)(nil),        // 8: drydock.v1.CreatePodRequest
-	(*CreatePodResponse)(nil),       // 9: drydock.v1.CreatePodResponse
-	(*StopAgentPodRequest)(nil),     // 10: drydock.v1.StopAgentPodRequest
-	(*StopAgentPodResponse)(nil),    // 11: drydock.v1.StopAgentPodResponse
-	(*RemoveAgentPodRequest)(nil),   // 12: drydock.v1.RemoveAgentPodRequest
-	(*RemoveAgentPodResponse)(nil),  // 13: drydock.v1.RemoveAgentPodResponse
-	(*ListAgentPodsRequest)(nil),    // 14: drydock.v1.ListAgentPodsRequest
-	(*ListAgentPodsResponse)(nil),   // 15: drydock.v1.ListAgentPodsResponse
-	(*FetchImageRequest)(nil),       // 16: drydock.v1.FetchImageRequest
-	(*FetchImageResponse)(nil),      // 17: drydock.v1.FetchImageResponse
-	(*ListAgentImagesRequest)(nil),  // 18: drydock.v1.ListAgentImagesRequest
-	(*ListAgentImagesResponse)(nil), // 19: drydock.v1.ListAgentImagesResponse
-	(*ReadBlobRequest)(nil),         // 20: drydock.v1.ReadBlobRequest
-	(*ReadBlobResponse)(nil),        // 21: drydock.v1.ReadBlobResponse
-	(*AgentMigrateRequest)(nil),     // 22: drydock.v1.AgentMigrateRequest
-	(*PodNeeds)(nil),                // 23: drydock.v1.PodNeeds
-	(*ReceiveCheckRequest)(nil),     // 24: drydock.v1.ReceiveCheckRequest
-	(*ReceiveCheckResponse)(nil),    // 25: drydock.v1.ReceiveCheckResponse
-	(*ReceivePrepareRequest)(nil),   // 26: drydock.v1.ReceivePrepareRequest
-	(*ReceivePrepareResponse)(nil),  // 27: drydock.v1.ReceivePrepareResponse
-	(*ReceiveReadyRequest)(nil),     // 28: drydock.v1.ReceiveReadyRequest
-	(*ReceiveReadyResponse)(nil),    // 29: drydock.v1.ReceiveReadyResponse
-	(*ReceiveHoldRequest)(nil),      // 30: drydock.v1.ReceiveHoldRequest
-	(*ReceiveHoldResponse)(nil),     // 31: drydock.v1.ReceiveHoldResponse
-	(*ReceiveRestoreRequest)(nil),   // 32: drydock.v1.ReceiveRestoreRequest
-	(*ImageSums)(nil),               // 33: drydock.v1.ImageSums
-	(*PageSource)(nil),              // 34: drydock.v1.PageSource
-	(*ReceiveRestoreResponse)(nil),  // 35: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 36: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 37: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 38: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 39: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 40: drydock.v1.ReceiveStateResponse
-	nil,                             // 41: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 42: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 43: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	nil,                             // 44: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 45: drydock.v1.ReceiveRestoreRequest.SumsEntry
-	nil,                             // 46: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 47: drydock.v1.HostInfo
-	(*Peer)(nil),                    // 48: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 49: drydock.v1.PodSpec
-	(*Refusal)(nil),                 // 50: drydock.v1.Refusal
-	(*Pod)(nil),                     // 51: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 52: google.protobuf.Duration
-	(*Image)(nil),                   // 53: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 54: drydock.v1.MigrationSpec
-	(MigrationMode)(0),              // 55: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 56: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 57: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 58: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 59: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 60: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 61: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 62: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 63: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 64: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 65: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 66: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 67: drydock.v1.MigratePodResponse
+	(*RefreshStatusRequest)(nil),    // 2: drydock.v1.RefreshStatusRequest
+	(*RefreshStatusResponse)(nil),   // 3: drydock.v1.RefreshStatusResponse
+	(*ReachPeerRequest)(nil),        // 4: drydock.v1.ReachPeerRequest
+	(*ReachPeerResponse)(nil),       // 5: drydock.v1.ReachPeerResponse
+	(*CheckPodRequest)(nil),         // 6: drydock.v1.CheckPodRequest
+	(*CheckPodResponse)(nil),        // 7: drydock.v1.CheckPodResponse
+	(*AnswerProbeRequest)(nil),      // 8: drydock.v1.AnswerProbeRequest
+	(*AnswerProbeResponse)(nil),     // 9: drydock.v1.AnswerProbeResponse
+	(*CreatePodRequest)(nil),        // 10: drydock.v1.CreatePodRequest
+	(*CreatePodResponse)(nil),       // 11: drydock.v1.CreatePodResponse
+	(*StopAgentPodRequest)(nil),     // 12: drydock.v1.StopAgentPodRequest
+	(*StopAgentPodResponse)(nil),    // 13: drydock.v1.StopAgentPodResponse
+	(*RemoveAgentPodRequest)(nil),   // 14: drydock.v1.RemoveAgentPodRequest
+	(*RemoveAgentPodResponse)(nil),  // 15: drydock.v1.RemoveAgentPodResponse
+	(*ListAgentPodsRequest)(nil),    // 16: drydock.v1.ListAgentPodsRequest
+	(*ListAgentPodsResponse)(nil),   // 17: drydock.v1.ListAgentPodsResponse
+	(*FetchImageRequest)(nil),       // 18: drydock.v1.FetchImageRequest
+	(*FetchImageResponse)(nil),      // 19: drydock.v1.FetchImageResponse
+	(*ListAgentImagesRequest)(nil),  // 20: drydock.v1.ListAgentImagesRequest
+	(*ListAgentImagesResponse)(nil), // 21: drydock.v1.ListAgentImagesResponse
+	(*ReadBlobRequest)(nil),         // 22: drydock.v1.ReadBlobRequest
+	(*ReadBlobResponse)(nil),        // 23: drydock.v1.ReadBlobResponse
+	(*AgentMigrateRequest)(nil),     // 24: drydock.v1.AgentMigrateRequest
+	(*PodNeeds)(nil),                // 25: drydock.v1.PodNeeds
+	(*ReceiveCheckRequest)(nil),     // 26: drydock.v1.ReceiveCheckRequest
+	(*ReceiveCheckResponse)(nil),    // 27: drydock.v1.ReceiveCheckResponse
+	(*ReceivePrepareRequest)(nil),   // 28: drydock.v1.ReceivePrepareRequest
+	(*ReceivePrepareResponse)(nil),  // 29: drydock.v1.ReceivePrepareResponse
+	(*ReceiveReadyRequest)(nil),     // 30: drydock.v1.ReceiveReadyRequest
+	(*ReceiveReadyResponse)(nil),    // 31: drydock.v1.ReceiveReadyResponse
+	(*ReceiveHoldRequest)(nil),      // 32: drydock.v1.ReceiveHoldRequest
+	(*ReceiveHoldResponse)(nil),     // 33: drydock.v1.ReceiveHoldResponse
+	(*ReceiveRestoreRequest)(nil),   // 34: drydock.v1.ReceiveRestoreRequest
+	(*ImageSums)(nil),               // 35: drydock.v1.ImageSums
+	(*PageSource)(nil),              // 36: drydock.v1.PageSource
+	(*ReceiveRestoreResponse)(nil),  // 37: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 38: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 39: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 40: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 41: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 42: drydock.v1.ReceiveStateResponse
+	nil,                             // 43: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 44: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 45: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 46: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 47: drydock.v1.ReceiveRestoreRequest.SumsEntry
+	nil,                             // 48: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 49: drydock.v1.HostInfo
+	(*HostStatus)(nil),              // 50: drydock.v1.HostStatus
+	(*StatusSummary)(nil),           // 51: drydock.v1.StatusSummary
+	(*Peer)(nil),                    // 52: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 53: drydock.v1.PodSpec
+	(*Refusal)(nil),                 // 54: drydock.v1.Refusal
+	(*Pod)(nil),                     // 55: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 56: google.protobuf.Duration
+	(*Image)(nil),                   // 57: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 58: drydock.v1.MigrationSpec
+	(MigrationMode)(0),              // 59: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 60: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 61: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 62: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 63: drydock.v1.GetPodLogsRequest
+	(*ImportImageRequest)(nil),      // 64: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 65: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 66: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 67: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 68: drydock.v1.GetPodLogsResponse
+	(*ImportImageResponse)(nil),     // 69: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 70: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 71: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	47, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	48, // 1: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	49, // 2: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
-	50, // 3: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
-	49, // 4: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	48, // 5: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	51, // 6: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	52, // 7: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	51, // 8: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	48, // 9: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	53, // 10: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	53, // 11: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	54, // 12: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	49, // 13: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	41, // 14: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	54, // 15: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
-	23, // 16: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	50, // 17: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	47, // 18: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	54, // 19: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
-	23, // 20: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	48, // 21: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	42, // 22: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	55, // 23: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	43, // 24: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	44, // 25: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	34, // 26: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	45, // 27: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
-	46, // 28: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	36, // 29: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	56, // 30: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	33, // 31: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
-	0,  // 32: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	57, // 33: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 34: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	4,  // 35: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
-	8,  // 36: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	10, // 37: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	12, // 38: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	14, // 39: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	58, // 40: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	59, // 41: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	60, // 42: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	61, // 43: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	16, // 44: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	18, // 45: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	20, // 46: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	22, // 47: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	24, // 48: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	26, // 49: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	28, // 50: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	30, // 51: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	32, // 52: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	37, // 53: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	39, // 54: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	6,  // 55: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
-	1,  // 56: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	62, // 57: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 58: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	5,  // 59: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
-	9,  // 60: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	11, // 61: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	13, // 62: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	15, // 63: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	63, // 64: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	64, // 65: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	65, // 66: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	66, // 67: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	17, // 68: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	19, // 69: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	21, // 70: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	67, // 71: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	25, // 72: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	27, // 73: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	29, // 74: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	31, // 75: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	35, // 76: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	38, // 77: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	40, // 78: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	7,  // 79: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
-	56, // [56:80] is the sub-list for method output_type
-	32, // [32:56] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	49, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	50, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
+	51, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	52, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	53, // 4: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
+	54, // 5: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
+	53, // 6: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	52, // 7: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	55, // 8: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	56, // 9: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	55, // 10: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	52, // 11: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	57, // 12: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	57, // 13: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	58, // 14: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	53, // 15: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	43, // 16: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	58, // 17: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	25, // 18: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
+	54, // 19: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	49, // 20: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	58, // 21: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	25, // 22: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
+	52, // 23: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	44, // 24: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	59, // 25: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	45, // 26: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	46, // 27: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	36, // 28: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	47, // 29: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
+	48, // 30: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	38, // 31: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	60, // 32: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	35, // 33: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
+	0,  // 34: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	61, // 35: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 36: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
+	4,  // 37: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	6,  // 38: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
+	10, // 39: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	12, // 40: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	14, // 41: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	16, // 42: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	62, // 43: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	63, // 44: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	64, // 45: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	65, // 46: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	18, // 47: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	20, // 48: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	22, // 49: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	24, // 50: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	26, // 51: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	28, // 52: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	30, // 53: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	32, // 54: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	34, // 55: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	39, // 56: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	41, // 57: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	8,  // 58: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
+	1,  // 59: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	66, // 60: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 61: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
+	5,  // 62: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	7,  // 63: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
+	11, // 64: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	13, // 65: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	15, // 66: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	17, // 67: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	67, // 68: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	68, // 69: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	69, // 70: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	70, // 71: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	19, // 72: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	21, // 73: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	23, // 74: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	71, // 75: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	27, // 76: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	29, // 77: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	31, // 78: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	33, // 79: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	37, // 80: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	40, // 81: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	42, // 82: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	9,  // 83: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
+	59, // [59:84] is the sub-list for method output_type
+	34, // [34:59] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2552,13 +2654,14 @@ func file_drydock_v1_agent_proto_init() {
 	file_drydock_v1_coordination_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -246,7 +246,9 @@ type Host struct {
 	Info     *HostInfo              `protobuf:"bytes,7,opt,name=info,proto3" json:"info,omitempty"`
 	Pods     []string               `protobuf:"bytes,8,rep,name=pods,proto3" json:"pods,omitempty"`
 	// Whether pods can move between this host and each other one.
-	Links         []*HostLink `protobuf:"bytes,9,rep,name=links,proto3" json:"links,omitempty"`
+	Links []*HostLink `protobuf:"bytes,9,rep,name=links,proto3" json:"links,omitempty"`
+	// What it lacks, at a glance; unset until it has reported that.
+	Summary       *StatusSummary `protobuf:"bytes,10,opt,name=summary,proto3" json:"summary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -340,6 +342,13 @@ func (x *Host) GetPods() []string {
 func (x *Host) GetLinks() []*HostLink {
 	if x != nil {
 		return x.Links
+	}
+	return nil
+}
+
+func (x *Host) GetSummary() *StatusSummary {
+	if x != nil {
+		return x.Summary
 	}
 	return nil
 }
@@ -451,7 +460,11 @@ type HostInfo struct {
 	Network       string `protobuf:"bytes,20,opt,name=network,proto3" json:"network,omitempty"`
 	NetworkReason string `protobuf:"bytes,21,opt,name=network_reason,json=networkReason,proto3" json:"network_reason,omitempty"`
 	// Why this host cannot take part in a VXLAN; empty where it can.
-	VxlanProblem  string `protobuf:"bytes,22,opt,name=vxlan_problem,json=vxlanProblem,proto3" json:"vxlan_problem,omitempty"`
+	VxlanProblem string `protobuf:"bytes,22,opt,name=vxlan_problem,json=vxlanProblem,proto3" json:"vxlan_problem,omitempty"`
+	// Load averages over 1, 5 and 15 minutes.
+	Load []float64 `protobuf:"fixed64,23,rep,packed,name=load,proto3" json:"load,omitempty"`
+	// Those of /, /boot and the agent's data, each once.
+	Filesystems   []*Filesystem `protobuf:"bytes,24,rep,name=filesystems,proto3" json:"filesystems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +653,80 @@ func (x *HostInfo) GetVxlanProblem() string {
 	return ""
 }
 
+func (x *HostInfo) GetLoad() []float64 {
+	if x != nil {
+		return x.Load
+	}
+	return nil
+}
+
+func (x *HostInfo) GetFilesystems() []*Filesystem {
+	if x != nil {
+		return x.Filesystems
+	}
+	return nil
+}
+
+type Filesystem struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Path           string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Bytes          int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	AvailableBytes int64                  `protobuf:"varint,3,opt,name=available_bytes,json=availableBytes,proto3" json:"available_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Filesystem) Reset() {
+	*x = Filesystem{}
+	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Filesystem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Filesystem) ProtoMessage() {}
+
+func (x *Filesystem) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Filesystem.ProtoReflect.Descriptor instead.
+func (*Filesystem) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Filesystem) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Filesystem) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Filesystem) GetAvailableBytes() int64 {
+	if x != nil {
+		return x.AvailableBytes
+	}
+	return 0
+}
+
 type ListHostsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -648,7 +735,7 @@ type ListHostsRequest struct {
 
 func (x *ListHostsRequest) Reset() {
 	*x = ListHostsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	mi := &file_drydock_v1_controller_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -660,7 +747,7 @@ func (x *ListHostsRequest) String() string {
 func (*ListHostsRequest) ProtoMessage() {}
 
 func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	mi := &file_drydock_v1_controller_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -673,7 +760,7 @@ func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsRequest.ProtoReflect.Descriptor instead.
 func (*ListHostsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{8}
 }
 
 type ListHostsResponse struct {
@@ -685,7 +772,7 @@ type ListHostsResponse struct {
 
 func (x *ListHostsResponse) Reset() {
 	*x = ListHostsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[8]
+	mi := &file_drydock_v1_controller_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +784,7 @@ func (x *ListHostsResponse) String() string {
 func (*ListHostsResponse) ProtoMessage() {}
 
 func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[8]
+	mi := &file_drydock_v1_controller_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +797,7 @@ func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsResponse.ProtoReflect.Descriptor instead.
 func (*ListHostsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListHostsResponse) GetHosts() []*Host {
@@ -729,7 +816,7 @@ type GetHostRequest struct {
 
 func (x *GetHostRequest) Reset() {
 	*x = GetHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[9]
+	mi := &file_drydock_v1_controller_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +828,7 @@ func (x *GetHostRequest) String() string {
 func (*GetHostRequest) ProtoMessage() {}
 
 func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[9]
+	mi := &file_drydock_v1_controller_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +841,7 @@ func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostRequest.ProtoReflect.Descriptor instead.
 func (*GetHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetHostRequest) GetName() string {
@@ -773,7 +860,7 @@ type GetHostResponse struct {
 
 func (x *GetHostResponse) Reset() {
 	*x = GetHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[10]
+	mi := &file_drydock_v1_controller_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +872,7 @@ func (x *GetHostResponse) String() string {
 func (*GetHostResponse) ProtoMessage() {}
 
 func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[10]
+	mi := &file_drydock_v1_controller_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +885,7 @@ func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostResponse.ProtoReflect.Descriptor instead.
 func (*GetHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetHostResponse) GetHost() *Host {
@@ -821,7 +908,7 @@ type DrainHostRequest struct {
 
 func (x *DrainHostRequest) Reset() {
 	*x = DrainHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[11]
+	mi := &file_drydock_v1_controller_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +920,7 @@ func (x *DrainHostRequest) String() string {
 func (*DrainHostRequest) ProtoMessage() {}
 
 func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[11]
+	mi := &file_drydock_v1_controller_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +933,7 @@ func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostRequest.ProtoReflect.Descriptor instead.
 func (*DrainHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DrainHostRequest) GetName() string {
@@ -891,7 +978,7 @@ type DrainHostResponse struct {
 
 func (x *DrainHostResponse) Reset() {
 	*x = DrainHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[12]
+	mi := &file_drydock_v1_controller_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +990,7 @@ func (x *DrainHostResponse) String() string {
 func (*DrainHostResponse) ProtoMessage() {}
 
 func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[12]
+	mi := &file_drydock_v1_controller_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1003,7 @@ func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostResponse.ProtoReflect.Descriptor instead.
 func (*DrainHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DrainHostResponse) GetEvent() isDrainHostResponse_Event {
@@ -986,7 +1073,7 @@ type DrainSummary struct {
 
 func (x *DrainSummary) Reset() {
 	*x = DrainSummary{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[13]
+	mi := &file_drydock_v1_controller_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1085,7 @@ func (x *DrainSummary) String() string {
 func (*DrainSummary) ProtoMessage() {}
 
 func (x *DrainSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[13]
+	mi := &file_drydock_v1_controller_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1098,7 @@ func (x *DrainSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainSummary.ProtoReflect.Descriptor instead.
 func (*DrainSummary) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DrainSummary) GetMoved() int32 {
@@ -1044,7 +1131,7 @@ type ResumeHostRequest struct {
 
 func (x *ResumeHostRequest) Reset() {
 	*x = ResumeHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[14]
+	mi := &file_drydock_v1_controller_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1143,7 @@ func (x *ResumeHostRequest) String() string {
 func (*ResumeHostRequest) ProtoMessage() {}
 
 func (x *ResumeHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[14]
+	mi := &file_drydock_v1_controller_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1156,7 @@ func (x *ResumeHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeHostRequest.ProtoReflect.Descriptor instead.
 func (*ResumeHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResumeHostRequest) GetName() string {
@@ -1088,7 +1175,7 @@ type ResumeHostResponse struct {
 
 func (x *ResumeHostResponse) Reset() {
 	*x = ResumeHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[15]
+	mi := &file_drydock_v1_controller_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1187,7 @@ func (x *ResumeHostResponse) String() string {
 func (*ResumeHostResponse) ProtoMessage() {}
 
 func (x *ResumeHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[15]
+	mi := &file_drydock_v1_controller_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1200,7 @@ func (x *ResumeHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeHostResponse.ProtoReflect.Descriptor instead.
 func (*ResumeHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResumeHostResponse) GetHost() *Host {
@@ -1134,7 +1221,7 @@ type ConfirmHostDeadRequest struct {
 
 func (x *ConfirmHostDeadRequest) Reset() {
 	*x = ConfirmHostDeadRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[16]
+	mi := &file_drydock_v1_controller_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1233,7 @@ func (x *ConfirmHostDeadRequest) String() string {
 func (*ConfirmHostDeadRequest) ProtoMessage() {}
 
 func (x *ConfirmHostDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[16]
+	mi := &file_drydock_v1_controller_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1246,7 @@ func (x *ConfirmHostDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHostDeadRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmHostDeadRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConfirmHostDeadRequest) GetName() string {
@@ -1185,7 +1272,7 @@ type ConfirmHostDeadResponse struct {
 
 func (x *ConfirmHostDeadResponse) Reset() {
 	*x = ConfirmHostDeadResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[17]
+	mi := &file_drydock_v1_controller_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1284,7 @@ func (x *ConfirmHostDeadResponse) String() string {
 func (*ConfirmHostDeadResponse) ProtoMessage() {}
 
 func (x *ConfirmHostDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[17]
+	mi := &file_drydock_v1_controller_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1297,7 @@ func (x *ConfirmHostDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHostDeadResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmHostDeadResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ConfirmHostDeadResponse) GetPods() []string {
@@ -1229,7 +1316,7 @@ type RemoveHostRequest struct {
 
 func (x *RemoveHostRequest) Reset() {
 	*x = RemoveHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[18]
+	mi := &file_drydock_v1_controller_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1328,7 @@ func (x *RemoveHostRequest) String() string {
 func (*RemoveHostRequest) ProtoMessage() {}
 
 func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[18]
+	mi := &file_drydock_v1_controller_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1341,7 @@ func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostRequest.ProtoReflect.Descriptor instead.
 func (*RemoveHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RemoveHostRequest) GetName() string {
@@ -1272,7 +1359,7 @@ type RemoveHostResponse struct {
 
 func (x *RemoveHostResponse) Reset() {
 	*x = RemoveHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[19]
+	mi := &file_drydock_v1_controller_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1371,7 @@ func (x *RemoveHostResponse) String() string {
 func (*RemoveHostResponse) ProtoMessage() {}
 
 func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[19]
+	mi := &file_drydock_v1_controller_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1384,7 @@ func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostResponse.ProtoReflect.Descriptor instead.
 func (*RemoveHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{20}
 }
 
 type DoctorHostRequest struct {
@@ -1309,7 +1396,7 @@ type DoctorHostRequest struct {
 
 func (x *DoctorHostRequest) Reset() {
 	*x = DoctorHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[20]
+	mi := &file_drydock_v1_controller_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1408,7 @@ func (x *DoctorHostRequest) String() string {
 func (*DoctorHostRequest) ProtoMessage() {}
 
 func (x *DoctorHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[20]
+	mi := &file_drydock_v1_controller_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1421,7 @@ func (x *DoctorHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorHostRequest.ProtoReflect.Descriptor instead.
 func (*DoctorHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{20}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DoctorHostRequest) GetName() string {
@@ -1353,7 +1440,7 @@ type DoctorHostResponse struct {
 
 func (x *DoctorHostResponse) Reset() {
 	*x = DoctorHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[21]
+	mi := &file_drydock_v1_controller_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1452,7 @@ func (x *DoctorHostResponse) String() string {
 func (*DoctorHostResponse) ProtoMessage() {}
 
 func (x *DoctorHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[21]
+	mi := &file_drydock_v1_controller_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,12 +1465,117 @@ func (x *DoctorHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorHostResponse.ProtoReflect.Descriptor instead.
 func (*DoctorHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DoctorHostResponse) GetChecks() []*DoctorCheck {
 	if x != nil {
 		return x.Checks
+	}
+	return nil
+}
+
+type GetHostStatusRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Ask the host's archives for what is new, and look at everything again, before answering.
+	Refresh       bool `protobuf:"varint,2,opt,name=refresh,proto3" json:"refresh,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHostStatusRequest) Reset() {
+	*x = GetHostStatusRequest{}
+	mi := &file_drydock_v1_controller_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHostStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHostStatusRequest) ProtoMessage() {}
+
+func (x *GetHostStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_controller_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHostStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetHostStatusRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetHostStatusRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetHostStatusRequest) GetRefresh() bool {
+	if x != nil {
+		return x.Refresh
+	}
+	return false
+}
+
+type GetHostStatusResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        *HostStatus            `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	Summary       *StatusSummary         `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHostStatusResponse) Reset() {
+	*x = GetHostStatusResponse{}
+	mi := &file_drydock_v1_controller_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHostStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHostStatusResponse) ProtoMessage() {}
+
+func (x *GetHostStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_controller_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHostStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetHostStatusResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetHostStatusResponse) GetStatus() *HostStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *GetHostStatusResponse) GetSummary() *StatusSummary {
+	if x != nil {
+		return x.Summary
 	}
 	return nil
 }
@@ -1400,7 +1592,7 @@ type DoctorCheck struct {
 
 func (x *DoctorCheck) Reset() {
 	*x = DoctorCheck{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[22]
+	mi := &file_drydock_v1_controller_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1604,7 @@ func (x *DoctorCheck) String() string {
 func (*DoctorCheck) ProtoMessage() {}
 
 func (x *DoctorCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[22]
+	mi := &file_drydock_v1_controller_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1617,7 @@ func (x *DoctorCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorCheck.ProtoReflect.Descriptor instead.
 func (*DoctorCheck) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DoctorCheck) GetName() string {
@@ -1467,7 +1659,7 @@ type ImportImageRequest struct {
 
 func (x *ImportImageRequest) Reset() {
 	*x = ImportImageRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[23]
+	mi := &file_drydock_v1_controller_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1671,7 @@ func (x *ImportImageRequest) String() string {
 func (*ImportImageRequest) ProtoMessage() {}
 
 func (x *ImportImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[23]
+	mi := &file_drydock_v1_controller_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1684,7 @@ func (x *ImportImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageRequest.ProtoReflect.Descriptor instead.
 func (*ImportImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ImportImageRequest) GetHeader() *ImportImageHeader {
@@ -1521,7 +1713,7 @@ type ImportImageHeader struct {
 
 func (x *ImportImageHeader) Reset() {
 	*x = ImportImageHeader{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[24]
+	mi := &file_drydock_v1_controller_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1725,7 @@ func (x *ImportImageHeader) String() string {
 func (*ImportImageHeader) ProtoMessage() {}
 
 func (x *ImportImageHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[24]
+	mi := &file_drydock_v1_controller_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1738,7 @@ func (x *ImportImageHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageHeader.ProtoReflect.Descriptor instead.
 func (*ImportImageHeader) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ImportImageHeader) GetReference() string {
@@ -1572,7 +1764,7 @@ type ImportImageResponse struct {
 
 func (x *ImportImageResponse) Reset() {
 	*x = ImportImageResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[25]
+	mi := &file_drydock_v1_controller_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1776,7 @@ func (x *ImportImageResponse) String() string {
 func (*ImportImageResponse) ProtoMessage() {}
 
 func (x *ImportImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[25]
+	mi := &file_drydock_v1_controller_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1789,7 @@ func (x *ImportImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageResponse.ProtoReflect.Descriptor instead.
 func (*ImportImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{25}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ImportImageResponse) GetImages() []*Image {
@@ -1617,7 +1809,7 @@ type PullImageRequest struct {
 
 func (x *PullImageRequest) Reset() {
 	*x = PullImageRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[26]
+	mi := &file_drydock_v1_controller_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1821,7 @@ func (x *PullImageRequest) String() string {
 func (*PullImageRequest) ProtoMessage() {}
 
 func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[26]
+	mi := &file_drydock_v1_controller_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1834,7 @@ func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
 func (*PullImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{26}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PullImageRequest) GetReference() string {
@@ -1668,7 +1860,7 @@ type PullImageResponse struct {
 
 func (x *PullImageResponse) Reset() {
 	*x = PullImageResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[27]
+	mi := &file_drydock_v1_controller_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1872,7 @@ func (x *PullImageResponse) String() string {
 func (*PullImageResponse) ProtoMessage() {}
 
 func (x *PullImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[27]
+	mi := &file_drydock_v1_controller_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1885,7 @@ func (x *PullImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageResponse.ProtoReflect.Descriptor instead.
 func (*PullImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{27}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PullImageResponse) GetImage() *Image {
@@ -1711,7 +1903,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[28]
+	mi := &file_drydock_v1_controller_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1915,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[28]
+	mi := &file_drydock_v1_controller_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1928,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{28}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{31}
 }
 
 type ListImagesResponse struct {
@@ -1748,7 +1940,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[29]
+	mi := &file_drydock_v1_controller_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1952,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[29]
+	mi := &file_drydock_v1_controller_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1965,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListImagesResponse) GetImages() []*Image {
@@ -1794,7 +1986,7 @@ type RunPodRequest struct {
 
 func (x *RunPodRequest) Reset() {
 	*x = RunPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[30]
+	mi := &file_drydock_v1_controller_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1998,7 @@ func (x *RunPodRequest) String() string {
 func (*RunPodRequest) ProtoMessage() {}
 
 func (x *RunPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[30]
+	mi := &file_drydock_v1_controller_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2011,7 @@ func (x *RunPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPodRequest.ProtoReflect.Descriptor instead.
 func (*RunPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RunPodRequest) GetSpec() *PodSpec {
@@ -1849,7 +2041,7 @@ type RunPodResponse struct {
 
 func (x *RunPodResponse) Reset() {
 	*x = RunPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[31]
+	mi := &file_drydock_v1_controller_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2053,7 @@ func (x *RunPodResponse) String() string {
 func (*RunPodResponse) ProtoMessage() {}
 
 func (x *RunPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[31]
+	mi := &file_drydock_v1_controller_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2066,7 @@ func (x *RunPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPodResponse.ProtoReflect.Descriptor instead.
 func (*RunPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RunPodResponse) GetEvent() isRunPodResponse_Event {
@@ -1927,7 +2119,7 @@ type ListPodsRequest struct {
 
 func (x *ListPodsRequest) Reset() {
 	*x = ListPodsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[32]
+	mi := &file_drydock_v1_controller_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2131,7 @@ func (x *ListPodsRequest) String() string {
 func (*ListPodsRequest) ProtoMessage() {}
 
 func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[32]
+	mi := &file_drydock_v1_controller_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2144,7 @@ func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListPodsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListPodsRequest) GetHost() string {
@@ -1971,7 +2163,7 @@ type ListPodsResponse struct {
 
 func (x *ListPodsResponse) Reset() {
 	*x = ListPodsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[33]
+	mi := &file_drydock_v1_controller_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2175,7 @@ func (x *ListPodsResponse) String() string {
 func (*ListPodsResponse) ProtoMessage() {}
 
 func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[33]
+	mi := &file_drydock_v1_controller_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2188,7 @@ func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListPodsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListPodsResponse) GetPods() []*Pod {
@@ -2015,7 +2207,7 @@ type GetPodRequest struct {
 
 func (x *GetPodRequest) Reset() {
 	*x = GetPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[34]
+	mi := &file_drydock_v1_controller_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2219,7 @@ func (x *GetPodRequest) String() string {
 func (*GetPodRequest) ProtoMessage() {}
 
 func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[34]
+	mi := &file_drydock_v1_controller_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2232,7 @@ func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodRequest.ProtoReflect.Descriptor instead.
 func (*GetPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetPodRequest) GetName() string {
@@ -2059,7 +2251,7 @@ type GetPodResponse struct {
 
 func (x *GetPodResponse) Reset() {
 	*x = GetPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[35]
+	mi := &file_drydock_v1_controller_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2071,7 +2263,7 @@ func (x *GetPodResponse) String() string {
 func (*GetPodResponse) ProtoMessage() {}
 
 func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[35]
+	mi := &file_drydock_v1_controller_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2084,7 +2276,7 @@ func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodResponse.ProtoReflect.Descriptor instead.
 func (*GetPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetPodResponse) GetPod() *Pod {
@@ -2103,7 +2295,7 @@ type StartPodRequest struct {
 
 func (x *StartPodRequest) Reset() {
 	*x = StartPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[36]
+	mi := &file_drydock_v1_controller_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2307,7 @@ func (x *StartPodRequest) String() string {
 func (*StartPodRequest) ProtoMessage() {}
 
 func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[36]
+	mi := &file_drydock_v1_controller_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2320,7 @@ func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartPodRequest.ProtoReflect.Descriptor instead.
 func (*StartPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{36}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StartPodRequest) GetName() string {
@@ -2147,7 +2339,7 @@ type StartPodResponse struct {
 
 func (x *StartPodResponse) Reset() {
 	*x = StartPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[37]
+	mi := &file_drydock_v1_controller_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2351,7 @@ func (x *StartPodResponse) String() string {
 func (*StartPodResponse) ProtoMessage() {}
 
 func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[37]
+	mi := &file_drydock_v1_controller_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2364,7 @@ func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartPodResponse.ProtoReflect.Descriptor instead.
 func (*StartPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{37}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StartPodResponse) GetPod() *Pod {
@@ -2192,7 +2384,7 @@ type StopPodRequest struct {
 
 func (x *StopPodRequest) Reset() {
 	*x = StopPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[38]
+	mi := &file_drydock_v1_controller_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2396,7 @@ func (x *StopPodRequest) String() string {
 func (*StopPodRequest) ProtoMessage() {}
 
 func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[38]
+	mi := &file_drydock_v1_controller_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2409,7 @@ func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPodRequest.ProtoReflect.Descriptor instead.
 func (*StopPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{38}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StopPodRequest) GetName() string {
@@ -2243,7 +2435,7 @@ type StopPodResponse struct {
 
 func (x *StopPodResponse) Reset() {
 	*x = StopPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[39]
+	mi := &file_drydock_v1_controller_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2447,7 @@ func (x *StopPodResponse) String() string {
 func (*StopPodResponse) ProtoMessage() {}
 
 func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[39]
+	mi := &file_drydock_v1_controller_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2460,7 @@ func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPodResponse.ProtoReflect.Descriptor instead.
 func (*StopPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{39}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StopPodResponse) GetPod() *Pod {
@@ -2289,7 +2481,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[40]
+	mi := &file_drydock_v1_controller_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2493,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[40]
+	mi := &file_drydock_v1_controller_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2506,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{40}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RemovePodRequest) GetName() string {
@@ -2339,7 +2531,7 @@ type RemovePodResponse struct {
 
 func (x *RemovePodResponse) Reset() {
 	*x = RemovePodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[41]
+	mi := &file_drydock_v1_controller_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2543,7 @@ func (x *RemovePodResponse) String() string {
 func (*RemovePodResponse) ProtoMessage() {}
 
 func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[41]
+	mi := &file_drydock_v1_controller_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2556,7 @@ func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodResponse.ProtoReflect.Descriptor instead.
 func (*RemovePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{41}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{44}
 }
 
 type ExecRequest struct {
@@ -2383,7 +2575,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[42]
+	mi := &file_drydock_v1_controller_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2587,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[42]
+	mi := &file_drydock_v1_controller_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2600,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{42}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExecRequest) GetEvent() isExecRequest_Event {
@@ -2512,7 +2704,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[43]
+	mi := &file_drydock_v1_controller_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2716,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[43]
+	mi := &file_drydock_v1_controller_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2729,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{43}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExecResponse) GetEvent() isExecResponse_Event {
@@ -2609,7 +2801,7 @@ type GetPodLogsRequest struct {
 
 func (x *GetPodLogsRequest) Reset() {
 	*x = GetPodLogsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[44]
+	mi := &file_drydock_v1_controller_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2813,7 @@ func (x *GetPodLogsRequest) String() string {
 func (*GetPodLogsRequest) ProtoMessage() {}
 
 func (x *GetPodLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[44]
+	mi := &file_drydock_v1_controller_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2826,7 @@ func (x *GetPodLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodLogsRequest.ProtoReflect.Descriptor instead.
 func (*GetPodLogsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{44}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetPodLogsRequest) GetPod() string {
@@ -2674,7 +2866,7 @@ type GetPodLogsResponse struct {
 
 func (x *GetPodLogsResponse) Reset() {
 	*x = GetPodLogsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[45]
+	mi := &file_drydock_v1_controller_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2878,7 @@ func (x *GetPodLogsResponse) String() string {
 func (*GetPodLogsResponse) ProtoMessage() {}
 
 func (x *GetPodLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[45]
+	mi := &file_drydock_v1_controller_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2891,7 @@ func (x *GetPodLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodLogsResponse.ProtoReflect.Descriptor instead.
 func (*GetPodLogsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetPodLogsResponse) GetData() []byte {
@@ -2723,7 +2915,7 @@ type MigratePodRequest struct {
 
 func (x *MigratePodRequest) Reset() {
 	*x = MigratePodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[46]
+	mi := &file_drydock_v1_controller_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +2927,7 @@ func (x *MigratePodRequest) String() string {
 func (*MigratePodRequest) ProtoMessage() {}
 
 func (x *MigratePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[46]
+	mi := &file_drydock_v1_controller_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +2940,7 @@ func (x *MigratePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigratePodRequest.ProtoReflect.Descriptor instead.
 func (*MigratePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{46}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MigratePodRequest) GetPod() string {
@@ -2806,7 +2998,7 @@ type MigratePodResponse struct {
 
 func (x *MigratePodResponse) Reset() {
 	*x = MigratePodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[47]
+	mi := &file_drydock_v1_controller_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +3010,7 @@ func (x *MigratePodResponse) String() string {
 func (*MigratePodResponse) ProtoMessage() {}
 
 func (x *MigratePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[47]
+	mi := &file_drydock_v1_controller_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +3023,7 @@ func (x *MigratePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigratePodResponse.ProtoReflect.Descriptor instead.
 func (*MigratePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{47}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MigratePodResponse) GetEvent() isMigratePodResponse_Event {
@@ -2885,7 +3077,7 @@ type ListMigrationsRequest struct {
 
 func (x *ListMigrationsRequest) Reset() {
 	*x = ListMigrationsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[48]
+	mi := &file_drydock_v1_controller_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +3089,7 @@ func (x *ListMigrationsRequest) String() string {
 func (*ListMigrationsRequest) ProtoMessage() {}
 
 func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[48]
+	mi := &file_drydock_v1_controller_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +3102,7 @@ func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsRequest.ProtoReflect.Descriptor instead.
 func (*ListMigrationsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{48}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListMigrationsRequest) GetPod() string {
@@ -2936,7 +3128,7 @@ type ListMigrationsResponse struct {
 
 func (x *ListMigrationsResponse) Reset() {
 	*x = ListMigrationsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[49]
+	mi := &file_drydock_v1_controller_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2948,7 +3140,7 @@ func (x *ListMigrationsResponse) String() string {
 func (*ListMigrationsResponse) ProtoMessage() {}
 
 func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[49]
+	mi := &file_drydock_v1_controller_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2961,7 +3153,7 @@ func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsResponse.ProtoReflect.Descriptor instead.
 func (*ListMigrationsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{49}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListMigrationsResponse) GetMigrations() []*MigrationReport {
@@ -2980,7 +3172,7 @@ type GetMigrationRequest struct {
 
 func (x *GetMigrationRequest) Reset() {
 	*x = GetMigrationRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[50]
+	mi := &file_drydock_v1_controller_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3184,7 @@ func (x *GetMigrationRequest) String() string {
 func (*GetMigrationRequest) ProtoMessage() {}
 
 func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[50]
+	mi := &file_drydock_v1_controller_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3197,7 @@ func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationRequest.ProtoReflect.Descriptor instead.
 func (*GetMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{50}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetMigrationRequest) GetId() string {
@@ -3024,7 +3216,7 @@ type GetMigrationResponse struct {
 
 func (x *GetMigrationResponse) Reset() {
 	*x = GetMigrationResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[51]
+	mi := &file_drydock_v1_controller_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3228,7 @@ func (x *GetMigrationResponse) String() string {
 func (*GetMigrationResponse) ProtoMessage() {}
 
 func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[51]
+	mi := &file_drydock_v1_controller_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3241,7 @@ func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationResponse.ProtoReflect.Descriptor instead.
 func (*GetMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{51}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetMigrationResponse) GetMigration() *MigrationReport {
@@ -3067,7 +3259,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[52]
+	mi := &file_drydock_v1_controller_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3271,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[52]
+	mi := &file_drydock_v1_controller_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3284,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{52}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{55}
 }
 
 type BackupStoreResponse struct {
@@ -3104,7 +3296,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[53]
+	mi := &file_drydock_v1_controller_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3308,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[53]
+	mi := &file_drydock_v1_controller_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3321,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{53}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *BackupStoreResponse) GetData() []byte {
@@ -3153,7 +3345,7 @@ type ExecRequest_Start struct {
 
 func (x *ExecRequest_Start) Reset() {
 	*x = ExecRequest_Start{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[55]
+	mi := &file_drydock_v1_controller_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3357,7 @@ func (x *ExecRequest_Start) String() string {
 func (*ExecRequest_Start) ProtoMessage() {}
 
 func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[55]
+	mi := &file_drydock_v1_controller_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3370,7 @@ func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Start.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Start) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{42, 0}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45, 0}
 }
 
 func (x *ExecRequest_Start) GetPod() string {
@@ -3233,7 +3425,7 @@ type ExecRequest_Resize struct {
 
 func (x *ExecRequest_Resize) Reset() {
 	*x = ExecRequest_Resize{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[56]
+	mi := &file_drydock_v1_controller_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3437,7 @@ func (x *ExecRequest_Resize) String() string {
 func (*ExecRequest_Resize) ProtoMessage() {}
 
 func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[56]
+	mi := &file_drydock_v1_controller_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3450,7 @@ func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Resize.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Resize) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{42, 1}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45, 1}
 }
 
 func (x *ExecRequest_Resize) GetRows() uint32 {
@@ -3280,7 +3472,7 @@ var File_drydock_v1_controller_proto protoreflect.FileDescriptor
 const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\n" +
 	"\x1bdrydock/v1/controller.proto\x12\n" +
-	"drydock.v1\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n" +
+	"drydock.v1\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n" +
 	"\x11GetVersionRequest\"x\n" +
 	"\x12GetVersionResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x10\n" +
@@ -3294,7 +3486,7 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"e\n" +
 	"\x17CreateJoinTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x124\n" +
-	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xa0\x02\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xd5\x02\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
@@ -3304,13 +3496,15 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\tlast_seen\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x12(\n" +
 	"\x04info\x18\a \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x12\n" +
 	"\x04pods\x18\b \x03(\tR\x04pods\x12*\n" +
-	"\x05links\x18\t \x03(\v2\x14.drydock.v1.HostLinkR\x05links\"\x96\x01\n" +
+	"\x05links\x18\t \x03(\v2\x14.drydock.v1.HostLinkR\x05links\x123\n" +
+	"\asummary\x18\n" +
+	" \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\"\x96\x01\n" +
 	"\bHostLink\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x120\n" +
-	"\x05tried\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xee\x06\n" +
+	"\x05tried\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xbc\a\n" +
 	"\bHostInfo\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\tR\x06kernel\x12\x0e\n" +
 	"\x02os\x18\x02 \x01(\tR\x02os\x12\x12\n" +
@@ -3334,10 +3528,17 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x06uptime\x18\x13 \x01(\v2\x19.google.protobuf.DurationR\x06uptime\x12\x18\n" +
 	"\anetwork\x18\x14 \x01(\tR\anetwork\x12%\n" +
 	"\x0enetwork_reason\x18\x15 \x01(\tR\rnetworkReason\x12#\n" +
-	"\rvxlan_problem\x18\x16 \x01(\tR\fvxlanProblem\x1a?\n" +
+	"\rvxlan_problem\x18\x16 \x01(\tR\fvxlanProblem\x12\x12\n" +
+	"\x04load\x18\x17 \x03(\x01R\x04load\x128\n" +
+	"\vfilesystems\x18\x18 \x03(\v2\x16.drydock.v1.FilesystemR\vfilesystems\x1a?\n" +
 	"\x11CriuFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\x12\n" +
+	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"_\n" +
+	"\n" +
+	"Filesystem\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12'\n" +
+	"\x0favailable_bytes\x18\x03 \x01(\x03R\x0eavailableBytes\"\x12\n" +
 	"\x10ListHostsRequest\";\n" +
 	"\x11ListHostsResponse\x12&\n" +
 	"\x05hosts\x18\x01 \x03(\v2\x10.drydock.v1.HostR\x05hosts\"$\n" +
@@ -3374,7 +3575,13 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x11DoctorHostRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"E\n" +
 	"\x12DoctorHostResponse\x12/\n" +
-	"\x06checks\x18\x01 \x03(\v2\x17.drydock.v1.DoctorCheckR\x06checks\"a\n" +
+	"\x06checks\x18\x01 \x03(\v2\x17.drydock.v1.DoctorCheckR\x06checks\"D\n" +
+	"\x14GetHostStatusRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\arefresh\x18\x02 \x01(\bR\arefresh\"|\n" +
+	"\x15GetHostStatusResponse\x12.\n" +
+	"\x06status\x18\x01 \x01(\v2\x16.drydock.v1.HostStatusR\x06status\x123\n" +
+	"\asummary\x18\x02 \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\"a\n" +
 	"\vDoctorCheck\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x16\n" +
@@ -3477,7 +3684,7 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\tmigration\x18\x01 \x01(\v2\x1b.drydock.v1.MigrationReportR\tmigration\"\x14\n" +
 	"\x12BackupStoreRequest\")\n" +
 	"\x13BackupStoreResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\xc0\x0e\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\x96\x0f\n" +
 	"\x11ControllerService\x12K\n" +
 	"\n" +
 	"GetVersion\x12\x1d.drydock.v1.GetVersionRequest\x1a\x1e.drydock.v1.GetVersionResponse\x12Z\n" +
@@ -3491,7 +3698,8 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\n" +
 	"RemoveHost\x12\x1d.drydock.v1.RemoveHostRequest\x1a\x1e.drydock.v1.RemoveHostResponse\x12K\n" +
 	"\n" +
-	"DoctorHost\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12P\n" +
+	"DoctorHost\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12T\n" +
+	"\rGetHostStatus\x12 .drydock.v1.GetHostStatusRequest\x1a!.drydock.v1.GetHostStatusResponse\x12P\n" +
 	"\vImportImage\x12\x1e.drydock.v1.ImportImageRequest\x1a\x1f.drydock.v1.ImportImageResponse(\x01\x12H\n" +
 	"\tPullImage\x12\x1c.drydock.v1.PullImageRequest\x1a\x1d.drydock.v1.PullImageResponse\x12K\n" +
 	"\n" +
@@ -3523,7 +3731,7 @@ func file_drydock_v1_controller_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_controller_proto_rawDescData
 }
 
-var file_drydock_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_drydock_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_drydock_v1_controller_proto_goTypes = []any{
 	(*GetVersionRequest)(nil),       // 0: drydock.v1.GetVersionRequest
 	(*GetVersionResponse)(nil),      // 1: drydock.v1.GetVersionResponse
@@ -3532,157 +3740,168 @@ var file_drydock_v1_controller_proto_goTypes = []any{
 	(*Host)(nil),                    // 4: drydock.v1.Host
 	(*HostLink)(nil),                // 5: drydock.v1.HostLink
 	(*HostInfo)(nil),                // 6: drydock.v1.HostInfo
-	(*ListHostsRequest)(nil),        // 7: drydock.v1.ListHostsRequest
-	(*ListHostsResponse)(nil),       // 8: drydock.v1.ListHostsResponse
-	(*GetHostRequest)(nil),          // 9: drydock.v1.GetHostRequest
-	(*GetHostResponse)(nil),         // 10: drydock.v1.GetHostResponse
-	(*DrainHostRequest)(nil),        // 11: drydock.v1.DrainHostRequest
-	(*DrainHostResponse)(nil),       // 12: drydock.v1.DrainHostResponse
-	(*DrainSummary)(nil),            // 13: drydock.v1.DrainSummary
-	(*ResumeHostRequest)(nil),       // 14: drydock.v1.ResumeHostRequest
-	(*ResumeHostResponse)(nil),      // 15: drydock.v1.ResumeHostResponse
-	(*ConfirmHostDeadRequest)(nil),  // 16: drydock.v1.ConfirmHostDeadRequest
-	(*ConfirmHostDeadResponse)(nil), // 17: drydock.v1.ConfirmHostDeadResponse
-	(*RemoveHostRequest)(nil),       // 18: drydock.v1.RemoveHostRequest
-	(*RemoveHostResponse)(nil),      // 19: drydock.v1.RemoveHostResponse
-	(*DoctorHostRequest)(nil),       // 20: drydock.v1.DoctorHostRequest
-	(*DoctorHostResponse)(nil),      // 21: drydock.v1.DoctorHostResponse
-	(*DoctorCheck)(nil),             // 22: drydock.v1.DoctorCheck
-	(*ImportImageRequest)(nil),      // 23: drydock.v1.ImportImageRequest
-	(*ImportImageHeader)(nil),       // 24: drydock.v1.ImportImageHeader
-	(*ImportImageResponse)(nil),     // 25: drydock.v1.ImportImageResponse
-	(*PullImageRequest)(nil),        // 26: drydock.v1.PullImageRequest
-	(*PullImageResponse)(nil),       // 27: drydock.v1.PullImageResponse
-	(*ListImagesRequest)(nil),       // 28: drydock.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),      // 29: drydock.v1.ListImagesResponse
-	(*RunPodRequest)(nil),           // 30: drydock.v1.RunPodRequest
-	(*RunPodResponse)(nil),          // 31: drydock.v1.RunPodResponse
-	(*ListPodsRequest)(nil),         // 32: drydock.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),        // 33: drydock.v1.ListPodsResponse
-	(*GetPodRequest)(nil),           // 34: drydock.v1.GetPodRequest
-	(*GetPodResponse)(nil),          // 35: drydock.v1.GetPodResponse
-	(*StartPodRequest)(nil),         // 36: drydock.v1.StartPodRequest
-	(*StartPodResponse)(nil),        // 37: drydock.v1.StartPodResponse
-	(*StopPodRequest)(nil),          // 38: drydock.v1.StopPodRequest
-	(*StopPodResponse)(nil),         // 39: drydock.v1.StopPodResponse
-	(*RemovePodRequest)(nil),        // 40: drydock.v1.RemovePodRequest
-	(*RemovePodResponse)(nil),       // 41: drydock.v1.RemovePodResponse
-	(*ExecRequest)(nil),             // 42: drydock.v1.ExecRequest
-	(*ExecResponse)(nil),            // 43: drydock.v1.ExecResponse
-	(*GetPodLogsRequest)(nil),       // 44: drydock.v1.GetPodLogsRequest
-	(*GetPodLogsResponse)(nil),      // 45: drydock.v1.GetPodLogsResponse
-	(*MigratePodRequest)(nil),       // 46: drydock.v1.MigratePodRequest
-	(*MigratePodResponse)(nil),      // 47: drydock.v1.MigratePodResponse
-	(*ListMigrationsRequest)(nil),   // 48: drydock.v1.ListMigrationsRequest
-	(*ListMigrationsResponse)(nil),  // 49: drydock.v1.ListMigrationsResponse
-	(*GetMigrationRequest)(nil),     // 50: drydock.v1.GetMigrationRequest
-	(*GetMigrationResponse)(nil),    // 51: drydock.v1.GetMigrationResponse
-	(*BackupStoreRequest)(nil),      // 52: drydock.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),     // 53: drydock.v1.BackupStoreResponse
-	nil,                             // 54: drydock.v1.HostInfo.CriuFeaturesEntry
-	(*ExecRequest_Start)(nil),       // 55: drydock.v1.ExecRequest.Start
-	(*ExecRequest_Resize)(nil),      // 56: drydock.v1.ExecRequest.Resize
-	(*durationpb.Duration)(nil),     // 57: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 58: google.protobuf.Timestamp
-	(*Refusal)(nil),                 // 59: drydock.v1.Refusal
-	(MigrationMode)(0),              // 60: drydock.v1.MigrationMode
-	(*MigrationProgress)(nil),       // 61: drydock.v1.MigrationProgress
-	(*MigrationReport)(nil),         // 62: drydock.v1.MigrationReport
-	(*Image)(nil),                   // 63: drydock.v1.Image
-	(*PodSpec)(nil),                 // 64: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 65: drydock.v1.Pod
+	(*Filesystem)(nil),              // 7: drydock.v1.Filesystem
+	(*ListHostsRequest)(nil),        // 8: drydock.v1.ListHostsRequest
+	(*ListHostsResponse)(nil),       // 9: drydock.v1.ListHostsResponse
+	(*GetHostRequest)(nil),          // 10: drydock.v1.GetHostRequest
+	(*GetHostResponse)(nil),         // 11: drydock.v1.GetHostResponse
+	(*DrainHostRequest)(nil),        // 12: drydock.v1.DrainHostRequest
+	(*DrainHostResponse)(nil),       // 13: drydock.v1.DrainHostResponse
+	(*DrainSummary)(nil),            // 14: drydock.v1.DrainSummary
+	(*ResumeHostRequest)(nil),       // 15: drydock.v1.ResumeHostRequest
+	(*ResumeHostResponse)(nil),      // 16: drydock.v1.ResumeHostResponse
+	(*ConfirmHostDeadRequest)(nil),  // 17: drydock.v1.ConfirmHostDeadRequest
+	(*ConfirmHostDeadResponse)(nil), // 18: drydock.v1.ConfirmHostDeadResponse
+	(*RemoveHostRequest)(nil),       // 19: drydock.v1.RemoveHostRequest
+	(*RemoveHostResponse)(nil),      // 20: drydock.v1.RemoveHostResponse
+	(*DoctorHostRequest)(nil),       // 21: drydock.v1.DoctorHostRequest
+	(*DoctorHostResponse)(nil),      // 22: drydock.v1.DoctorHostResponse
+	(*GetHostStatusRequest)(nil),    // 23: drydock.v1.GetHostStatusRequest
+	(*GetHostStatusResponse)(nil),   // 24: drydock.v1.GetHostStatusResponse
+	(*DoctorCheck)(nil),             // 25: drydock.v1.DoctorCheck
+	(*ImportImageRequest)(nil),      // 26: drydock.v1.ImportImageRequest
+	(*ImportImageHeader)(nil),       // 27: drydock.v1.ImportImageHeader
+	(*ImportImageResponse)(nil),     // 28: drydock.v1.ImportImageResponse
+	(*PullImageRequest)(nil),        // 29: drydock.v1.PullImageRequest
+	(*PullImageResponse)(nil),       // 30: drydock.v1.PullImageResponse
+	(*ListImagesRequest)(nil),       // 31: drydock.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),      // 32: drydock.v1.ListImagesResponse
+	(*RunPodRequest)(nil),           // 33: drydock.v1.RunPodRequest
+	(*RunPodResponse)(nil),          // 34: drydock.v1.RunPodResponse
+	(*ListPodsRequest)(nil),         // 35: drydock.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),        // 36: drydock.v1.ListPodsResponse
+	(*GetPodRequest)(nil),           // 37: drydock.v1.GetPodRequest
+	(*GetPodResponse)(nil),          // 38: drydock.v1.GetPodResponse
+	(*StartPodRequest)(nil),         // 39: drydock.v1.StartPodRequest
+	(*StartPodResponse)(nil),        // 40: drydock.v1.StartPodResponse
+	(*StopPodRequest)(nil),          // 41: drydock.v1.StopPodRequest
+	(*StopPodResponse)(nil),         // 42: drydock.v1.StopPodResponse
+	(*RemovePodRequest)(nil),        // 43: drydock.v1.RemovePodRequest
+	(*RemovePodResponse)(nil),       // 44: drydock.v1.RemovePodResponse
+	(*ExecRequest)(nil),             // 45: drydock.v1.ExecRequest
+	(*ExecResponse)(nil),            // 46: drydock.v1.ExecResponse
+	(*GetPodLogsRequest)(nil),       // 47: drydock.v1.GetPodLogsRequest
+	(*GetPodLogsResponse)(nil),      // 48: drydock.v1.GetPodLogsResponse
+	(*MigratePodRequest)(nil),       // 49: drydock.v1.MigratePodRequest
+	(*MigratePodResponse)(nil),      // 50: drydock.v1.MigratePodResponse
+	(*ListMigrationsRequest)(nil),   // 51: drydock.v1.ListMigrationsRequest
+	(*ListMigrationsResponse)(nil),  // 52: drydock.v1.ListMigrationsResponse
+	(*GetMigrationRequest)(nil),     // 53: drydock.v1.GetMigrationRequest
+	(*GetMigrationResponse)(nil),    // 54: drydock.v1.GetMigrationResponse
+	(*BackupStoreRequest)(nil),      // 55: drydock.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),     // 56: drydock.v1.BackupStoreResponse
+	nil,                             // 57: drydock.v1.HostInfo.CriuFeaturesEntry
+	(*ExecRequest_Start)(nil),       // 58: drydock.v1.ExecRequest.Start
+	(*ExecRequest_Resize)(nil),      // 59: drydock.v1.ExecRequest.Resize
+	(*durationpb.Duration)(nil),     // 60: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 61: google.protobuf.Timestamp
+	(*StatusSummary)(nil),           // 62: drydock.v1.StatusSummary
+	(*Refusal)(nil),                 // 63: drydock.v1.Refusal
+	(MigrationMode)(0),              // 64: drydock.v1.MigrationMode
+	(*MigrationProgress)(nil),       // 65: drydock.v1.MigrationProgress
+	(*MigrationReport)(nil),         // 66: drydock.v1.MigrationReport
+	(*HostStatus)(nil),              // 67: drydock.v1.HostStatus
+	(*Image)(nil),                   // 68: drydock.v1.Image
+	(*PodSpec)(nil),                 // 69: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 70: drydock.v1.Pod
 }
 var file_drydock_v1_controller_proto_depIdxs = []int32{
-	57, // 0: drydock.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	58, // 1: drydock.v1.CreateJoinTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	58, // 2: drydock.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	60, // 0: drydock.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	61, // 1: drydock.v1.CreateJoinTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	61, // 2: drydock.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
 	6,  // 3: drydock.v1.Host.info:type_name -> drydock.v1.HostInfo
 	5,  // 4: drydock.v1.Host.links:type_name -> drydock.v1.HostLink
-	58, // 5: drydock.v1.HostLink.tried:type_name -> google.protobuf.Timestamp
-	54, // 6: drydock.v1.HostInfo.criu_features:type_name -> drydock.v1.HostInfo.CriuFeaturesEntry
-	59, // 7: drydock.v1.HostInfo.problems:type_name -> drydock.v1.Refusal
-	57, // 8: drydock.v1.HostInfo.uptime:type_name -> google.protobuf.Duration
-	4,  // 9: drydock.v1.ListHostsResponse.hosts:type_name -> drydock.v1.Host
-	4,  // 10: drydock.v1.GetHostResponse.host:type_name -> drydock.v1.Host
-	60, // 11: drydock.v1.DrainHostRequest.mode:type_name -> drydock.v1.MigrationMode
-	61, // 12: drydock.v1.DrainHostResponse.progress:type_name -> drydock.v1.MigrationProgress
-	62, // 13: drydock.v1.DrainHostResponse.report:type_name -> drydock.v1.MigrationReport
-	13, // 14: drydock.v1.DrainHostResponse.summary:type_name -> drydock.v1.DrainSummary
-	59, // 15: drydock.v1.DrainSummary.refusals:type_name -> drydock.v1.Refusal
-	4,  // 16: drydock.v1.ResumeHostResponse.host:type_name -> drydock.v1.Host
-	22, // 17: drydock.v1.DoctorHostResponse.checks:type_name -> drydock.v1.DoctorCheck
-	24, // 18: drydock.v1.ImportImageRequest.header:type_name -> drydock.v1.ImportImageHeader
-	63, // 19: drydock.v1.ImportImageResponse.images:type_name -> drydock.v1.Image
-	63, // 20: drydock.v1.PullImageResponse.image:type_name -> drydock.v1.Image
-	63, // 21: drydock.v1.ListImagesResponse.images:type_name -> drydock.v1.Image
-	64, // 22: drydock.v1.RunPodRequest.spec:type_name -> drydock.v1.PodSpec
-	65, // 23: drydock.v1.RunPodResponse.pod:type_name -> drydock.v1.Pod
-	65, // 24: drydock.v1.ListPodsResponse.pods:type_name -> drydock.v1.Pod
-	65, // 25: drydock.v1.GetPodResponse.pod:type_name -> drydock.v1.Pod
-	65, // 26: drydock.v1.StartPodResponse.pod:type_name -> drydock.v1.Pod
-	57, // 27: drydock.v1.StopPodRequest.grace:type_name -> google.protobuf.Duration
-	65, // 28: drydock.v1.StopPodResponse.pod:type_name -> drydock.v1.Pod
-	55, // 29: drydock.v1.ExecRequest.start:type_name -> drydock.v1.ExecRequest.Start
-	56, // 30: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
-	60, // 31: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
-	57, // 32: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
-	61, // 33: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
-	62, // 34: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
-	62, // 35: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
-	62, // 36: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
-	0,  // 37: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
-	2,  // 38: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
-	7,  // 39: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
-	9,  // 40: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
-	11, // 41: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
-	14, // 42: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
-	16, // 43: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
-	18, // 44: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
-	20, // 45: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
-	23, // 46: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
-	26, // 47: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
-	28, // 48: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
-	30, // 49: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
-	32, // 50: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
-	34, // 51: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
-	36, // 52: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
-	38, // 53: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
-	40, // 54: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
-	42, // 55: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
-	44, // 56: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
-	46, // 57: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
-	48, // 58: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
-	50, // 59: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
-	52, // 60: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
-	1,  // 61: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
-	3,  // 62: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
-	8,  // 63: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
-	10, // 64: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
-	12, // 65: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
-	15, // 66: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
-	17, // 67: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
-	19, // 68: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
-	21, // 69: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
-	25, // 70: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
-	27, // 71: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
-	29, // 72: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
-	31, // 73: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
-	33, // 74: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
-	35, // 75: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
-	37, // 76: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
-	39, // 77: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
-	41, // 78: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
-	43, // 79: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
-	45, // 80: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
-	47, // 81: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
-	49, // 82: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
-	51, // 83: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
-	53, // 84: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
-	61, // [61:85] is the sub-list for method output_type
-	37, // [37:61] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	62, // 5: drydock.v1.Host.summary:type_name -> drydock.v1.StatusSummary
+	61, // 6: drydock.v1.HostLink.tried:type_name -> google.protobuf.Timestamp
+	57, // 7: drydock.v1.HostInfo.criu_features:type_name -> drydock.v1.HostInfo.CriuFeaturesEntry
+	63, // 8: drydock.v1.HostInfo.problems:type_name -> drydock.v1.Refusal
+	60, // 9: drydock.v1.HostInfo.uptime:type_name -> google.protobuf.Duration
+	7,  // 10: drydock.v1.HostInfo.filesystems:type_name -> drydock.v1.Filesystem
+	4,  // 11: drydock.v1.ListHostsResponse.hosts:type_name -> drydock.v1.Host
+	4,  // 12: drydock.v1.GetHostResponse.host:type_name -> drydock.v1.Host
+	64, // 13: drydock.v1.DrainHostRequest.mode:type_name -> drydock.v1.MigrationMode
+	65, // 14: drydock.v1.DrainHostResponse.progress:type_name -> drydock.v1.MigrationProgress
+	66, // 15: drydock.v1.DrainHostResponse.report:type_name -> drydock.v1.MigrationReport
+	14, // 16: drydock.v1.DrainHostResponse.summary:type_name -> drydock.v1.DrainSummary
+	63, // 17: drydock.v1.DrainSummary.refusals:type_name -> drydock.v1.Refusal
+	4,  // 18: drydock.v1.ResumeHostResponse.host:type_name -> drydock.v1.Host
+	25, // 19: drydock.v1.DoctorHostResponse.checks:type_name -> drydock.v1.DoctorCheck
+	67, // 20: drydock.v1.GetHostStatusResponse.status:type_name -> drydock.v1.HostStatus
+	62, // 21: drydock.v1.GetHostStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	27, // 22: drydock.v1.ImportImageRequest.header:type_name -> drydock.v1.ImportImageHeader
+	68, // 23: drydock.v1.ImportImageResponse.images:type_name -> drydock.v1.Image
+	68, // 24: drydock.v1.PullImageResponse.image:type_name -> drydock.v1.Image
+	68, // 25: drydock.v1.ListImagesResponse.images:type_name -> drydock.v1.Image
+	69, // 26: drydock.v1.RunPodRequest.spec:type_name -> drydock.v1.PodSpec
+	70, // 27: drydock.v1.RunPodResponse.pod:type_name -> drydock.v1.Pod
+	70, // 28: drydock.v1.ListPodsResponse.pods:type_name -> drydock.v1.Pod
+	70, // 29: drydock.v1.GetPodResponse.pod:type_name -> drydock.v1.Pod
+	70, // 30: drydock.v1.StartPodResponse.pod:type_name -> drydock.v1.Pod
+	60, // 31: drydock.v1.StopPodRequest.grace:type_name -> google.protobuf.Duration
+	70, // 32: drydock.v1.StopPodResponse.pod:type_name -> drydock.v1.Pod
+	58, // 33: drydock.v1.ExecRequest.start:type_name -> drydock.v1.ExecRequest.Start
+	59, // 34: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
+	64, // 35: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
+	60, // 36: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
+	65, // 37: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
+	66, // 38: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
+	66, // 39: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
+	66, // 40: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
+	0,  // 41: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
+	2,  // 42: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
+	8,  // 43: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
+	10, // 44: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
+	12, // 45: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
+	15, // 46: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
+	17, // 47: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
+	19, // 48: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
+	21, // 49: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
+	23, // 50: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
+	26, // 51: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
+	29, // 52: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
+	31, // 53: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
+	33, // 54: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
+	35, // 55: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
+	37, // 56: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
+	39, // 57: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
+	41, // 58: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
+	43, // 59: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
+	45, // 60: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
+	47, // 61: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
+	49, // 62: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
+	51, // 63: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
+	53, // 64: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
+	55, // 65: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
+	1,  // 66: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
+	3,  // 67: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
+	9,  // 68: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
+	11, // 69: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
+	13, // 70: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
+	16, // 71: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
+	18, // 72: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
+	20, // 73: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
+	22, // 74: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
+	24, // 75: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
+	28, // 76: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
+	30, // 77: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
+	32, // 78: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
+	34, // 79: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
+	36, // 80: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
+	38, // 81: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
+	40, // 82: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
+	42, // 83: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
+	44, // 84: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
+	46, // 85: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
+	48, // 86: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
+	50, // 87: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
+	52, // 88: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
+	54, // 89: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
+	56, // 90: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
+	66, // [66:91] is the sub-list for method output_type
+	41, // [41:66] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_controller_proto_init() }
@@ -3692,28 +3911,29 @@ func file_drydock_v1_controller_proto_init() {
 	}
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
-	file_drydock_v1_controller_proto_msgTypes[12].OneofWrappers = []any{
+	file_drydock_v1_status_proto_init()
+	file_drydock_v1_controller_proto_msgTypes[13].OneofWrappers = []any{
 		(*DrainHostResponse_Progress)(nil),
 		(*DrainHostResponse_Report)(nil),
 		(*DrainHostResponse_Summary)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[31].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[34].OneofWrappers = []any{
 		(*RunPodResponse_Progress)(nil),
 		(*RunPodResponse_Pod)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[42].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[45].OneofWrappers = []any{
 		(*ExecRequest_Start_)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize_)(nil),
 		(*ExecRequest_Signal)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[43].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[46].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_ExitCode)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[47].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[50].OneofWrappers = []any{
 		(*MigratePodResponse_Progress)(nil),
 		(*MigratePodResponse_Report)(nil),
 	}
@@ -3723,7 +3943,7 @@ func file_drydock_v1_controller_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_controller_proto_rawDesc), len(file_drydock_v1_controller_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   57,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

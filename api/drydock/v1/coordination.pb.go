@@ -407,13 +407,18 @@ func (x *RenewResponse) GetCa() []byte {
 }
 
 type ReportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BootId        string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	Info          *HostInfo              `protobuf:"bytes,3,opt,name=info,proto3" json:"info,omitempty"`
-	Pods          []*Pod                 `protobuf:"bytes,4,rep,name=pods,proto3" json:"pods,omitempty"`
-	Images        []*Image               `protobuf:"bytes,5,rep,name=images,proto3" json:"images,omitempty"`
-	Migrations    []string               `protobuf:"bytes,6,rep,name=migrations,proto3" json:"migrations,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	BootId     string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Address    string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Info       *HostInfo              `protobuf:"bytes,3,opt,name=info,proto3" json:"info,omitempty"`
+	Pods       []*Pod                 `protobuf:"bytes,4,rep,name=pods,proto3" json:"pods,omitempty"`
+	Images     []*Image               `protobuf:"bytes,5,rep,name=images,proto3" json:"images,omitempty"`
+	Migrations []string               `protobuf:"bytes,6,rep,name=migrations,proto3" json:"migrations,omitempty"`
+	Summary    *StatusSummary         `protobuf:"bytes,7,opt,name=summary,proto3" json:"summary,omitempty"`
+	// Changes with everything in the host's status but the times at which it was looked at.
+	StatusDigest string `protobuf:"bytes,8,opt,name=status_digest,json=statusDigest,proto3" json:"status_digest,omitempty"`
+	// Only where the controller wants it.
+	Status        *HostStatus `protobuf:"bytes,9,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +495,27 @@ func (x *ReportRequest) GetMigrations() []string {
 	return nil
 }
 
+func (x *ReportRequest) GetSummary() *StatusSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetStatusDigest() string {
+	if x != nil {
+		return x.StatusDigest
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetStatus() *HostStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
 type ReportResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Owners []*OwnerRecord         `protobuf:"bytes,1,rep,name=owners,proto3" json:"owners,omitempty"`
@@ -499,8 +525,10 @@ type ReportResponse struct {
 	// How long to wait until the next report.
 	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
 	// The controller's version of what agents and controllers say to each other; the host's is in HostInfo.
-	Api           uint32      `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
-	Network       *PodNetwork `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
+	Api     uint32      `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
+	Network *PodNetwork `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
+	// Whether the host's status is other than the one that the controller has.
+	WantStatus    bool `protobuf:"varint,7,opt,name=want_status,json=wantStatus,proto3" json:"want_status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +603,13 @@ func (x *ReportResponse) GetNetwork() *PodNetwork {
 		return x.Network
 	}
 	return nil
+}
+
+func (x *ReportResponse) GetWantStatus() bool {
+	if x != nil {
+		return x.WantStatus
+	}
+	return false
 }
 
 // PodNetwork is what joins the pods of different hosts, the same on every host.
@@ -1364,7 +1399,7 @@ var File_drydock_v1_coordination_proto protoreflect.FileDescriptor
 const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\n" +
 	"\x1ddrydock/v1/coordination.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\"\xad\x01\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\xad\x01\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
@@ -1388,7 +1423,7 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"A\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\xdc\x01\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\"\xe6\x02\n" +
 	"\rReportRequest\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12(\n" +
@@ -1397,14 +1432,19 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x06images\x18\x05 \x03(\v2\x11.drydock.v1.ImageR\x06images\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x06 \x03(\tR\n" +
-	"migrations\"\x95\x02\n" +
+	"migrations\x123\n" +
+	"\asummary\x18\a \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\x12#\n" +
+	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\x12.\n" +
+	"\x06status\x18\t \x01(\v2\x16.drydock.v1.HostStatusR\x06status\"\xb6\x02\n" +
 	"\x0eReportResponse\x12/\n" +
 	"\x06owners\x18\x01 \x03(\v2\x17.drydock.v1.OwnerRecordR\x06owners\x12/\n" +
 	"\x13leadership_revision\x18\x02 \x01(\x03R\x12leadershipRevision\x12&\n" +
 	"\x05peers\x18\x03 \x03(\v2\x10.drydock.v1.PeerR\x05peers\x125\n" +
 	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12\x10\n" +
 	"\x03api\x18\x05 \x01(\rR\x03api\x120\n" +
-	"\anetwork\x18\x06 \x01(\v2\x16.drydock.v1.PodNetworkR\anetwork\"p\n" +
+	"\anetwork\x18\x06 \x01(\v2\x16.drydock.v1.PodNetworkR\anetwork\x12\x1f\n" +
+	"\vwant_status\x18\a \x01(\bR\n" +
+	"wantStatus\"p\n" +
 	"\n" +
 	"PodNetwork\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
@@ -1511,48 +1551,52 @@ var file_drydock_v1_coordination_proto_goTypes = []any{
 	(*HostInfo)(nil),                // 22: drydock.v1.HostInfo
 	(*Pod)(nil),                     // 23: drydock.v1.Pod
 	(*Image)(nil),                   // 24: drydock.v1.Image
-	(*durationpb.Duration)(nil),     // 25: google.protobuf.Duration
-	(*MigrationReport)(nil),         // 26: drydock.v1.MigrationReport
+	(*StatusSummary)(nil),           // 25: drydock.v1.StatusSummary
+	(*HostStatus)(nil),              // 26: drydock.v1.HostStatus
+	(*durationpb.Duration)(nil),     // 27: google.protobuf.Duration
+	(*MigrationReport)(nil),         // 28: drydock.v1.MigrationReport
 }
 var file_drydock_v1_coordination_proto_depIdxs = []int32{
 	3,  // 0: drydock.v1.JoinResponse.peers:type_name -> drydock.v1.Peer
 	22, // 1: drydock.v1.ReportRequest.info:type_name -> drydock.v1.HostInfo
 	23, // 2: drydock.v1.ReportRequest.pods:type_name -> drydock.v1.Pod
 	24, // 3: drydock.v1.ReportRequest.images:type_name -> drydock.v1.Image
-	9,  // 4: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
-	3,  // 5: drydock.v1.ReportResponse.peers:type_name -> drydock.v1.Peer
-	25, // 6: drydock.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
-	8,  // 7: drydock.v1.ReportResponse.network:type_name -> drydock.v1.PodNetwork
-	9,  // 8: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
-	9,  // 9: drydock.v1.BeginMoveResponse.owner:type_name -> drydock.v1.OwnerRecord
-	0,  // 10: drydock.v1.ReportOwnerRequest.event:type_name -> drydock.v1.OwnerEvent
-	9,  // 11: drydock.v1.ReportOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
-	9,  // 12: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
-	9,  // 13: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
-	26, // 14: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
-	1,  // 15: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
-	4,  // 16: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
-	6,  // 17: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
-	10, // 18: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
-	12, // 19: drydock.v1.CoordinationService.BeginMove:input_type -> drydock.v1.BeginMoveRequest
-	16, // 20: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
-	14, // 21: drydock.v1.CoordinationService.ReportOwner:input_type -> drydock.v1.ReportOwnerRequest
-	18, // 22: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
-	20, // 23: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
-	2,  // 24: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
-	5,  // 25: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
-	7,  // 26: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
-	11, // 27: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
-	13, // 28: drydock.v1.CoordinationService.BeginMove:output_type -> drydock.v1.BeginMoveResponse
-	17, // 29: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
-	15, // 30: drydock.v1.CoordinationService.ReportOwner:output_type -> drydock.v1.ReportOwnerResponse
-	19, // 31: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
-	21, // 32: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	25, // 4: drydock.v1.ReportRequest.summary:type_name -> drydock.v1.StatusSummary
+	26, // 5: drydock.v1.ReportRequest.status:type_name -> drydock.v1.HostStatus
+	9,  // 6: drydock.v1.ReportResponse.owners:type_name -> drydock.v1.OwnerRecord
+	3,  // 7: drydock.v1.ReportResponse.peers:type_name -> drydock.v1.Peer
+	27, // 8: drydock.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
+	8,  // 9: drydock.v1.ReportResponse.network:type_name -> drydock.v1.PodNetwork
+	9,  // 10: drydock.v1.GetOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	9,  // 11: drydock.v1.BeginMoveResponse.owner:type_name -> drydock.v1.OwnerRecord
+	0,  // 12: drydock.v1.ReportOwnerRequest.event:type_name -> drydock.v1.OwnerEvent
+	9,  // 13: drydock.v1.ReportOwnerResponse.owner:type_name -> drydock.v1.OwnerRecord
+	9,  // 14: drydock.v1.DecideResponse.owner:type_name -> drydock.v1.OwnerRecord
+	9,  // 15: drydock.v1.HandBackResponse.owner:type_name -> drydock.v1.OwnerRecord
+	28, // 16: drydock.v1.FinishMigrationRequest.report:type_name -> drydock.v1.MigrationReport
+	1,  // 17: drydock.v1.JoinService.Join:input_type -> drydock.v1.JoinRequest
+	4,  // 18: drydock.v1.JoinService.Renew:input_type -> drydock.v1.RenewRequest
+	6,  // 19: drydock.v1.CoordinationService.Report:input_type -> drydock.v1.ReportRequest
+	10, // 20: drydock.v1.CoordinationService.GetOwner:input_type -> drydock.v1.GetOwnerRequest
+	12, // 21: drydock.v1.CoordinationService.BeginMove:input_type -> drydock.v1.BeginMoveRequest
+	16, // 22: drydock.v1.CoordinationService.Decide:input_type -> drydock.v1.DecideRequest
+	14, // 23: drydock.v1.CoordinationService.ReportOwner:input_type -> drydock.v1.ReportOwnerRequest
+	18, // 24: drydock.v1.CoordinationService.HandBack:input_type -> drydock.v1.HandBackRequest
+	20, // 25: drydock.v1.CoordinationService.FinishMigration:input_type -> drydock.v1.FinishMigrationRequest
+	2,  // 26: drydock.v1.JoinService.Join:output_type -> drydock.v1.JoinResponse
+	5,  // 27: drydock.v1.JoinService.Renew:output_type -> drydock.v1.RenewResponse
+	7,  // 28: drydock.v1.CoordinationService.Report:output_type -> drydock.v1.ReportResponse
+	11, // 29: drydock.v1.CoordinationService.GetOwner:output_type -> drydock.v1.GetOwnerResponse
+	13, // 30: drydock.v1.CoordinationService.BeginMove:output_type -> drydock.v1.BeginMoveResponse
+	17, // 31: drydock.v1.CoordinationService.Decide:output_type -> drydock.v1.DecideResponse
+	15, // 32: drydock.v1.CoordinationService.ReportOwner:output_type -> drydock.v1.ReportOwnerResponse
+	19, // 33: drydock.v1.CoordinationService.HandBack:output_type -> drydock.v1.HandBackResponse
+	21, // 34: drydock.v1.CoordinationService.FinishMigration:output_type -> drydock.v1.FinishMigrationResponse
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_coordination_proto_init() }
@@ -1563,6 +1607,7 @@ func file_drydock_v1_coordination_proto_init() {
 	file_drydock_v1_controller_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -289,13 +289,16 @@ func (x *Drain) GetParallel() int32 {
 
 // HostReport is what a host said last.
 type HostReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BootId        string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Received      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=received,proto3" json:"received,omitempty"`
-	Info          *HostInfo              `protobuf:"bytes,3,opt,name=info,proto3" json:"info,omitempty"`
-	Pods          []*Pod                 `protobuf:"bytes,4,rep,name=pods,proto3" json:"pods,omitempty"`
-	Images        []*Image               `protobuf:"bytes,5,rep,name=images,proto3" json:"images,omitempty"`
-	Migrations    []string               `protobuf:"bytes,6,rep,name=migrations,proto3" json:"migrations,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	BootId     string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Received   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=received,proto3" json:"received,omitempty"`
+	Info       *HostInfo              `protobuf:"bytes,3,opt,name=info,proto3" json:"info,omitempty"`
+	Pods       []*Pod                 `protobuf:"bytes,4,rep,name=pods,proto3" json:"pods,omitempty"`
+	Images     []*Image               `protobuf:"bytes,5,rep,name=images,proto3" json:"images,omitempty"`
+	Migrations []string               `protobuf:"bytes,6,rep,name=migrations,proto3" json:"migrations,omitempty"`
+	Summary    *StatusSummary         `protobuf:"bytes,7,opt,name=summary,proto3" json:"summary,omitempty"`
+	// Of the status that is stored beside it.
+	StatusDigest  string `protobuf:"bytes,8,opt,name=status_digest,json=statusDigest,proto3" json:"status_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +373,20 @@ func (x *HostReport) GetMigrations() []string {
 		return x.Migrations
 	}
 	return nil
+}
+
+func (x *HostReport) GetSummary() *StatusSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *HostReport) GetStatusDigest() string {
+	if x != nil {
+		return x.StatusDigest
+	}
+	return ""
 }
 
 // PodRecord is one pod as its operator wants it; where it is says its owner.
@@ -875,7 +892,7 @@ var File_drydock_v1_store_proto protoreflect.FileDescriptor
 const file_drydock_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/store.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n" +
 	"\n" +
 	"HostRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -892,7 +909,7 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\x05drain\x18\x03 \x01(\v2\x11.drydock.v1.DrainR\x05drain\"R\n" +
 	"\x05Drain\x12-\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x19.drydock.v1.MigrationModeR\x04mode\x12\x1a\n" +
-	"\bparallel\x18\x02 \x01(\x05R\bparallel\"\xf7\x01\n" +
+	"\bparallel\x18\x02 \x01(\x05R\bparallel\"\xd1\x02\n" +
 	"\n" +
 	"HostReport\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x126\n" +
@@ -902,7 +919,9 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\x06images\x18\x05 \x03(\v2\x11.drydock.v1.ImageR\x06images\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x06 \x03(\tR\n" +
-	"migrations\"\x8a\x02\n" +
+	"migrations\x123\n" +
+	"\asummary\x18\a \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\x12#\n" +
+	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\"\x8a\x02\n" +
 	"\tPodRecord\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x122\n" +
 	"\adesired\x18\x02 \x01(\x0e2\x18.drydock.v1.DesiredStateR\adesired\x12\x12\n" +
@@ -980,10 +999,11 @@ var file_drydock_v1_store_proto_goTypes = []any{
 	(*HostInfo)(nil),              // 14: drydock.v1.HostInfo
 	(*Pod)(nil),                   // 15: drydock.v1.Pod
 	(*Image)(nil),                 // 16: drydock.v1.Image
-	(*PodSpec)(nil),               // 17: drydock.v1.PodSpec
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
-	(*MigrationSpec)(nil),         // 19: drydock.v1.MigrationSpec
-	(*MigrationReport)(nil),       // 20: drydock.v1.MigrationReport
+	(*StatusSummary)(nil),         // 17: drydock.v1.StatusSummary
+	(*PodSpec)(nil),               // 18: drydock.v1.PodSpec
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*MigrationSpec)(nil),         // 20: drydock.v1.MigrationSpec
+	(*MigrationReport)(nil),       // 21: drydock.v1.MigrationReport
 }
 var file_drydock_v1_store_proto_depIdxs = []int32{
 	12, // 0: drydock.v1.HostRecord.joined:type_name -> google.protobuf.Timestamp
@@ -995,23 +1015,24 @@ var file_drydock_v1_store_proto_depIdxs = []int32{
 	14, // 6: drydock.v1.HostReport.info:type_name -> drydock.v1.HostInfo
 	15, // 7: drydock.v1.HostReport.pods:type_name -> drydock.v1.Pod
 	16, // 8: drydock.v1.HostReport.images:type_name -> drydock.v1.Image
-	17, // 9: drydock.v1.PodRecord.spec:type_name -> drydock.v1.PodSpec
-	0,  // 10: drydock.v1.PodRecord.desired:type_name -> drydock.v1.DesiredState
-	12, // 11: drydock.v1.PodRecord.created:type_name -> google.protobuf.Timestamp
-	18, // 12: drydock.v1.PodRecord.stop_grace:type_name -> google.protobuf.Duration
-	19, // 13: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
-	12, // 14: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
-	20, // 15: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
-	12, // 16: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
-	10, // 17: drydock.v1.LinkRecord.a:type_name -> drydock.v1.LinkEnd
-	10, // 18: drydock.v1.LinkRecord.b:type_name -> drydock.v1.LinkEnd
-	12, // 19: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
-	12, // 20: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	17, // 9: drydock.v1.HostReport.summary:type_name -> drydock.v1.StatusSummary
+	18, // 10: drydock.v1.PodRecord.spec:type_name -> drydock.v1.PodSpec
+	0,  // 11: drydock.v1.PodRecord.desired:type_name -> drydock.v1.DesiredState
+	12, // 12: drydock.v1.PodRecord.created:type_name -> google.protobuf.Timestamp
+	19, // 13: drydock.v1.PodRecord.stop_grace:type_name -> google.protobuf.Duration
+	20, // 14: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
+	12, // 15: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
+	21, // 16: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
+	12, // 17: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
+	10, // 18: drydock.v1.LinkRecord.a:type_name -> drydock.v1.LinkEnd
+	10, // 19: drydock.v1.LinkRecord.b:type_name -> drydock.v1.LinkEnd
+	12, // 20: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
+	12, // 21: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_store_proto_init() }
@@ -1022,6 +1043,7 @@ func file_drydock_v1_store_proto_init() {
 	file_drydock_v1_controller_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -40,6 +40,9 @@ const (
 	AgentServiceGetHostInfoProcedure = "/drydock.v1.AgentService/GetHostInfo"
 	// AgentServiceDoctorProcedure is the fully-qualified name of the AgentService's Doctor RPC.
 	AgentServiceDoctorProcedure = "/drydock.v1.AgentService/Doctor"
+	// AgentServiceRefreshStatusProcedure is the fully-qualified name of the AgentService's
+	// RefreshStatus RPC.
+	AgentServiceRefreshStatusProcedure = "/drydock.v1.AgentService/RefreshStatus"
 	// AgentServiceReachPeerProcedure is the fully-qualified name of the AgentService's ReachPeer RPC.
 	AgentServiceReachPeerProcedure = "/drydock.v1.AgentService/ReachPeer"
 	// AgentServiceCheckPodProcedure is the fully-qualified name of the AgentService's CheckPod RPC.
@@ -96,6 +99,8 @@ const (
 type AgentServiceClient interface {
 	GetHostInfo(context.Context, *connect.Request[v1.GetHostInfoRequest]) (*connect.Response[v1.GetHostInfoResponse], error)
 	Doctor(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error)
+	// RefreshStatus asks the host's archives for what is new, and looks at everything again.
+	RefreshStatus(context.Context, *connect.Request[v1.RefreshStatusRequest]) (*connect.Response[v1.RefreshStatusResponse], error)
 	ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error)
 	// CheckPod says what would keep a pod from being made here, and makes nothing.
 	CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error)
@@ -137,6 +142,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceDoctorProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("Doctor")),
+			connect.WithClientOptions(opts...),
+		),
+		refreshStatus: connect.NewClient[v1.RefreshStatusRequest, v1.RefreshStatusResponse](
+			httpClient,
+			baseURL+AgentServiceRefreshStatusProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("RefreshStatus")),
 			connect.WithClientOptions(opts...),
 		),
 		reachPeer: connect.NewClient[v1.ReachPeerRequest, v1.ReachPeerResponse](
@@ -230,6 +241,7 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 type agentServiceClient struct {
 	getHostInfo     *connect.Client[v1.GetHostInfoRequest, v1.GetHostInfoResponse]
 	doctor          *connect.Client[v1.DoctorHostRequest, v1.DoctorHostResponse]
+	refreshStatus   *connect.Client[v1.RefreshStatusRequest, v1.RefreshStatusResponse]
 	reachPeer       *connect.Client[v1.ReachPeerRequest, v1.ReachPeerResponse]
 	checkPod        *connect.Client[v1.CheckPodRequest, v1.CheckPodResponse]
 	createPod       *connect.Client[v1.CreatePodRequest, v1.CreatePodResponse]
@@ -254,6 +266,11 @@ func (c *agentServiceClient) GetHostInfo(ctx context.Context, req *connect.Reque
 // Doctor calls drydock.v1.AgentService.Doctor.
 func (c *agentServiceClient) Doctor(ctx context.Context, req *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error) {
 	return c.doctor.CallUnary(ctx, req)
+}
+
+// RefreshStatus calls drydock.v1.AgentService.RefreshStatus.
+func (c *agentServiceClient) RefreshStatus(ctx context.Context, req *connect.Request[v1.RefreshStatusRequest]) (*connect.Response[v1.RefreshStatusResponse], error) {
+	return c.refreshStatus.CallUnary(ctx, req)
 }
 
 // ReachPeer calls drydock.v1.AgentService.ReachPeer.
@@ -330,6 +347,8 @@ func (c *agentServiceClient) Migrate(ctx context.Context, req *connect.Request[v
 type AgentServiceHandler interface {
 	GetHostInfo(context.Context, *connect.Request[v1.GetHostInfoRequest]) (*connect.Response[v1.GetHostInfoResponse], error)
 	Doctor(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error)
+	// RefreshStatus asks the host's archives for what is new, and looks at everything again.
+	RefreshStatus(context.Context, *connect.Request[v1.RefreshStatusRequest]) (*connect.Response[v1.RefreshStatusResponse], error)
 	ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error)
 	// CheckPod says what would keep a pod from being made here, and makes nothing.
 	CheckPod(context.Context, *connect.Request[v1.CheckPodRequest]) (*connect.Response[v1.CheckPodResponse], error)
@@ -367,6 +386,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceDoctorProcedure,
 		svc.Doctor,
 		connect.WithSchema(agentServiceMethods.ByName("Doctor")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceRefreshStatusHandler := connect.NewUnaryHandler(
+		AgentServiceRefreshStatusProcedure,
+		svc.RefreshStatus,
+		connect.WithSchema(agentServiceMethods.ByName("RefreshStatus")),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceReachPeerHandler := connect.NewUnaryHandler(
@@ -459,6 +484,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceGetHostInfoHandler.ServeHTTP(w, r)
 		case AgentServiceDoctorProcedure:
 			agentServiceDoctorHandler.ServeHTTP(w, r)
+		case AgentServiceRefreshStatusProcedure:
+			agentServiceRefreshStatusHandler.ServeHTTP(w, r)
 		case AgentServiceReachPeerProcedure:
 			agentServiceReachPeerHandler.ServeHTTP(w, r)
 		case AgentServiceCheckPodProcedure:
@@ -502,6 +529,10 @@ func (UnimplementedAgentServiceHandler) GetHostInfo(context.Context, *connect.Re
 
 func (UnimplementedAgentServiceHandler) Doctor(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.Doctor is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) RefreshStatus(context.Context, *connect.Request[v1.RefreshStatusRequest]) (*connect.Response[v1.RefreshStatusResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.RefreshStatus is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) ReachPeer(context.Context, *connect.Request[v1.ReachPeerRequest]) (*connect.Response[v1.ReachPeerResponse], error) {

@@ -60,6 +60,9 @@ const (
 	// ControllerServiceDoctorHostProcedure is the fully-qualified name of the ControllerService's
 	// DoctorHost RPC.
 	ControllerServiceDoctorHostProcedure = "/drydock.v1.ControllerService/DoctorHost"
+	// ControllerServiceGetHostStatusProcedure is the fully-qualified name of the ControllerService's
+	// GetHostStatus RPC.
+	ControllerServiceGetHostStatusProcedure = "/drydock.v1.ControllerService/GetHostStatus"
 	// ControllerServiceImportImageProcedure is the fully-qualified name of the ControllerService's
 	// ImportImage RPC.
 	ControllerServiceImportImageProcedure = "/drydock.v1.ControllerService/ImportImage"
@@ -118,6 +121,8 @@ type ControllerServiceClient interface {
 	ConfirmHostDead(context.Context, *connect.Request[v1.ConfirmHostDeadRequest]) (*connect.Response[v1.ConfirmHostDeadResponse], error)
 	RemoveHost(context.Context, *connect.Request[v1.RemoveHostRequest]) (*connect.Response[v1.RemoveHostResponse], error)
 	DoctorHost(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error)
+	// GetHostStatus tells what a host lacks, as it reported it last; or, where asked to, as it is now.
+	GetHostStatus(context.Context, *connect.Request[v1.GetHostStatusRequest]) (*connect.Response[v1.GetHostStatusResponse], error)
 	ImportImage(context.Context) *connect.ClientStreamForClient[v1.ImportImageRequest, v1.ImportImageResponse]
 	PullImage(context.Context, *connect.Request[v1.PullImageRequest]) (*connect.Response[v1.PullImageResponse], error)
 	ListImages(context.Context, *connect.Request[v1.ListImagesRequest]) (*connect.Response[v1.ListImagesResponse], error)
@@ -198,6 +203,12 @@ func NewControllerServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			httpClient,
 			baseURL+ControllerServiceDoctorHostProcedure,
 			connect.WithSchema(controllerServiceMethods.ByName("DoctorHost")),
+			connect.WithClientOptions(opts...),
+		),
+		getHostStatus: connect.NewClient[v1.GetHostStatusRequest, v1.GetHostStatusResponse](
+			httpClient,
+			baseURL+ControllerServiceGetHostStatusProcedure,
+			connect.WithSchema(controllerServiceMethods.ByName("GetHostStatus")),
 			connect.WithClientOptions(opts...),
 		),
 		importImage: connect.NewClient[v1.ImportImageRequest, v1.ImportImageResponse](
@@ -304,6 +315,7 @@ type controllerServiceClient struct {
 	confirmHostDead *connect.Client[v1.ConfirmHostDeadRequest, v1.ConfirmHostDeadResponse]
 	removeHost      *connect.Client[v1.RemoveHostRequest, v1.RemoveHostResponse]
 	doctorHost      *connect.Client[v1.DoctorHostRequest, v1.DoctorHostResponse]
+	getHostStatus   *connect.Client[v1.GetHostStatusRequest, v1.GetHostStatusResponse]
 	importImage     *connect.Client[v1.ImportImageRequest, v1.ImportImageResponse]
 	pullImage       *connect.Client[v1.PullImageRequest, v1.PullImageResponse]
 	listImages      *connect.Client[v1.ListImagesRequest, v1.ListImagesResponse]
@@ -364,6 +376,11 @@ func (c *controllerServiceClient) RemoveHost(ctx context.Context, req *connect.R
 // DoctorHost calls drydock.v1.ControllerService.DoctorHost.
 func (c *controllerServiceClient) DoctorHost(ctx context.Context, req *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error) {
 	return c.doctorHost.CallUnary(ctx, req)
+}
+
+// GetHostStatus calls drydock.v1.ControllerService.GetHostStatus.
+func (c *controllerServiceClient) GetHostStatus(ctx context.Context, req *connect.Request[v1.GetHostStatusRequest]) (*connect.Response[v1.GetHostStatusResponse], error) {
+	return c.getHostStatus.CallUnary(ctx, req)
 }
 
 // ImportImage calls drydock.v1.ControllerService.ImportImage.
@@ -452,6 +469,8 @@ type ControllerServiceHandler interface {
 	ConfirmHostDead(context.Context, *connect.Request[v1.ConfirmHostDeadRequest]) (*connect.Response[v1.ConfirmHostDeadResponse], error)
 	RemoveHost(context.Context, *connect.Request[v1.RemoveHostRequest]) (*connect.Response[v1.RemoveHostResponse], error)
 	DoctorHost(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error)
+	// GetHostStatus tells what a host lacks, as it reported it last; or, where asked to, as it is now.
+	GetHostStatus(context.Context, *connect.Request[v1.GetHostStatusRequest]) (*connect.Response[v1.GetHostStatusResponse], error)
 	ImportImage(context.Context, *connect.ClientStream[v1.ImportImageRequest]) (*connect.Response[v1.ImportImageResponse], error)
 	PullImage(context.Context, *connect.Request[v1.PullImageRequest]) (*connect.Response[v1.PullImageResponse], error)
 	ListImages(context.Context, *connect.Request[v1.ListImagesRequest]) (*connect.Response[v1.ListImagesResponse], error)
@@ -528,6 +547,12 @@ func NewControllerServiceHandler(svc ControllerServiceHandler, opts ...connect.H
 		ControllerServiceDoctorHostProcedure,
 		svc.DoctorHost,
 		connect.WithSchema(controllerServiceMethods.ByName("DoctorHost")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controllerServiceGetHostStatusHandler := connect.NewUnaryHandler(
+		ControllerServiceGetHostStatusProcedure,
+		svc.GetHostStatus,
+		connect.WithSchema(controllerServiceMethods.ByName("GetHostStatus")),
 		connect.WithHandlerOptions(opts...),
 	)
 	controllerServiceImportImageHandler := connect.NewClientStreamHandler(
@@ -640,6 +665,8 @@ func NewControllerServiceHandler(svc ControllerServiceHandler, opts ...connect.H
 			controllerServiceRemoveHostHandler.ServeHTTP(w, r)
 		case ControllerServiceDoctorHostProcedure:
 			controllerServiceDoctorHostHandler.ServeHTTP(w, r)
+		case ControllerServiceGetHostStatusProcedure:
+			controllerServiceGetHostStatusHandler.ServeHTTP(w, r)
 		case ControllerServiceImportImageProcedure:
 			controllerServiceImportImageHandler.ServeHTTP(w, r)
 		case ControllerServicePullImageProcedure:
@@ -713,6 +740,10 @@ func (UnimplementedControllerServiceHandler) RemoveHost(context.Context, *connec
 
 func (UnimplementedControllerServiceHandler) DoctorHost(context.Context, *connect.Request[v1.DoctorHostRequest]) (*connect.Response[v1.DoctorHostResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ControllerService.DoctorHost is not implemented"))
+}
+
+func (UnimplementedControllerServiceHandler) GetHostStatus(context.Context, *connect.Request[v1.GetHostStatusRequest]) (*connect.Response[v1.GetHostStatusResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.ControllerService.GetHostStatus is not implemented"))
 }
 
 func (UnimplementedControllerServiceHandler) ImportImage(context.Context, *connect.ClientStream[v1.ImportImageRequest]) (*connect.Response[v1.ImportImageResponse], error) {
