@@ -12,6 +12,7 @@ import (
 	"drydock/migrate/owner"
 	"drydock/migrate/transfer"
 	"drydock/pods"
+	"drydock/pods/network"
 
 	"connectrpc.com/connect"
 )
@@ -34,6 +35,7 @@ type move struct {
 	images  []net.Conn
 	trees   []*tree
 	dumps   *standby
+	catch   *network.Catch
 	sender  *transfer.ImageSender
 	dumped  map[string]int64
 	bytes   atomic.Int64

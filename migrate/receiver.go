@@ -233,6 +233,9 @@ func (e *Engine) accept(req *drydockv1.ReceiveRestoreRequest, coming *arrival) e
 			return err
 		}
 	}
+	if hold := coming.packets(); hold != nil {
+		hold.Precede(req.Frames)
+	}
 	if err := e.keepSums(req); err != nil {
 		return err
 	}

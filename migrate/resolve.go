@@ -187,7 +187,7 @@ func (e *Engine) thaw(ctx context.Context, j owner.Journal) error {
 		return err
 	}
 	e.silencePeer(ctx, j)
-	return e.Pods.PlugIn(ctx, j.Pod)
+	return e.plugBack(ctx, j.Pod)
 }
 
 // silencePeer has the destination of an aborted migration drop its copy and stop answering for the pod's address, before the
@@ -214,6 +214,12 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 		}
 		coming.close()
 		e.place(j.Pod).setArrival(nil)
+	}
+	if j.Side == owner.Source {
+		// An agent that ended before the freeze has left what was to catch the pod's packets.
+		if err := e.Pods.SweepNetwork(ctx, j.Pod); err != nil {
+			return err
+		}
 	}
 	rec, err := e.Pods.Record(j.Pod)
 	if err != nil {

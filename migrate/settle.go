@@ -49,13 +49,13 @@ func (m *move) finish(ctx context.Context) error {
 			m.report.FramesHeld = result.FramesHeld
 		}
 	}
-	return m.settle(ctx)
+	return errors.Join(m.catch.Drop(), m.settle(ctx))
 }
 
 // giveUp undoes the freeze: it asks for an abort, and does what was decided, however long the store is away.
 func (m *move) giveUp(ctx context.Context) error {
 	m.Engine.place(m.spec.Pod).interrupt()
-	return errors.Join(m.dumps.giveUp(ctx), m.settle(ctx))
+	return errors.Join(m.standDown(ctx), m.settle(ctx))
 }
 
 // settle resolves until this host has nothing left to do with the migration, and learns what became of it.
@@ -92,7 +92,7 @@ func (m *move) outcome(j owner.Journal) {
 // discard undoes the preparation on both sides.
 func (m *move) discard(ctx context.Context) error {
 	m.close()
-	if err := m.dumps.giveUp(ctx); err != nil {
+	if err := m.standDown(ctx); err != nil {
 		return err
 	}
 	if m.report.Outcome == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED {

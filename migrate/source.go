@@ -124,6 +124,9 @@ func (m *move) freeze(ctx context.Context) error {
 	if err := m.Pods.Freeze(ctx, m.spec.Pod); err != nil {
 		return err
 	}
+	if err := m.catch.Begin(); err != nil {
+		return err
+	}
 	return m.Pods.Unplug(ctx, m.spec.Pod)
 }
 
@@ -210,7 +213,7 @@ func (m *move) restore(ctx context.Context) (err error) {
 		return err
 	}
 	m.arrived, err = m.receiver.Restore(ctx, connect.NewRequest(&drydockv1.ReceiveRestoreRequest{
-		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped, Pages: m.pages, Sums: sumsOf(m.sender.Sums()),
+		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped, Pages: m.pages, Frames: m.catch.Frames(), Sums: sumsOf(m.sender.Sums()),
 	}))
 	if err != nil {
 		return err

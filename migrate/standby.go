@@ -61,7 +61,17 @@ func (m *move) standBy(ctx context.Context) error {
 			return err
 		})
 	}
-	return s.await(ctx)
+	return errors.Join(s.await(ctx), m.readyCatch(ctx))
+}
+
+// readyCatch makes what keeps the packets that still come here once the pod is unplugged.
+func (m *move) readyCatch(ctx context.Context) error {
+	net, err := m.Pods.Network(ctx, m.spec.Pod)
+	if err != nil {
+		return err
+	}
+	m.catch, err = net.Catch(ctx)
+	return err
 }
 
 func (m *move) dumpOne(ctx context.Context, container string, dump pods.Dump) error {
@@ -108,6 +118,11 @@ func (s *standby) giveUp(ctx context.Context) error {
 	}
 	_ = s.dumps.Wait() // why a dump failed was said where it was waited for
 	return errors.Join(errs...)
+}
+
+// standDown ends what standBy has made.
+func (m *move) standDown(ctx context.Context) error {
+	return errors.Join(m.dumps.giveUp(ctx), m.catch.Drop())
 }
 
 // endStandby refuses the dumps that an agent which is gone has left waiting.

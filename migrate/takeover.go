@@ -70,7 +70,7 @@ func (e *Engine) awaitResumed(ctx context.Context, j owner.Journal, rec *pods.Re
 // plugIn lets the network through.
 func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) error {
 	if j.Side != owner.Destination {
-		return e.Pods.PlugIn(ctx, j.Pod)
+		return e.plugBack(ctx, j.Pod)
 	}
 	coming := e.place(j.Pod).arrival()
 	e.At(ctx, "destination-before-plug-in")
@@ -105,6 +105,14 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 	}
 	e.At(ctx, "destination-after-plug-in")
 	return nil
+}
+
+// plugBack plugs in a pod that stays here. What an earlier agent had ready to catch its packets is removed.
+func (e *Engine) plugBack(ctx context.Context, pod string) error {
+	if err := e.Pods.SweepNetwork(ctx, pod); err != nil {
+		return err
+	}
+	return e.Pods.PlugIn(ctx, pod)
 }
 
 // flush puts the files that came with the pod on this host's disk. It comes before the pod settles, so that the source keeps

@@ -65,6 +65,23 @@ func (f *flow) keep() {
 	}
 }
 
+// precede puts frames before those that are kept, where any are. Shorter ones than an offload header are no frames.
+func (f *flow) precede(frames [][]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mode != keeping {
+		return
+	}
+	var first [][]byte
+	for _, frame := range frames {
+		if len(frame) > vnetHeader+etherHeader {
+			first = append(first, frame)
+			f.size += int64(len(frame) - vnetHeader)
+		}
+	}
+	f.kept = append(first, f.kept...)
+}
+
 // pass delivers what was kept and lets everything go on from then on. New frames wait until the kept ones are out.
 func (f *flow) pass() {
 	f.mu.Lock()

@@ -93,6 +93,9 @@ func (h *Hold) Announce(ctx context.Context) error {
 	return announce(ctx, h.toNet, h.network.cfg.MAC, h.addrs)
 }
 
+// Precede puts frames that the source has caught before those that are kept. Call it before Release.
+func (h *Hold) Precede(frames [][]byte) { h.in.precede(frames) }
+
 // Release plugs the pod in and delivers what was kept, in order. At no moment has a frame nowhere to go:
 // first both directions pass through this process, the kept frames ahead of all others; then what the pod sends takes a
 // detour inside the kernel while its outer end joins the bridge; then the bridge is told to send the pod's frames there;

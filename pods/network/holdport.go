@@ -22,10 +22,11 @@ func (h *Hold) open() error {
 	if err != nil {
 		return err
 	}
-	tap, err := h.makePort()
+	port, tap, err := n.makeHoldingPort()
 	if err != nil {
 		return err
 	}
+	h.port = port
 	if err := h.openSockets(tap); err != nil {
 		return err
 	}
@@ -40,35 +41,34 @@ func (h *Hold) open() error {
 	return errors.Join(awaitUp(n.host.nl, h.port.Attrs().Name), awaitUp(n.host.nl, tap.Attrs().Name))
 }
 
-// makePort makes a veth pair and returns the end that is read; the other is to be the bridge's port.
-func (h *Hold) makePort() (netlink.Link, error) {
-	n, handle := h.network, h.network.host.nl
-	port, tap := holdName(n.cfg.Pod), tapName(n.cfg.Pod)
+// makeHoldingPort makes a veth pair: the end that is to be the bridge's port, and the one that is read.
+func (n *Network) makeHoldingPort() (port, tap netlink.Link, err error) {
+	handle := n.host.nl
+	portName, tapName := holdName(n.cfg.Pod), tapName(n.cfg.Pod)
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = port, n.cfg.mtu(), outerMAC(port)
-	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: tap, PeerHardwareAddr: outerMAC(tap)}
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = portName, n.cfg.mtu(), outerMAC(portName)
+	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: tapName, PeerHardwareAddr: outerMAC(tapName)}
 	if err := handle.LinkAdd(pair); err != nil {
-		return nil, fmt.Errorf("make holding port %s: %w", port, err)
+		return nil, nil, fmt.Errorf("make holding port %s: %w", portName, err)
 	}
 	var links [2]netlink.Link
-	for i, name := range []string{port, tap} {
+	for i, name := range []string{portName, tapName} {
 		link, err := handle.LinkByName(name)
 		if err != nil {
-			return nil, fmt.Errorf("look up %s: %w", name, err)
+			return nil, nil, fmt.Errorf("look up %s: %w", name, err)
 		}
 		if err := handle.LinkSetAlias(link, label(n.cfg.Pod, "")); err != nil {
-			return nil, fmt.Errorf("label %s: %w", name, err)
+			return nil, nil, fmt.Errorf("label %s: %w", name, err)
 		}
 		if err := quieten(n.host.ns, n.host.nl, link); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		links[i] = link
 	}
-	h.port = links[0]
 	if err := handle.LinkSetUp(links[1]); err != nil {
-		return nil, fmt.Errorf("set %s up: %w", tap, err)
+		return nil, nil, fmt.Errorf("set %s up: %w", tapName, err)
 	}
-	return links[1], nil
+	return links[0], links[1], nil
 }
 
 // openSockets opens what is read and written. The pod's outer end is read per protocol, not with ETH_P_ALL: such a socket

@@ -1750,7 +1750,9 @@ type ReceiveRestoreRequest struct {
 	// In post-copy, where the pages are.
 	Pages *PageSource `protobuf:"bytes,5,opt,name=pages,proto3" json:"pages,omitempty"`
 	// Checksums of the images, by file. An agent that is a version older sends none.
-	Sums          map[string]*ImageSums `protobuf:"bytes,6,rep,name=sums,proto3" json:"sums,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Sums map[string]*ImageSums `protobuf:"bytes,6,rep,name=sums,proto3" json:"sums,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What came for the pod at the source after it was unplugged there, each frame with its offload header.
+	Frames        [][]byte `protobuf:"bytes,7,rep,name=frames,proto3" json:"frames,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1823,6 +1825,13 @@ func (x *ReceiveRestoreRequest) GetPages() *PageSource {
 func (x *ReceiveRestoreRequest) GetSums() map[string]*ImageSums {
 	if x != nil {
 		return x.Sums
+	}
+	return nil
+}
+
+func (x *ReceiveRestoreRequest) GetFrames() [][]byte {
+	if x != nil {
+		return x.Frames
 	}
 	return nil
 }
@@ -2388,14 +2397,15 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x12ReceiveHoldRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\"\x15\n" +
-	"\x13ReceiveHoldResponse\"\xa9\x03\n" +
+	"\x13ReceiveHoldResponse\"\xc1\x03\n" +
 	"\x15ReceiveRestoreRequest\x12\x1c\n" +
 	"\tmigration\x18\x01 \x01(\tR\tmigration\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12#\n" +
 	"\rnetwork_state\x18\x03 \x01(\fR\fnetworkState\x12B\n" +
 	"\x05files\x18\x04 \x03(\v2,.drydock.v1.ReceiveRestoreRequest.FilesEntryR\x05files\x12,\n" +
 	"\x05pages\x18\x05 \x01(\v2\x16.drydock.v1.PageSourceR\x05pages\x12?\n" +
-	"\x04sums\x18\x06 \x03(\v2+.drydock.v1.ReceiveRestoreRequest.SumsEntryR\x04sums\x1a8\n" +
+	"\x04sums\x18\x06 \x03(\v2+.drydock.v1.ReceiveRestoreRequest.SumsEntryR\x04sums\x12\x16\n" +
+	"\x06frames\x18\a \x03(\fR\x06frames\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
