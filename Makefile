@@ -44,7 +44,7 @@ lint: bootstrap-go ## Look for faults in the code: go vet, staticcheck, buf, gof
 	$(GO) tool buf lint
 	@scripts/generated
 
-test: test-unit test-sim test-root test-e2e ## Run all tests: unit, simulation, root, and the whole from end to end
+test: test-unit test-sim test-root test-faults-ci test-e2e ## Run all tests: unit, simulation, root, a choice of faults, the whole from end to end
 
 test-unit: bootstrap-go bootstrap-race ## Run the tests that need no root, with the race detector
 	$(TEST) -race $$($(GO) list ./... | grep -v /migrate/owner$$)
