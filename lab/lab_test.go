@@ -76,7 +76,8 @@ func TestTheAgentsConfigurationSaysWhereItIs(t *testing.T) {
 		"data-dir": "/var/lib/drydock", "run-dir": "/run/drydock",
 		"containerd":    map[string]any{"socket": "/run/containerd/containerd.sock"},
 		"cgroup-parent": "/drydock-lab/x/h2", "network": map[string]any{"bridge": "br0"},
-		"join": map[string]any{"token-file": "/etc/drydock/token"},
+		"join":     map[string]any{"token-file": "/etc/drydock/token"},
+		"packages": map[string]any{"refresh-interval": "0s"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
