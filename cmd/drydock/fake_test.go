@@ -237,6 +237,7 @@ func (f *fakeController) GetPod(ctx context.Context, r *connect.Request[v1.GetPo
 	f.record("GetPod", r.Msg)
 	if r.Msg.Name == "slow" {
 		<-ctx.Done()
+		return nil, connect.NewError(connect.CodeDeadlineExceeded, ctx.Err()) // should this side notice first
 	}
 	return answer(&v1.GetPodResponse{Pod: somePods()[0]}, f.fault("pod", r.Msg.Name))
 }
