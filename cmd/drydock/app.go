@@ -53,13 +53,20 @@ type method[Req, Res any] func(context.Context, *connect.Request[Req]) (*connect
 
 // ask makes a call that is answered at once: the timeout of the settings applies.
 func ask[Req, Res any](ctx context.Context, c *client, call method[Req, Res], req *Req) (*Res, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errNoAnswer(c.timeout))
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	res, err := wait(ctx, call, req)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, context.Cause(ctx)
+	if err != nil && ranOut(ctx, err, c.timeout) {
+		return nil, errNoAnswer(c.timeout)
 	}
 	return res, err
+}
+
+// ranOut tells whether a call failed because its time was over. The controller knows that time, and may notice first.
+func ranOut(ctx context.Context, err error, timeout time.Duration) bool {
+	deadline, _ := ctx.Deadline()
+	return errors.Is(ctx.Err(), context.DeadlineExceeded) ||
+		connect.CodeOf(err) == connect.CodeDeadlineExceeded && time.Until(deadline) < timeout/10
 }
 
 // wait makes a call that takes as long as what it asks for takes.
