@@ -88,11 +88,19 @@ func openGateway(t *testing.T, r *rig.Rig, host string) {
 func TestAHostThatBootsIsInTheVXLANBeforeItsPodsAre(t *testing.T) {
 	r := secured(t, 2, "vxlan")
 	runRedis(t, r)
+	before := host(t, r, "h2").BootId
 	if err := r.RebootHost(t.Context(), "h2"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
+	for host(t, r, "h2").BootId == before {
+		select {
+		case <-ctx.Done():
+			t.Fatal("the controller never heard of h2's new boot")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	if err := rig.Ready(ctx, r.Lab, r.Hosts()); err != nil {
 		t.Fatal(err)
 	}
