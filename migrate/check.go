@@ -164,10 +164,11 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 		set(m.spec.Mode, "asked for")
 	case drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY:
 		set(m.spec.Mode, "asked for")
-		return []*drydockv1.Refusal{{
-			Reason: "mode precopy: the kernel of " + m.spec.From + " does not track which pages a process writes",
-			Remedy: "run a kernel with CONFIG_MEM_SOFT_DIRTY, or use mode stop or postcopy",
-		}}
+		why := "mode precopy: not in this version of Drydock"
+		if !here.GetCriuFeatures()[dirtyTracking] {
+			why = "mode precopy: the kernel of " + m.spec.From + " does not track which pages a process writes"
+		}
+		return []*drydockv1.Refusal{{Reason: why, Remedy: "use mode stop or postcopy"}}
 	case drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY:
 		set(m.spec.Mode, "asked for")
 		var reasons []*drydockv1.Refusal

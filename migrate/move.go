@@ -58,9 +58,9 @@ const imageStreams = 2
 func (m *move) steps() []step {
 	return []step{
 		{name: "check", do: m.check},
-		{name: "prepare", do: m.prepare, undo: m.discard, skip: nil},
+		{name: "prepare", do: m.prepare, undo: m.discard},
 		{name: "sync", do: m.sync},
-		{name: "precopy", do: m.precopy, skip: m.skipPrecopy},
+		{name: "precopy", skip: m.skipPrecopy},
 		{name: "freeze", do: m.freeze, undo: m.giveUp, frozen: true},
 		{name: "dump", do: m.dump, frozen: true},
 		{name: "restore", do: m.restore, frozen: true},

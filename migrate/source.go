@@ -221,11 +221,5 @@ func (m *move) restore(ctx context.Context) (err error) {
 	return m.await(eventRestored)
 }
 
-func (m *move) precopy(context.Context) error { return nil }
-
-func (m *move) skipPrecopy() string {
-	if m.mode == drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY {
-		return ""
-	}
-	return "mode " + modeName(m.mode)
-}
+// skipPrecopy leaves the step out: no mode that check lets through has it.
+func (m *move) skipPrecopy() string { return "mode " + modeName(m.mode) }

@@ -182,7 +182,7 @@ func (w *world) sign(dist string, a archive, text string) {
 	}
 }
 
-// touch gives a file a time that none had before, so that apt fetches it again.
+// touch gives a file a time that none had before, so that apt reads it again.
 func (w *world) touch(file string) {
 	w.t.Helper()
 	w.touched++
@@ -243,6 +243,7 @@ func (w *world) have(stanzas ...string) {
 		w.write("var/lib/dpkg/info/"+name+".list", "/.\n")
 	}
 	w.write("var/lib/dpkg/status", text.String())
+	w.touch("var/lib/dpkg/status") // apt takes its cache for fresh where the file has the second and the size that it had
 }
 
 func (w *world) refresh() {
