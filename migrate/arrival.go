@@ -163,10 +163,7 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 	if coming == nil {
 		return
 	}
-	if coming.restore != nil {
-		coming.restore.giveUp()
-		_ = coming.restore.restores.Wait()
-	}
+	coming.restore.end()
 	coming.fallSilent(ctx)
 	coming.close()
 	p.setArrival(nil)

@@ -170,6 +170,15 @@ func closeFIFO(path string) {
 	_ = fifo.Close()
 }
 
+// end makes restores that still wait fail, and waits for all.
+func (r *early) end() {
+	if r == nil {
+		return
+	}
+	r.giveUp()
+	_ = r.restores.Wait() // why one failed was said where it was waited for
+}
+
 // waits tells that no CRIU has been given its inventory, so that none has made a task.
 func (r *early) waits(spec *drydockv1.PodSpec) bool {
 	return r != nil && len(r.feeds) == len(spec.Containers)

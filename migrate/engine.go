@@ -149,7 +149,7 @@ func (e *Engine) Resume(ctx context.Context) error {
 			e.Log.Info("pod without a journal is cleaned up unless the store says that it is ours", "pod", pod)
 		}
 		if err := e.endStandby(ctx, journal); err != nil {
-			return fmt.Errorf("end the dump of pod %s that an earlier agent has left: %w", pod, err)
+			e.Log.Error("end the dump that an earlier agent has left", "pod", pod, "error", err)
 		}
 	}
 	return nil

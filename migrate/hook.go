@@ -77,6 +77,17 @@ func (h hook) waiting() bool {
 	return len(pids) == 2 && alive(pids[0]) && alive(pids[1])
 }
 
+// asking tells whether the script stands in the hook, with its CRIU or without.
+func (h hook) asking() bool {
+	pids := h.pids()
+	if len(pids) != 2 || !alive(pids[0]) {
+		return false
+	}
+	at, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pids[0]), "cwd"))
+	dir, derr := os.Stat(h.dir)
+	return err == nil && derr == nil && os.SameFile(at, dir) // else another process has its number since
+}
+
 // resumed tells whether CRIU has let the tasks go.
 func (h hook) resumed() bool {
 	_, err := os.Stat(filepath.Join(h.dir, "resumed"))
@@ -143,24 +154,29 @@ const (
 // answer lets CRIU go on, or makes it give up and undo what it has done. Without a CRIU that waits a commit does nothing; a
 // refusal also holds for a CRIU that asks later, until the hook is made anew.
 func (h hook) answer(ctx context.Context, commit bool) error {
-	verdict := commitVerdict
+	verdict, there := commitVerdict, h.waiting
+	var merr error
 	if !commit {
-		verdict = abortVerdict
-		if err := os.WriteFile(filepath.Join(h.dir, "refused"), nil, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		// Also a script whose CRIU is gone is to end.
+		verdict, there = abortVerdict, h.asking
+		merr = os.WriteFile(filepath.Join(h.dir, "refused"), nil, 0o600)
+		if errors.Is(merr, fs.ErrNotExist) {
+			merr = nil
 		}
 	}
-	fifo, err := h.reach(ctx)
+	fifo, err := h.reachWhile(ctx, there)
 	if fifo == nil || err != nil {
-		return err
+		return errors.Join(merr, err)
 	}
 	_, err = fifo.WriteString(verdict)
-	return errors.Join(err, fifo.Close())
+	return errors.Join(merr, err, fifo.Close())
 }
 
 // reach opens the FIFO that a CRIU which waits reads its verdict from; nil without one that does.
-func (h hook) reach(ctx context.Context) (*os.File, error) {
-	for h.waiting() {
+func (h hook) reach(ctx context.Context) (*os.File, error) { return h.reachWhile(ctx, h.waiting) }
+
+func (h hook) reachWhile(ctx context.Context, there func() bool) (*os.File, error) {
+	for there() {
 		fifo, err := os.OpenFile(h.fifo(), os.O_WRONLY|syscall.O_NONBLOCK, 0)
 		if err == nil || !errors.Is(err, syscall.ENXIO) {
 			return fifo, err

@@ -81,6 +81,9 @@ func (a hooks) release(ctx context.Context, told func()) (err error) {
 		if err != nil {
 			return fmt.Errorf("reach CRIU in %s: %w", h.dir, err)
 		}
+		if fifo == nil && !h.released() {
+			return fmt.Errorf("no CRIU waits in %s any more", h.dir)
+		}
 		if fifo != nil {
 			reached = append(reached, fifo)
 		}

@@ -56,6 +56,30 @@ func TestAContainerIsNotLetGoWhereAnotherOfItsPodCannotBe(t *testing.T) {
 	}
 }
 
+func TestNoContainerIsLetGoWhereTheCRIUOfAnotherHasDied(t *testing.T) {
+	pod, ended := restoring(t)
+	if err := unix.Kill(pod[1].pids()[1], unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-ended[1]
+	if err := pod.release(t.Context(), func() { t.Error("a container was told to go on") }); err == nil {
+		t.Error("a pod that is half there was released")
+	}
+	if !pod[0].waiting() || !pod.neverRan() {
+		t.Errorf("the first waits: %t, never ran: %t", pod[0].waiting(), pod.neverRan())
+	}
+	// A refusal ends all of it, also the script that waits without its CRIU.
+	if !pod[1].asking() {
+		t.Error("the script ended with its CRIU: this test shows nothing")
+	}
+	for _, h := range pod {
+		if err := h.answer(t.Context(), false); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "the script ends", func() bool { return !h.asking() })
+	}
+}
+
 func TestAPodThatIsHalfReleasedIsReleasedWholeWhenAskedAgain(t *testing.T) {
 	pod, ended := restoring(t)
 	// An agent is killed when it has told the first.

@@ -44,6 +44,7 @@ func (e *Engine) start(ctx context.Context, spec *drydockv1.MigrationSpec) (*fee
 	m := &move{Engine: e, spec: spec, feed: newFeed(), report: &drydockv1.MigrationReport{
 		Id: spec.Id, Pod: spec.Pod, From: spec.From, To: spec.To, Mode: spec.Mode, DryRun: spec.DryRun, Started: timestamppb.Now(),
 	}}
+	e.place(spec.Pod).heard() // patience with the destination begins now
 	e.place(spec.Pod).setMoving(m)
 	go func() {
 		defer release()
@@ -113,14 +114,7 @@ func (m *move) work(ctx context.Context) error {
 
 // recall reports on a migration that ended while nobody was looking.
 func (m *move) recall(r owner.Record) error {
-	switch r.Outcome {
-	case owner.Commit:
-		m.report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
-	case owner.HandedBack:
-		m.report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_HANDED_BACK
-	default:
-		m.report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
-	}
+	m.report.Outcome = outcomeOf(r)
 	return errors.New("the source's agent was restarted during the migration; its steps are not known")
 }
 

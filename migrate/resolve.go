@@ -110,6 +110,9 @@ func (e *Engine) act(ctx context.Context, next owner.Step, j owner.Journal, r ow
 		return &r, e.plugIn(ctx, j, r)
 	case owner.Settle:
 		at(string(j.Side) + "-before-settle")
+		if err := e.flush(ctx, j); err != nil {
+			return nil, err
+		}
 		record, err := learn(e.Store.Settle(ctx, r.Pod, r.Epoch, e.Here))
 		if err == nil {
 			p.settled()
@@ -216,6 +219,9 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 		e.place(j.Pod).setArrival(nil)
 	}
 	if j.Side == owner.Source {
+		if state, err := e.Pods.State(ctx, j.Pod); err != nil || state.Busy {
+			return errors.Join(err, fmt.Errorf("a dump of pod %s that was given up has not ended yet", j.Pod))
+		}
 		// An agent that ended before the freeze has left what was to catch the pod's packets.
 		if err := e.Pods.SweepNetwork(ctx, j.Pod); err != nil {
 			return err

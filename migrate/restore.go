@@ -62,6 +62,10 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		if err := e.endUnrun(ctx, j, rec.Spec); err != nil {
 			return err
 		}
+		if coming := e.place(j.Pod).arrival(); coming != nil {
+			coming.restore.end()
+			coming.restore = nil
+		}
 		if err := e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy); err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func (m *move) settle(ctx context.Context) error {
 		}
 		j, jerr := m.journals.load(m.spec.Pod)
 		if jerr == nil && (j.Side != owner.Source || j.Migration != m.spec.Id) {
-			m.outcome(j)
+			m.outcome(ctx, j)
 			return nil
 		}
 		m.say(&drydockv1.MigrationProgress{Migration: m.spec.Id, Pod: m.spec.Pod, Step: "settle", Message: next.Reason})
@@ -79,9 +79,12 @@ func (m *move) settle(ctx context.Context) error {
 	}
 }
 
-// outcome reads off what is left here what was decided.
-func (m *move) outcome(j owner.Journal) {
+// outcome says what was decided: as the record has it, or where that cannot be read, by what is left here.
+func (m *move) outcome(ctx context.Context, j owner.Journal) {
+	view := m.Store.Look(ctx, m.spec.Pod)
 	switch {
+	case view.Known && view.Record.Migration == m.spec.Id && view.Record.Outcome != owner.Undecided:
+		m.report.Outcome = outcomeOf(view.Record)
 	case j.Side == "":
 		m.report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
 	default:
@@ -89,20 +92,30 @@ func (m *move) outcome(j owner.Journal) {
 	}
 }
 
+func outcomeOf(r owner.Record) drydockv1.MigrationOutcome {
+	switch r.Outcome {
+	case owner.Commit:
+		return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
+	case owner.HandedBack:
+		return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_HANDED_BACK
+	}
+	return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
+}
+
 // discard undoes the preparation on both sides.
 func (m *move) discard(ctx context.Context) error {
 	m.close()
-	if err := m.standDown(ctx); err != nil {
-		return err
-	}
+	err := m.standDown(ctx)
 	if m.report.Outcome == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED {
-		return nil
+		return err
 	}
 	m.Engine.place(m.spec.Pod).interrupt()
-	if err := m.settle(ctx); err != nil {
+	if err := errors.Join(err, m.settle(ctx)); err != nil {
 		return err
 	}
-	_, err := m.receiver.Discard(ctx, connect.NewRequest(&drydockv1.ReceiveDiscardRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
+	ctx, cancel := context.WithTimeout(ctx, askPeer)
+	defer cancel()
+	_, err = m.receiver.Discard(ctx, connect.NewRequest(&drydockv1.ReceiveDiscardRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
 	if err != nil {
 		m.Log.Warn("the destination will find out by itself that the migration is over", "migration", m.spec.Id, "error", err)
 	}

@@ -2,12 +2,17 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
 	"drydock/pods"
+
+	"golang.org/x/sys/unix"
 )
 
 // release lets CRIU's tasks run: the pod is this host's.
@@ -91,9 +96,6 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 	if err := e.journals.save(j); err != nil {
 		return err
 	}
-	if err := coming.flush(); err != nil {
-		return err
-	}
 	if coming == nil {
 		// An earlier agent's holding port, and what it kept, went with it.
 		if err := e.Pods.SweepNetwork(ctx, j.Pod); err != nil {
@@ -117,13 +119,39 @@ func (e *Engine) plugBack(ctx context.Context, pod string) error {
 
 // flush puts the files that came with the pod on this host's disk. It comes before the pod settles, so that the source keeps
 // its own until then, and after the pod runs, so that no client waits for it.
-func (a *arrival) flush() error {
-	if a == nil {
+func (e *Engine) flush(ctx context.Context, j owner.Journal) error {
+	if j.Side != owner.Destination {
 		return nil
 	}
+	if coming := e.place(j.Pod).arrival(); coming != nil {
+		return coming.flush()
+	}
+	// An earlier agent received them.
+	trees, err := e.Pods.Trees(ctx, j.Pod)
+	if err != nil {
+		return err
+	}
+	for _, t := range trees {
+		if err := syncTree(t.Dir); err != nil {
+			return fmt.Errorf("bring %s of pod %s to disk: %w", t.Name, j.Pod, err)
+		}
+	}
+	return nil
+}
+
+func syncTree(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(dir.Fd())), dir.Close())
+}
+
+func (a *arrival) flush() error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, target := range a.files {
+	files := slices.Clone(a.files)
+	a.mu.Unlock()
+	for _, target := range files {
 		if err := target.Sync(); err != nil {
 			return err
 		}
