@@ -65,7 +65,8 @@ func (f *flow) keep() {
 	}
 }
 
-// precede puts frames before those that are kept, where any are. Shorter ones than an offload header are no frames.
+// precede puts frames before those that are kept, also beyond the limit: they came first, and a Catch bounds them. What is
+// shorter than its headers is no frame.
 func (f *flow) precede(frames [][]byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -132,7 +132,7 @@ func (h *Host) Remove(ctx context.Context, pod string) error {
 }
 
 // Sweep removes the holding port that a process left when it ended while it held the pod's packets. It must not be called
-// while a Hold of that pod is in use.
+// while a Hold or a Catch of that pod is in use.
 func (h *Host) Sweep(ctx context.Context, pod string) error {
 	if err := ctx.Err(); err != nil {
 		return err
