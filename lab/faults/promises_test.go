@@ -21,12 +21,28 @@ func (s *scene) verify(c fault) error {
 	}
 	s.t.Logf("the pod runs on %s (it was on %s), epoch %d", pod.Host, s.source, pod.Epoch)
 	if c.mayLose {
+		// A copy that was started anew says so before its first beat.
+		if err := s.beats(); err != nil {
+			return err
+		}
 		if c.loses, err = s.startedAnew(); err != nil {
 			return err
 		}
 	}
 	errs := []error{s.clients(c), s.copies(c), s.leftovers(pod.Host)}
 	return errors.Join(errs...)
+}
+
+// beats waits until the copy that runs now has counted.
+func (s *scene) beats() error {
+	before, err := selfcheck.ReadGeneration(s.generationDir())
+	if err != nil {
+		return err
+	}
+	return until(s.ctx, "a beat of the pod", func() (bool, string) {
+		now, err := selfcheck.ReadGeneration(s.generationDir())
+		return err == nil && now.Counter > before.Counter, fmt.Sprintf("%d beats, %v", now.Counter, err)
+	})
 }
 
 // settled waits until the controller says that the pod runs and is not moving.
