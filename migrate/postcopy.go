@@ -238,16 +238,8 @@ func readPID(dir string) (int, bool) {
 
 // childOf is the one process that a keeper has started, on whichever of its threads.
 func childOf(pid int) int {
-	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		var child int
-		if n, _ := fmt.Sscan(string(data), &child); n == 1 {
-			return child
-		}
+	if children := pods.Children(pid); len(children) > 0 {
+		return children[0]
 	}
 	return 0
 }

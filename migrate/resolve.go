@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/migrate/owner"
 	"drydock/pods"
 
@@ -200,11 +201,16 @@ func (e *Engine) silencePeer(ctx context.Context, j owner.Journal) {
 	if j.Side != owner.Source || !found {
 		return
 	}
+	e.discardAt(ctx, e.Peers.Receiver(peer), j.Pod, j.Migration)
+}
+
+// discardAt has a destination drop what it has of a pod, if it answers.
+func (e *Engine) discardAt(ctx context.Context, receiver drydockv1connect.ReceiveServiceClient, pod, migration string) {
 	ctx, cancel := context.WithTimeout(ctx, askPeer)
 	defer cancel()
-	_, err := e.Peers.Receiver(peer).Discard(ctx, connect.NewRequest(&drydockv1.ReceiveDiscardRequest{Migration: j.Migration, Pod: j.Pod}))
+	_, err := receiver.Discard(ctx, connect.NewRequest(&drydockv1.ReceiveDiscardRequest{Migration: migration, Pod: pod}))
 	if err != nil {
-		e.Log.Warn("the destination will find out by itself that the migration is over", "pod", j.Pod, "migration", j.Migration, "error", err)
+		e.Log.Warn("the destination will find out by itself that the migration is over", "pod", pod, "migration", migration, "error", err)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
 
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -113,11 +112,6 @@ func (m *move) discard(ctx context.Context) error {
 	if err := errors.Join(err, m.settle(ctx)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askPeer)
-	defer cancel()
-	_, err = m.receiver.Discard(ctx, connect.NewRequest(&drydockv1.ReceiveDiscardRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
-	if err != nil {
-		m.Log.Warn("the destination will find out by itself that the migration is over", "migration", m.spec.Id, "error", err)
-	}
+	m.discardAt(ctx, m.receiver, m.spec.Pod, m.spec.Id)
 	return nil
 }

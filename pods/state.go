@@ -91,7 +91,7 @@ func (r *Runtime) Orphaned(pod, container string) (bool, error) {
 		return false, err
 	}
 	for _, pid := range runcs {
-		for _, child := range children(pid) {
+		for _, child := range Children(pid) {
 			if isCRIU(pid, child) {
 				return false, nil
 			}
@@ -145,7 +145,7 @@ func (r *Runtime) EndCheckpoint(ctx context.Context, pod string) error {
 			return err
 		}
 		for _, pid := range runcs {
-			for _, child := range children(pid) {
+			for _, child := range Children(pid) {
 				_ = syscall.Kill(child, syscall.SIGKILL)
 			}
 		}
@@ -157,8 +157,8 @@ func (r *Runtime) EndCheckpoint(ctx context.Context, pod string) error {
 	}
 }
 
-// children of a process, of all of its threads.
-func children(pid int) []int {
+// Children of a process, of all of its threads.
+func Children(pid int) []int {
 	paths, _ := filepath.Glob(procPath(pid, "task", "*", "children"))
 	var pids []int
 	for _, path := range paths {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"drydock/internal/spelling"
+
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
@@ -79,7 +81,7 @@ func knownKeys(file string, found, keys []string) error {
 	slices.Sort(found)
 	for _, key := range found {
 		if !slices.Contains(keys, key) {
-			unknown = errors.Join(unknown, fmt.Errorf("configuration %s: unknown key %q: the nearest that is known is %q", file, key, nearest(key, keys)))
+			unknown = errors.Join(unknown, fmt.Errorf("configuration %s: unknown key %q: the nearest that is known is %q", file, key, spelling.Nearest(key, keys)))
 		}
 	}
 	return unknown
@@ -102,7 +104,7 @@ func environment(values *viper.Viper, keys []string) error {
 		if !strings.HasPrefix(name, envPrefix) || slices.Contains(variables, name) {
 			continue
 		}
-		if near := nearest(name, variables); distance(name, near) <= 2 {
+		if near := spelling.Nearest(name, variables); spelling.Distance(name, near) <= 2 {
 			unknown = errors.Join(unknown, fmt.Errorf("environment variable %s is not known: did you mean %s?", name, near))
 		}
 	}
@@ -128,30 +130,4 @@ func setFlags(values *viper.Viper, flags *pflag.FlagSet, keys []string) {
 			values.Set(key, flag.Value.String())
 		}
 	}
-}
-
-// nearest is the candidate that the fewest changes turn word into.
-func nearest(word string, candidates []string) string {
-	return slices.MinFunc(candidates, func(a, b string) int { return distance(word, a) - distance(word, b) })
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"drydock/internal/spelling"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -119,7 +121,7 @@ func (d *decoder) structure(node *yaml.Node, path string, into reflect.Value) {
 			}
 		}
 		known := keysOf(into.Type())
-		d.at(key, inner, "is not known", fmt.Sprintf("did you mean `%s`? The keys here are %s", nearest(key.Value, known), strings.Join(known, ", ")))
+		d.at(key, inner, "is not known", fmt.Sprintf("did you mean `%s`? The keys here are %s", spelling.Nearest(key.Value, known), strings.Join(known, ", ")))
 	})
 }
 

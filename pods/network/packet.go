@@ -129,17 +129,7 @@ func closeAll(sockets ...*os.File) {
 }
 
 func setMark(socket *os.File, mark int) error {
-	conn, err := socket.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err := conn.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark)
-	}); err != nil {
-		return err
-	}
-	return failed
+	return onSocket(socket, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, mark) })
 }
 
 // plain puts an empty offload header before a complete frame.
@@ -148,16 +138,13 @@ func plain(frame []byte) []byte {
 }
 
 // lost returns the number of frames that the kernel could not queue for the socket.
-func lost(socket *os.File) int64 {
-	conn, err := socket.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	var dropped int64
-	_ = conn.Control(func(fd uintptr) {
-		if stats, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+func lost(socket *os.File) (dropped int64) {
+	_ = onSocket(socket, func(fd int) error {
+		stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+		if err == nil {
 			dropped = int64(stats.Drops)
 		}
+		return err
 	})
 	return dropped
 }
