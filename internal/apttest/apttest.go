@@ -30,6 +30,7 @@ type World struct {
 	touched int
 }
 
+// New makes one with nothing installed, no sources, and a key named archive.
 func New(t *testing.T) *World {
 	t.Helper()
 	w := &World{t: t, Now: time.Now().UTC().Truncate(time.Second)}
@@ -63,8 +64,10 @@ func New(t *testing.T) *World {
 	return w
 }
 
+// Path is a path in it.
 func (w *World) Path(name string) string { return filepath.Join(w.Root, name) }
 
+// Make makes a directory.
 func (w *World) Make(dir string) {
 	w.t.Helper()
 	if err := os.MkdirAll(w.Path(dir), 0o755); err != nil {
@@ -72,6 +75,7 @@ func (w *World) Make(dir string) {
 	}
 }
 
+// Write writes a file, and makes its directory.
 func (w *World) Write(name, text string) {
 	w.t.Helper()
 	w.Make(filepath.Dir(name))
@@ -80,6 +84,7 @@ func (w *World) Write(name, text string) {
 	}
 }
 
+// Read is what a file holds.
 func (w *World) Read(name string) string {
 	w.t.Helper()
 	data, err := os.ReadFile(w.Path(name))
@@ -89,6 +94,7 @@ func (w *World) Read(name string) string {
 	return string(data)
 }
 
+// Tool runs a program, with the keys of the world, and returns what it writes.
 func (w *World) Tool(name string, args ...string) string {
 	w.t.Helper()
 	cmd := exec.Command(name, args...)
@@ -100,7 +106,7 @@ func (w *World) Tool(name string, args ...string) string {
 	return string(out)
 }
 
-// key makes a key of that name, and exports it to NAME.asc.
+// Key makes a key of that name, and exports it to NAME.asc.
 func (w *World) Key(name string) {
 	w.t.Helper()
 	w.Tool("gpg", "--batch", "--quiet", "--passphrase", "", "--quick-gen-key", name+"@example.org", "rsa2048", "sign", "never")
@@ -119,9 +125,15 @@ type Archive struct {
 // Deb is a package.
 type Deb struct {
 	Name, Version, Source, Depends, Changelog string
+	// Conflicts are packages that it cannot be installed beside.
+	Conflicts string
+	// Files are its files by path, without the first slash. Those in etc are configuration files.
+	Files map[string]string
+	// Scripts are its maintainer's: postinst and the like, without their first line.
+	Scripts map[string]string
 }
 
-// good is an archive that holds to every rule, with one newer package.
+// Good is an archive that holds to every rule, with one newer package.
 func (w *World) Good() Archive {
 	return Archive{
 		Suite: "stable", Label: "Debian", Date: w.Now.Add(-time.Hour), Until: w.Now.Add(7 * 24 * time.Hour), Key: "archive",
@@ -129,7 +141,7 @@ func (w *World) Good() Archive {
 	}
 }
 
-// publish makes the archive below srv/SUITE, in place of what was there.
+// Publish makes the archive below srv/SUITE, in place of what was there.
 func (w *World) Publish(a Archive) {
 	w.t.Helper()
 	top := "srv/" + a.Suite
@@ -176,7 +188,7 @@ func (w *World) sign(dist string, a Archive, text string) {
 	}
 }
 
-// touch gives a file a time that none had before, so that apt reads it again.
+// Touch gives a file a time that none had before, so that apt reads it again.
 func (w *World) Touch(file string) {
 	w.t.Helper()
 	w.touched++
@@ -185,27 +197,41 @@ func (w *World) Touch(file string) {
 	}
 }
 
+// Build makes a package file in a directory.
 func (w *World) Build(pool string, d Deb) {
 	w.t.Helper()
 	tree := w.t.TempDir()
 	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: a <a@example.org>\nDescription: %s\n", d.Name, d.Version, d.Name)
-	for field, value := range map[string]string{"Source": d.Source, "Depends": d.Depends} {
+	for field, value := range map[string]string{"Source": d.Source, "Depends": d.Depends, "Conflicts": d.Conflicts} {
 		if value != "" {
 			control += field + ": " + value + "\n"
 		}
 	}
-	files := map[string]string{"DEBIAN/control": control}
-	if d.Changelog != "" {
-		files["usr/share/doc/"+d.Name+"/changelog.Debian"] = d.Changelog
-	}
-	for name, text := range files {
+	put := func(name, text string, mode os.FileMode) {
 		path := filepath.Join(tree, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			w.t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
 			w.t.Fatal(err)
 		}
+	}
+	put("DEBIAN/control", control, 0o644)
+	var conffiles strings.Builder
+	for name, text := range d.Files {
+		put(name, text, 0o644)
+		if strings.HasPrefix(name, "etc/") {
+			conffiles.WriteString("/" + name + "\n")
+		}
+	}
+	if conffiles.Len() > 0 {
+		put("DEBIAN/conffiles", conffiles.String(), 0o644)
+	}
+	for name, text := range d.Scripts {
+		put("DEBIAN/"+name, "#!/bin/sh\nset -e\n"+text+"\n", 0o755)
+	}
+	if d.Changelog != "" {
+		put("usr/share/doc/"+d.Name+"/changelog.Debian", d.Changelog, 0o644)
 	}
 	if d.Changelog != "" {
 		w.Tool("gzip", "-n", filepath.Join(tree, "usr/share/doc", d.Name, "changelog.Debian"))
@@ -216,15 +242,16 @@ func (w *World) Build(pool string, d Deb) {
 	w.Tool("dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree, w.Path(pool))
 }
 
-// source configures a suite, with the options of its line.
+// Source configures a suite, with the options of its line.
 func (w *World) Source(suite, options string) {
 	w.Sources = append(w.Sources, fmt.Sprintf("deb [%s] %s/%s %s main", options, w.URL, suite, suite))
 	w.Write("etc/apt/sources.list", strings.Join(w.Sources, "\n")+"\n")
 }
 
+// Trust configures a suite whose key is archive.
 func (w *World) Trust(suite string) { w.Source(suite, "signed-by="+w.Path("archive.asc")) }
 
-// have writes packages down as installed.
+// Have writes packages down as installed.
 func (w *World) Have(stanzas ...string) {
 	var text strings.Builder
 	for _, s := range stanzas {
@@ -238,4 +265,31 @@ func (w *World) Have(stanzas ...string) {
 	}
 	w.Write("var/lib/dpkg/status", text.String())
 	w.Touch("var/lib/dpkg/status") // apt takes its cache for fresh where the file has the second and the size that it had
+}
+
+// Install has the world's own dpkg install packages. They may be patched for real then: maintainers' scripts run on this machine,
+// with the world's root in DPKG_ROOT.
+func (w *World) Install(debs ...Deb) {
+	w.t.Helper()
+	options := []string{"--root=" + w.Root, "--force-script-chrootless", "--log=" + w.Path("dpkg.log")}
+	if conf := w.Read("apt.conf"); !strings.Contains(conf, "DPkg::Options") {
+		w.Write("apt.conf", conf+"DPkg::Options { \""+strings.Join(options, "\"; \"")+"\"; };\n")
+	}
+	w.Make("debs")
+	for _, d := range debs {
+		w.Build("debs", d)
+		w.Tool("dpkg", append(options, "-i", w.Path("debs/"+d.Name+"_"+d.Version+"_amd64.deb"))...)
+	}
+}
+
+// Installed is the version of a package that dpkg says is there, with its state where that is another than installed.
+func (w *World) Installed(name string) string {
+	w.t.Helper()
+	out := w.Tool("dpkg-query", "--admindir="+w.Path("var/lib/dpkg"), "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n")
+	for line := range strings.Lines(out) {
+		if part := strings.Fields(line); part[0] == name && len(part) == 3 {
+			return strings.TrimSuffix(part[1]+" "+part[2], " installed")
+		}
+	}
+	return ""
 }
