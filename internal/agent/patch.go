@@ -32,7 +32,7 @@ func (a *agent) newPatch() (*patch.Host, error) {
 		Users: func(ctx context.Context, files []string) ([]string, error) {
 			return status.PodsUsing(ctx, "/proc", files, pod)
 		},
-		Simulated: simulated(), RebootCommand: a.cfg.Reboot.Command, Boot: a.here.BootID, BootDir: "/boot", Log: a.log,
+		Simulated: simulated(), RebootCommand: a.cfg.Reboot.Command, Boot: a.here.BootID, BootDir: "/boot", Run: "/run", Log: a.log,
 	}
 	if provider, ok := a.fresh.Collector.Packages.(*statusapt.Apt); ok {
 		cfg.Installer = &apt.Apt{Judge: provider}
