@@ -36,6 +36,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newAgentCommand(),
 		newKeeperCommand(),
 		newInstallerCommand(),
+		newProbeCommand(),
 	)
 	return cmd
 }
