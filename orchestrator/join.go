@@ -81,6 +81,7 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 	}
 	c.seen.see(m.GetHost(), c.now())
 	c.log.Info("host joined", "host", m.GetHost(), "address", m.GetAddress())
+	c.record(pki.WithIdentity(ctx, pki.Identity{Kind: pki.Host, Name: m.GetHost()}), "join", "host "+m.GetHost(), "it has a token, and is at "+m.GetAddress(), nil)
 	peers, err := c.peers(ctx, m.GetHost())
 	if err != nil {
 		return nil, err

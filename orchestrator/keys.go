@@ -16,6 +16,9 @@ const (
 	keyMigrations = keyRoot + "migrations/"
 	keyLinks      = keyRoot + "links/"
 	keyNetwork    = keyRoot + "network"
+	keyUsers      = keyRoot + "users/"
+	keyEvents     = keyRoot + "events/"
+	keyOutcomes   = keyRoot + "outcomes/"
 )
 
 func hostKey(name string) string       { return keyHosts + name }
@@ -26,4 +29,5 @@ func addressKey(address string) string { return keyAddresses + address }
 func imageKey(reference string) string { return keyImages + reference }
 func migrationKey(id string) string    { return keyMigrations + id }
 func linkKey(a, b string) string       { return keyLinks + a + "/" + b }
+func userKey(name string) string       { return keyUsers + name }
 func tokenKey(key string) string       { return keyTokens + key }

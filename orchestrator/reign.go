@@ -28,7 +28,7 @@ type reign struct {
 }
 
 func (c *Controller) newReign(ctx context.Context, term *store.Term) *reign {
-	ctx, cancel := context.WithCancel(withTerm(ctx, term.Revision()))
+	ctx, cancel := context.WithCancel(withTerm(ctx, term))
 	return &reign{
 		term: term, ctx: ctx, cancel: cancel,
 		owners: owner.Registry{Store: c.owners.Guarded(term.Key(), term.Revision()), Leader: term.Revision()},
@@ -57,6 +57,7 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	c.setReign(r)
 	r.spawn(func() { c.reconcile(r) })
 	r.spawn(func() { c.proveLinks(r) })
+	r.spawn(func() { c.keepEventsBounded(r) })
 	select {
 	case <-ctx.Done():
 	case <-term.Lost():

@@ -29,6 +29,8 @@ func newRootCommand(a *app) *cobra.Command {
 		newHostCommand(a),
 		newStatusCommand(a),
 		newStoreCommand(a),
+		newUserCommand(a),
+		newEventsCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
@@ -36,6 +38,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newAgentCommand(),
 		newKeeperCommand(),
 	)
+	a.addReason(cmd)
 	return cmd
 }
 

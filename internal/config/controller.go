@@ -32,6 +32,26 @@ type Controller struct {
 	Etcd    Etcd       `mapstructure:"etcd"`
 	Log     Log        `mapstructure:"log"`
 	Timings Timings    `mapstructure:"timings"`
+	Audit   Audit      `mapstructure:"audit"`
+}
+
+// Audit is how much of what was done is kept on record. What is removed is recorded itself.
+type Audit struct {
+	// MaxAge is how long an event is kept.
+	MaxAge time.Duration `mapstructure:"max-age"`
+	// MaxEvents is how many are kept.
+	MaxEvents int64 `mapstructure:"max-events"`
+}
+
+func (a Audit) validate() error {
+	var err error
+	if a.MaxAge < time.Hour {
+		err = fmt.Errorf("`audit.max-age` %s is too short: at least 1h", a.MaxAge)
+	}
+	if a.MaxEvents < 1000 {
+		err = errors.Join(err, fmt.Errorf("`audit.max-events` %d is too few: at least 1000", a.MaxEvents))
+	}
+	return err
 }
 
 // The kinds of network that can join the pods of different hosts.
@@ -99,6 +119,7 @@ func controllerDefaults() Controller {
 		PodCIDR: "10.77.128.0/17",
 		Network: PodNetwork{Kind: NetworkAuto, VNI: 7077, Port: 4789, MTU: 1500},
 		Log:     logDefaults(),
+		Audit:   Audit{MaxAge: 365 * 24 * time.Hour, MaxEvents: 100_000},
 		Timings: Timings{
 			ReportInterval:    2 * time.Second,
 			UnreachableAfter:  8 * time.Second,
@@ -118,6 +139,7 @@ func (c Controller) Validate() error {
 		validPath("socket", c.Socket),
 		c.validNetwork(),
 		c.Network.validate(),
+		c.Audit.validate(),
 		c.Log.validate(),
 		c.Timings.validate(),
 	)

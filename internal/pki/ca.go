@@ -135,7 +135,7 @@ func (ca *CA) sign(id Identity, public any, addresses []string) ([]byte, error) 
 		BasicConstraintsValid: true,
 		URIs:                  []*url.URL{id.URI()},
 	}
-	if id.Kind != Role {
+	if id.Kind == Controller || id.Kind == Host {
 		template.DNSNames = []string{id.Name}
 	}
 	for _, address := range addresses {

@@ -39,7 +39,7 @@ func Join(ctx context.Context, request JoinRequest, clock Clock) (*Keeper, *dryd
 	if err != nil {
 		return nil, nil, err
 	}
-	csr, key, err := newRequest(Identity{Kind: Host, Name: request.Name})
+	csr, key, err := NewRequest(Identity{Kind: Host, Name: request.Name})
 	if err != nil {
 		return nil, nil, err
 	}
