@@ -58,6 +58,7 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	r.spawn(func() { c.reconcile(r) })
 	r.spawn(func() { c.proveLinks(r) })
 	r.spawn(func() { c.keepEventsBounded(r) })
+	r.spawn(func() { c.promoteMembers(r) })
 	select {
 	case <-ctx.Done():
 	case <-term.Lost():

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -33,6 +34,37 @@ type Controller struct {
 	Log     Log        `mapstructure:"log"`
 	Timings Timings    `mapstructure:"timings"`
 	Audit   Audit      `mapstructure:"audit"`
+	// Join is how a controller that has no store yet gets a part of that of others.
+	Join ControllerJoin `mapstructure:"join"`
+}
+
+// ControllerJoin is how a controller joins others.
+type ControllerJoin struct {
+	// Controllers are the others' URLs, tried in this order; empty: this controller is the first.
+	Controllers []string `mapstructure:"controller"`
+	// TokenFile holds the token; it is not read once the controller has joined.
+	TokenFile string `mapstructure:"token-file"`
+}
+
+func (c Controller) validPeers() error {
+	var err error
+	if c.Etcd.Peer != "" {
+		peer, parse := netip.ParseAddrPort(c.Etcd.Peer)
+		if parse != nil || peer.Addr().IsUnspecified() || peer.Port() == 0 {
+			err = fmt.Errorf("`etcd.peer` %q is no ip:port that the other controllers reach, for example 10.77.0.2:7442", c.Etcd.Peer)
+		}
+		if len(c.Etcd.Endpoints) > 0 {
+			err = errors.Join(err, errors.New("`etcd.peer` and `etcd.endpoints` exclude each other: the store is either the controllers' own or outside"))
+		}
+	} else if len(c.Join.Controllers) > 0 {
+		err = errors.Join(err, errors.New("`join.controller` needs `etcd.peer`: with a store outside a controller needs no more than the same `etcd.endpoints`"))
+	}
+	for _, url := range c.Join.Controllers {
+		if !strings.HasPrefix(url, "https://") {
+			err = errors.Join(err, fmt.Errorf("`join.controller` %q must begin with https://", url))
+		}
+	}
+	return err
 }
 
 // Audit is how much of what was done is kept on record. What is removed is recorded itself.
@@ -78,6 +110,8 @@ type PodNetwork struct {
 
 // Etcd is an external store; without endpoints the controller runs one of its own.
 type Etcd struct {
+	// Peer is where the other controllers' stores reach this one's, ip:port; empty: the store is this controller's alone.
+	Peer      string   `mapstructure:"peer"`
 	Endpoints []string `mapstructure:"endpoints"`
 	CA        string   `mapstructure:"ca"`
 	Cert      string   `mapstructure:"cert"`
@@ -118,6 +152,7 @@ func controllerDefaults() Controller {
 		DataDir: "/var/lib/drydock/controller",
 		PodCIDR: "10.77.128.0/17",
 		Network: PodNetwork{Kind: NetworkAuto, VNI: 7077, Port: 4789, MTU: 1500},
+		Join:    ControllerJoin{TokenFile: "/etc/drydock/controller-token"},
 		Log:     logDefaults(),
 		Audit:   Audit{MaxAge: 365 * 24 * time.Hour, MaxEvents: 100_000},
 		Timings: Timings{
@@ -140,6 +175,7 @@ func (c Controller) Validate() error {
 		c.validNetwork(),
 		c.Network.validate(),
 		c.Audit.validate(),
+		c.validPeers(),
 		c.Log.validate(),
 		c.Timings.validate(),
 	)

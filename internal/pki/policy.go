@@ -68,6 +68,11 @@ func ControllerPolicy() Policy {
 		rpc.AccessServiceRemoveUserProcedure: change(AdminRights, "user rm", "user"),
 		rpc.AccessServiceListEventsProcedure: view,
 
+		rpc.ClusterServiceListControllersProcedure:       view,
+		rpc.ClusterServiceCreateControllerTokenProcedure: change(AdminRights, "controller join", "controller"),
+		rpc.ClusterServiceRemoveControllerProcedure:      change(AdminRights, "controller rm", "controller"),
+		rpc.ClusterServiceJoinControllerProcedure:        {Anyone: true},
+
 		service(rpc.CoordinationServiceName): {Hosts: true},
 		rpc.JoinServiceJoinProcedure:         {Anyone: true},
 		rpc.JoinServiceRenewProcedure:        {Hosts: true},
