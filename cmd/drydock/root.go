@@ -29,6 +29,8 @@ func newRootCommand(a *app) *cobra.Command {
 		newHostCommand(a),
 		newStatusCommand(a),
 		newStoreCommand(a),
+		newUserCommand(a),
+		newEventsCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
@@ -37,6 +39,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newKeeperCommand(),
 		newInstallerCommand(),
 	)
+	a.addReason(cmd)
 	return cmd
 }
 
