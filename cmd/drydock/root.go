@@ -28,6 +28,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newMigrationCommand(a),
 		newHostCommand(a),
 		newStatusCommand(a),
+		newServiceCommand(a),
 		newStoreCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
