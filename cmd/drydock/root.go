@@ -29,6 +29,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newHostCommand(a),
 		newStatusCommand(a),
 		newServiceCommand(a),
+		newShimCommand(a),
 		newStoreCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
