@@ -26,6 +26,9 @@ func TestEveryCommandSaysWhatTheGoldenFilesSay(t *testing.T) {
 			write(t, filepath.Join(p.dir, "controller.yaml"), "name: c1\nlisten: nowhere\n")
 			write(t, filepath.Join(p.dir, "pool.yaml"), "name: web\nhosts: {names: [h1, h2]}\n")
 			write(t, filepath.Join(p.dir, "bad-pool.yaml"), "name: web\nhosts: {names: [h1, h2]}\nrebot: never\nat-once: {hosts: 2}\n")
+			for name, text := range recordsOf(t) {
+				write(t, filepath.Join(p.dir, name+".yaml"), text)
+			}
 			p.controller.empty = file.empty
 			var got strings.Builder
 			for _, line := range file.lines {
@@ -140,6 +143,14 @@ func goldenCases() []goldenCase {
 			"config check $HOME/good.yaml --kind soup", "config check $HOME/agent.yaml", "config check $HOME/bad.yaml --kind agent",
 			"config check $HOME/controller.yaml", "config check $HOME/pod.yaml", "config check $HOME/bad-pod.yaml --kind pod",
 			"config check $HOME/pool.yaml", "config check $HOME/bad-pool.yaml --kind pool", "config check ../../configs/pools/web.yaml",
+			"config check ../../configs/services/orders.yaml", "config check $HOME/wrong-example.yaml --kind service",
+		}},
+		{"service", false, []string{
+			"service check $HOME/greeter.yaml", "service check $HOME/greeter.yaml -o json", "service check ../../configs/services/orders.yaml",
+			"service check $HOME/missing-part.yaml", "service check $HOME/gap.yaml", "service check $HOME/unknown-version.yaml",
+			"service check $HOME/wrong-example.yaml", "service check $HOME/ambiguous.yaml", "service check $HOME/loses.yaml",
+			"service check $HOME/does-not-compose.yaml", "service check $HOME/unknown-key.yaml", "service check $HOME/image.tar",
+			"service check $HOME/none.yaml", "service check $HOME", "service check",
 		}},
 		{"empty", true, []string{
 			"image ls", "image ls -o json", "image ls -o yaml", "pod ls", "pod ls -o json", "host ls", "host ls -o json", "migration ls",

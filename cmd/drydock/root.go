@@ -28,6 +28,8 @@ func newRootCommand(a *app) *cobra.Command {
 		newMigrationCommand(a),
 		newHostCommand(a),
 		newStatusCommand(a),
+		newServiceCommand(a),
+		newShimCommand(a),
 		newStoreCommand(a),
 		newUserCommand(a),
 		newEventsCommand(a),
