@@ -28,7 +28,11 @@ func newRootCommand(a *app) *cobra.Command {
 		newMigrationCommand(a),
 		newHostCommand(a),
 		newStatusCommand(a),
+		newServiceCommand(a),
+		newShimCommand(a),
 		newStoreCommand(a),
+		newUserCommand(a),
+		newEventsCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
@@ -38,6 +42,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newInstallerCommand(),
 		newProbeCommand(),
 	)
+	a.addReason(cmd)
 	return cmd
 }
 

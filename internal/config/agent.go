@@ -19,6 +19,8 @@ type Agent struct {
 	Listen string `mapstructure:"listen"`
 	// Controllers are their URLs, tried in this order.
 	Controllers []string `mapstructure:"controller"`
+	// Labels are the host's; pools choose hosts by them.
+	Labels map[string]string `mapstructure:"labels"`
 	// DataDir survives a boot, RunDir does not.
 	DataDir    string     `mapstructure:"data-dir"`
 	RunDir     string     `mapstructure:"run-dir"`
@@ -121,6 +123,16 @@ func agentDefaults() Agent {
 	}
 }
 
+func validLabels(labels map[string]string) error {
+	var err error
+	for key, value := range labels {
+		if key == "" || strings.ContainsAny(key+value, " \t\n,=") {
+			err = errors.Join(err, fmt.Errorf("`labels` has %q: %q: write them without spaces, commas and equals signs, for example rack: r1", key, value))
+		}
+	}
+	return err
+}
+
 // Validate says all that is wrong, each with a remedy.
 func (a Agent) Validate() error {
 	err := errors.Join(
@@ -132,6 +144,7 @@ func (a Agent) Validate() error {
 		validPath("cgroup-parent", a.CgroupParent),
 		a.Packages.validate(),
 		a.Reboot.validate(),
+		validLabels(a.Labels),
 		a.Log.validate(),
 	)
 	if host, _, split := net.SplitHostPort(a.Listen); split == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
