@@ -16,6 +16,7 @@ import (
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/apttest"
 	"drydock/patch"
 
 	"github.com/godbus/dbus/v5"
@@ -238,6 +239,27 @@ func TestUnitsThatFailAfterThePatchAreToldFromThoseThatHadFailedBefore(t *testin
 	systemd(t, run, "degraded", "old.service")
 	if res := verify(); len(res.Refusals) != 1 {
 		t.Error("what was remembered outlived the release:", res)
+	}
+}
+
+func TestUnderSystemdWorkOnPackagesIsAUnitOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
+	p := w.patch()
+	if err := w.download(p); err != nil {
+		t.Fatal(err)
+	}
+	systemd(t, w.Path("run"), "running")
+	run := "#!/bin/sh\necho \"$@\" >" + w.Path("asked") + "\nwhile [ $1 != -- ]; do shift; done\nshift\nsetsid \"$@\" >/dev/null 2>&1 &\n"
+	w.Write("run/systemd-run", run)
+	if err := os.Chmod(w.Path("run/systemd-run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.done(w.apply(p))
+	w.at(map[string]string{"tool": "2.0"})
+	if asked := w.Read("asked"); !strings.Contains(asked, "--unit=drydock-patch-r1_h1-") || !strings.Contains(asked, "--property=KillMode=process") {
+		t.Error(asked)
 	}
 }
 
