@@ -251,7 +251,7 @@ func TestUnderSystemdWorkOnPackagesIsAUnitOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	systemd(t, w.Path("run"), "running")
-	run := "#!/bin/sh\necho \"$@\" >" + w.Path("asked") + "\nwhile [ $1 != -- ]; do shift; done\nshift\nsetsid \"$@\" >/dev/null 2>&1 &\n"
+	run := "#!/bin/sh\necho \"$@\" >" + w.Path("asked") + "\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nsetsid \"$@\" >/dev/null 2>&1 &\n"
 	w.Write("run/systemd-run", run)
 	if err := os.Chmod(w.Path("run/systemd-run"), 0o755); err != nil {
 		t.Fatal(err)
