@@ -78,9 +78,7 @@ func TestWhateverIsKilledHalfWayThePatchIsFinished(t *testing.T) {
 				group.Wait()
 				w.done(result)
 				w.at(map[string]string{"tool": "2.0", "other": "2.0"})
-				if left := w.processes(self()); len(left) != 0 {
-					t.Error("programs are left:", left)
-				}
+				w.await("the programs' end", func() bool { return len(w.processes(self())) == 0 })
 			})
 		}
 	}

@@ -26,7 +26,7 @@ import (
 // login stands for logind on a bus of its own: it hands out locks, and takes orders to reboot.
 type login struct {
 	mu       sync.Mutex
-	held     []*os.File
+	held     []int
 	asked    []string
 	rebooted int
 	blocked  bool
@@ -37,13 +37,13 @@ func (l *login) Inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.Error) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = append(l.asked, strings.Join([]string{what, who, why, mode}, "|"))
-	r, w, err := os.Pipe()
-	if err != nil {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 		return 0, dbus.MakeFailedError(err)
 	}
-	l.held = append(l.held, r)
-	time.AfterFunc(time.Second, func() { w.Close() }) // once it was sent
-	return dbus.UnixFD(w.Fd()), nil
+	l.held = append(l.held, ends[0])
+	time.AfterFunc(time.Second, func() { unix.Close(ends[1]) }) // once it was sent
+	return dbus.UnixFD(ends[1]), nil
 }
 
 // Reboot notes whether a lock was held then.
@@ -61,7 +61,7 @@ func (l *login) isHeld() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.held {
-		poll := []unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
+		poll := []unix.PollFd{{Fd: int32(r), Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, 0); err == nil && poll[0].Revents&unix.POLLHUP == 0 {
 			return true
 		}
