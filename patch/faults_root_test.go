@@ -284,7 +284,7 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			if err := w.download(p); err != nil {
 				t.Fatal(err)
 			}
-			pid, release := w.locked(lock)
+			pid, release := w.LockedBy(lock)
 			told := make(chan string, 100)
 			var group sync.WaitGroup
 			var result *drydockv1.PatchResult
