@@ -53,9 +53,17 @@ func (a *Apt) Resolve(ctx context.Context, wanted, known []*drydockv1.PackageUpd
 			Origin: u.Origin, Sha256: u.Sha256, DownloadBytes: u.DownloadBytes,
 		})
 	}
-	res.Kernels, res.Core = kernels(updates), core(updates)
-	res.DiskBytes, err = a.growth(ctx, updates, shown)
-	return res, err
+	p, err := a.paths(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.database(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	res.Kernels, res.Newest, res.Core = kernels(updates), newestKernel(all, updates), core(updates)
+	res.DiskBytes = growth(all, updates, shown)
+	return res, nil
 }
 
 // pins name packages at exactly their versions, as apt-get takes them.
@@ -175,15 +183,7 @@ func because(u *drydockv1.PackageUpdate, all []*drydockv1.PackageUpdate, shown m
 }
 
 // growth is how much more room the packages take at the worst moment: all of them new, and the largest of the old ones still there.
-func (a *Apt) growth(ctx context.Context, updates []*drydockv1.PackageUpdate, shown map[string]fields) (int64, error) {
-	p, err := a.paths(ctx)
-	if err != nil {
-		return 0, err
-	}
-	all, err := a.database(ctx, p)
-	if err != nil {
-		return 0, err
-	}
+func growth(all []have, updates []*drydockv1.PackageUpdate, shown map[string]fields) int64 {
 	var grows, largest int64
 	for _, u := range updates {
 		before, _ := of(all, &drydockv1.PinnedPackage{Name: u.Name, Arch: u.Arch})
@@ -191,7 +191,7 @@ func (a *Apt) growth(ctx context.Context, updates []*drydockv1.PackageUpdate, sh
 		grows += max(0, shown[u.Name+"="+u.To].kib-was)
 		largest = max(largest, was)
 	}
-	return (grows + largest) << 10, nil
+	return (grows + largest) << 10
 }
 
 // kernels are those that updates bring, newest first.
@@ -204,6 +204,20 @@ func kernels(updates []*drydockv1.PackageUpdate) []*drydockv1.Kernel {
 	}
 	slices.SortFunc(found, func(x, y *drydockv1.Kernel) int { return apt.Compare(y.Version, x.Version) })
 	return found
+}
+
+// newestKernel is the newest of those that are installed and those that updates bring.
+func newestKernel(all []have, updates []*drydockv1.PackageUpdate) *drydockv1.Kernel {
+	later := slices.Clone(updates)
+	for _, h := range all {
+		if h.state == "installed" {
+			later = append(later, &drydockv1.PackageUpdate{Name: h.name, To: h.version})
+		}
+	}
+	if sorted := kernels(later); len(sorted) > 0 {
+		return sorted[0]
+	}
+	return nil
 }
 
 func core(updates []*drydockv1.PackageUpdate) []string {
