@@ -16,6 +16,7 @@ func changing() [][]string {
 		{"image", "import"}, {"image", "pull"},
 		{"pod", "run"}, {"pod", "start"}, {"pod", "stop"}, {"pod", "rm"}, {"pod", "exec"}, {"migrate"},
 		{"host", "join"}, {"host", "drain"}, {"host", "resume"}, {"host", "confirm-dead"}, {"host", "rm"},
+		{"controller", "join"}, {"controller", "rm"},
 		{"user", "add"}, {"user", "rm"}, {"store", "backup"},
 	}
 }
