@@ -51,6 +51,8 @@ func (c *Controller) handler() http.Handler {
 	path, service = drydockv1connect.NewClusterServiceHandler(clusterService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
 	mux.Handle(drydockv1connect.ClusterServiceJoinControllerProcedure, service)
+	path, service = drydockv1connect.NewRolloutServiceHandler(rolloutService{c}, whole)
+	mux.Handle(path, c.byLeader(service))
 	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, short))
 	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, short)
 	mux.Handle(path, service)

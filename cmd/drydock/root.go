@@ -37,6 +37,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newControllerCommand(a),
 		newAgentCommand(),
 		newKeeperCommand(),
+		newInstallerCommand(),
 	)
 	a.addReason(cmd)
 	return cmd

@@ -68,6 +68,17 @@ func ControllerPolicy() Policy {
 		rpc.AccessServiceRemoveUserProcedure: change(AdminRights, "user rm", "user"),
 		rpc.AccessServiceListEventsProcedure: view,
 
+		rpc.RolloutServiceListPoolsProcedure:     view,
+		rpc.RolloutServicePlanPoolProcedure:      view,
+		rpc.RolloutServiceStartRolloutProcedure:  change(OperatorRights, "patch", "pool"),
+		rpc.RolloutServiceListRolloutsProcedure:  view,
+		rpc.RolloutServiceGetRolloutProcedure:    view,
+		rpc.RolloutServiceWatchRolloutProcedure:  view,
+		rpc.RolloutServicePauseRolloutProcedure:  change(OperatorRights, "rollout pause", "rollout"),
+		rpc.RolloutServiceResumeRolloutProcedure: change(OperatorRights, "rollout resume", "rollout"),
+		rpc.RolloutServiceAbortRolloutProcedure:  change(OperatorRights, "rollout abort", "rollout"),
+		rpc.RolloutServiceApproveGateProcedure:   change(OperatorRights, "rollout approve", "rollout"),
+
 		rpc.ClusterServiceListControllersProcedure:       view,
 		rpc.ClusterServiceCreateControllerTokenProcedure: change(AdminRights, "controller join", "controller"),
 		rpc.ClusterServiceRemoveControllerProcedure:      change(AdminRights, "controller rm", "controller"),
@@ -84,6 +95,7 @@ func AgentPolicy() Policy {
 	return Policy{
 		service(rpc.AgentServiceName):       {Controllers: true},
 		rpc.AgentServiceReadBlobProcedure:   {Controllers: true, Hosts: true},
+		service(rpc.PatchServiceName):       {Controllers: true},
 		service(rpc.ReceiveServiceName):     {Hosts: true},
 		rpc.ReceiveServiceGetStateProcedure: {Hosts: true, Controllers: true},
 	}
