@@ -40,6 +40,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newAgentCommand(),
 		newKeeperCommand(),
 		newInstallerCommand(),
+		newProbeCommand(),
 	)
 	a.addReason(cmd)
 	return cmd
