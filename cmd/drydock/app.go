@@ -28,7 +28,15 @@ type app struct {
 // client is a connection to the controller. Nothing is sent before the first call.
 type client struct {
 	drydockv1connect.ControllerServiceClient
+	drydockv1connect.RolloutServiceClient
 	timeout time.Duration
+}
+
+func newClient(to connect.HTTPClient, base string) *client {
+	return &client{
+		ControllerServiceClient: drydockv1connect.NewControllerServiceClient(to, base),
+		RolloutServiceClient:    drydockv1connect.NewRolloutServiceClient(to, base),
+	}
 }
 
 // connect reads the settings and the context, and returns a client for the controller that they name.
@@ -45,7 +53,8 @@ func (a *app) connect() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{ControllerServiceClient: c, timeout: a.settings.Timeout}, nil
+	c.timeout = a.settings.Timeout
+	return c, nil
 }
 
 // method is a call with one request and one answer.

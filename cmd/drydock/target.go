@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/clictx"
 )
 
@@ -81,7 +80,7 @@ func (t *target) String() string {
 
 // client returns a client that speaks HTTP/2 over TLS 1.3 with a client certificate, also on a unix socket. A unix socket
 // for which the context names no credentials at all is spoken to in the clear: its permissions are the guard.
-func (t *target) client() (drydockv1connect.ControllerServiceClient, error) {
+func (t *target) client() (*client, error) {
 	dial, host, err := t.endpoint()
 	if err != nil {
 		return nil, err
@@ -95,13 +94,13 @@ func (t *target) client() (drydockv1connect.ControllerServiceClient, error) {
 	httpClient := &http.Client{Transport: transport}
 	if strings.HasPrefix(t.Server, "unix:") && t.CA == "" && t.Cert == "" && t.Key == "" {
 		transport.Protocols.SetUnencryptedHTTP2(true)
-		return drydockv1connect.NewControllerServiceClient(httpClient, "http://"+host), nil
+		return newClient(httpClient, "http://"+host), nil
 	}
 	transport.Protocols.SetHTTP2(true)
 	if transport.TLSClientConfig, err = t.tlsConfig(); err != nil {
 		return nil, err
 	}
-	return drydockv1connect.NewControllerServiceClient(httpClient, "https://"+host), nil
+	return newClient(httpClient, "https://"+host), nil
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
