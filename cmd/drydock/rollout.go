@@ -158,7 +158,7 @@ func rolloutIDs(ctx context.Context, a *app) ([]string, error) {
 	return out, nil
 }
 
-func stateOfRollout(s v1.RolloutState) string     { return word(s.String(), "ROLLOUT_STATE_") }
+func stateOfRollout(s v1.RolloutState) string    { return word(s.String(), "ROLLOUT_STATE_") }
 func hostStateWord(s v1.RolloutHostState) string { return word(s.String(), "ROLLOUT_HOST_STATE_") }
 
 // rolloutTables show a rollout, without its problems: those are said on stderr where it was waited for.
