@@ -12,7 +12,7 @@ import (
 // host was told to reboot.
 func TestARolloutOutlivesControllersThatDieAtEveryStep(t *testing.T) {
 	k := &killer{}
-	c := newCluster(t, plainPool+"hooks:\n  before-host: [{command: [/bin/backup], run: host}]\n  start: [{command: [/bin/true]}]\n", armed(k))
+	c := newCluster(t, strings.Replace(plainPool, ", h3", "", 1)+"hooks:\n  before-host: [{command: [/bin/backup], run: host}]\n  start: [{command: [/bin/true]}]\n", armed(k))
 	k.arm(c.cancel)
 	_, _ = c.start("web") // the controller dies before it answers
 	deadline := time.Now().Add(5 * time.Minute)
@@ -41,8 +41,8 @@ func TestARolloutOutlivesControllersThatDieAtEveryStep(t *testing.T) {
 		}
 	}
 	k.arm(nil)
-	c.patched(1, "h1", "h2", "h3")
-	if got := c.get(id); got.GetState() != rolloutFinished || got.GetHostsPatched() != 3 {
+	c.patched(1, "h1", "h2")
+	if got := c.get(id); got.GetState() != rolloutFinished || got.GetHostsPatched() != 2 {
 		t.Errorf("got %v", got)
 	}
 	t.Logf("%d controllers died: %s", len(k.order), strings.Join(k.order, ", "))
@@ -55,7 +55,7 @@ func TestARolloutOutlivesControllersThatDieAtEveryStep(t *testing.T) {
 		if step.each == nil {
 			continue
 		}
-		for name := range c.hosts {
+		for _, name := range []string{"h1", "h2"} {
 			if point := fmt.Sprintf("rollout did %s on %s", step.name, name); !slices.Contains(k.order, point) {
 				t.Errorf("no controller died at %q", point)
 			}

@@ -104,7 +104,7 @@ func somePlan(pool string) *v1.PoolPlan {
 		return &v1.PoolPlan{Pool: pool, Current: []string{"h1", "h2"}}
 	case "blocked":
 		return &v1.PoolPlan{Pool: pool, Proven: true, Current: []string{"h2"}, Blockers: []*v1.PlanBlocker{
-			{Host: "h1", Pod: "redis", Reason: "it uses io_uring", Remedy: "write `pods.cannot-move: stop`"}, {Host: "h3", Reason: "its archive's metadata has expired", Remedy: "refresh it"},
+			{Host: "h1", Pod: "redis", Reason: "it uses io_uring", Remedy: "write `pods.cannot-move: stop`"}, {Host: "h3", Reason: "host h3: its archive's metadata has expired", Remedy: "refresh it"},
 		}}
 	}
 	return &v1.PoolPlan{

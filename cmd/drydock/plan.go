@@ -44,16 +44,17 @@ func blocked(p *v1.PoolPlan) error {
 	}
 	f := &failure{status: statusRefused, message: fmt.Sprintf("pool %s cannot be patched as things are", p.Pool)}
 	for _, b := range p.Blockers {
-		f.refusals = append(f.refusals, &v1.Refusal{Reason: place(b) + ": " + b.Reason, Remedy: b.Remedy})
+		f.refusals = append(f.refusals, &v1.Refusal{Reason: blockerText(b), Remedy: b.Remedy})
 	}
 	return f
 }
 
-func place(b *v1.PlanBlocker) string {
+// blockerText names the pod; that of a host names it already.
+func blockerText(b *v1.PlanBlocker) string {
 	if b.Pod == "" {
-		return "host " + b.Host
+		return b.Reason
 	}
-	return fmt.Sprintf("pod %s on %s", b.Pod, b.Host)
+	return fmt.Sprintf("pod %s on %s: %s", b.Pod, b.Host, b.Reason)
 }
 
 func planTables(t *table, p *v1.PoolPlan) {
