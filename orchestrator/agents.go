@@ -12,6 +12,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
+	"drydock/orchestrator/store"
 )
 
 // LeadershipHeader carries the revision of the term that an agent is asked under.
@@ -66,7 +67,7 @@ func (a *agents) dial(record *drydockv1.HostRecord) (*agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("host %s: %w", host, err)
 	}
-	led := connect.WithInterceptors(leadershipInterceptor{})
+	led := connect.WithInterceptors(leadershipInterceptor{}, pki.AskAgain())
 	a.known[host] = &agent{
 		AgentServiceClient: drydockv1connect.NewAgentServiceClient(client, base, led),
 		patch:              drydockv1connect.NewPatchServiceClient(client, base, led), address: address, boot: boot, http: client,
@@ -84,9 +85,10 @@ func (a *agents) close() {
 
 type termKey struct{}
 
-// withTerm marks what is done in ctx as done under the term of that revision, also if another one has begun since.
-func withTerm(ctx context.Context, revision int64) context.Context {
-	return context.WithValue(ctx, termKey{}, revision)
+// withTerm marks what is done in ctx as done under that term, also if another one has begun since: then agents refuse it, and
+// nothing is written.
+func withTerm(ctx context.Context, term *store.Term) context.Context {
+	return store.WithGuard(context.WithValue(ctx, termKey{}, term.Revision()), term)
 }
 
 type leadershipInterceptor struct{}

@@ -143,7 +143,9 @@ func TestAFenceThatFailsLeavesEverythingAsItIs(t *testing.T) {
 	first := c.hosts["h1"].patcher
 	first.with(func() { first.away = true })
 	id := c.mustStart("web")
-	c.eventually("the rollout waits for h1", func() bool { return c.get(id).GetHosts()[0].GetStep() == "reboot" && c.get(id).GetHosts()[0].GetDeadline() != nil })
+	c.eventually("the rollout waits for h1", func() bool {
+		return c.get(id).GetHosts()[0].GetStep() == "reboot" && c.get(id).GetHosts()[0].GetDeadline() != nil
+	})
 	k.forward(11 * time.Minute)
 	rollout := c.rests(id, rolloutStopped)
 	if len(rollout.GetProblems()) != 2 || !strings.Contains(rollout.GetProblems()[1].GetRemedy(), "confirm-dead h1") {

@@ -23,20 +23,16 @@ type app struct {
 	flags    *pflag.FlagSet
 	settings settings
 	target   *target
+	// reason is why a change is asked for.
+	reason string
 }
 
 // client is a connection to the controller. Nothing is sent before the first call.
 type client struct {
 	drydockv1connect.ControllerServiceClient
+	drydockv1connect.AccessServiceClient
 	drydockv1connect.RolloutServiceClient
 	timeout time.Duration
-}
-
-func newClient(to connect.HTTPClient, base string) *client {
-	return &client{
-		ControllerServiceClient: drydockv1connect.NewControllerServiceClient(to, base),
-		RolloutServiceClient:    drydockv1connect.NewRolloutServiceClient(to, base),
-	}
 }
 
 // connect reads the settings and the context, and returns a client for the controller that they name.
@@ -49,12 +45,20 @@ func (a *app) connect() (*client, error) {
 		return nil, err
 	}
 	a.target = t
-	c, err := t.client()
+	http, base, err := t.client()
 	if err != nil {
 		return nil, err
 	}
-	c.timeout = a.settings.Timeout
-	return c, nil
+	var options []connect.ClientOption
+	if a.reason != "" {
+		options = append(options, connect.WithInterceptors(giveReason{a.reason}))
+	}
+	return &client{
+		ControllerServiceClient: drydockv1connect.NewControllerServiceClient(http, base, options...),
+		AccessServiceClient:     drydockv1connect.NewAccessServiceClient(http, base, options...),
+		RolloutServiceClient:    drydockv1connect.NewRolloutServiceClient(http, base, options...),
+		timeout:                 a.settings.Timeout,
+	}, nil
 }
 
 // method is a call with one request and one answer.

@@ -32,14 +32,20 @@ func newRootCommand(a *app) *cobra.Command {
 		newPlanCommand(a),
 		newPatchCommand(a),
 		newRolloutCommand(a),
+		newServiceCommand(a),
+		newShimCommand(a),
 		newStoreCommand(a),
+		newUserCommand(a),
+		newEventsCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
 		newControllerCommand(),
 		newAgentCommand(),
 		newKeeperCommand(),
+		newInstallerCommand(),
 	)
+	a.addReason(cmd)
 	return cmd
 }
 
