@@ -16,6 +16,7 @@ func changing() [][]string {
 		{"image", "import"}, {"image", "pull"},
 		{"pod", "run"}, {"pod", "start"}, {"pod", "stop"}, {"pod", "rm"}, {"pod", "exec"}, {"migrate"},
 		{"host", "join"}, {"host", "drain"}, {"host", "resume"}, {"host", "confirm-dead"}, {"host", "rm"},
+		{"patch"}, {"rollout", "pause"}, {"rollout", "resume"}, {"rollout", "abort"}, {"rollout", "approve"},
 		{"user", "add"}, {"user", "rm"}, {"store", "backup"},
 	}
 }
