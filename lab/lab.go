@@ -67,7 +67,8 @@ type record struct {
 	Created  time.Time `json:"created"`
 	Complete bool      `json:"complete"` // Up came to its end
 	// PortSecurity: the switch knows one MAC of each host.
-	PortSecurity bool `json:"port_security,omitempty"`
+	PortSecurity bool    `json:"port_security,omitempty"`
+	Updates      Updates `json:"updates"`
 }
 
 // Open finds the lab called name. The error wraps ErrNotFound if there is none that was brought up to its end.
@@ -115,7 +116,17 @@ func (l *Lab) Name() string { return l.name }
 func (l *Lab) Hosts() []string { return slices.Clone(l.rec.Hosts) }
 
 // nodes names everything that runs an init.
-func (l *Lab) nodes() []string { return append([]string{ControllerNode}, l.rec.Hosts...) }
+func (l *Lab) nodes() []string {
+	first := []string{ControllerNode}
+	if l.rec.Updates.Pending() {
+		first = append(first, PackagesNode)
+	}
+	return append(first, l.rec.Hosts...)
+}
+
+// joined tells whether a node's init has a network namespace of its own. The packages' node is on the switch with one that
+// outlives its init, which itself is in the machine's network.
+func joined(node string) bool { return node != PackagesNode }
 
 // Address is the address of a host, of the controller, or of the client.
 func (l *Lab) Address(node string) string { return address(node, l.rec.Hosts) }
@@ -179,6 +190,8 @@ func address(node string, hosts []string) string {
 		return controllerAddr
 	case ClientNode:
 		return clientAddr
+	case PackagesNode:
+		return packagesAddr
 	}
 	return fmt.Sprintf("10.77.0.%d", 11+slices.Index(hosts, node))
 }

@@ -71,6 +71,9 @@ type Options struct {
 	// do. Pods get a network of their own then, since no machine on the switch could be on theirs.
 	PortSecurity bool
 
+	// Updates are what the hosts lack, from where. The packages' node is there only if that is anything.
+	Updates Updates
+
 	// Network is the controller's `network.kind`; its default if empty.
 	Network string
 
@@ -135,7 +138,7 @@ func (o Options) record() (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	rec := record{Contexts: path, PortSecurity: o.PortSecurity}
+	rec := record{Contexts: path, PortSecurity: o.PortSecurity, Updates: o.Updates}
 	for i := range o.Hosts {
 		rec.Hosts = append(rec.Hosts, fmt.Sprintf("h%d", i+1))
 	}
