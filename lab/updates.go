@@ -59,7 +59,8 @@ const (
 
 // keepPackages is the hook that leaves the package files in the root from which newer ones are made.
 func keepPackages() string {
-	return fmt.Sprintf(`mkdir -p "$1%[1]s" && cd "$1%[1]s" && apt-get download -qq %[2]s && chown root: *.deb`, ownPool, strings.Join(ownPackages(), " "))
+	return fmt.Sprintf(`mkdir -p "$1%[1]s" && cd "$1%[1]s" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get download -qq %[2]s && chown root: *.deb`,
+		ownPool, strings.Join(ownPackages(), " "))
 }
 
 // rebuildPackages makes the newer builds beside the older ones.

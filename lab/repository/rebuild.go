@@ -41,8 +41,13 @@ func rebuild(ctx context.Context, deb, to, suffix string, edit func(string) erro
 			return "", err
 		}
 	}
+	name := filepath.Base(deb)
+	version := strings.LastIndexByte(name, '_')
+	if version < 0 {
+		return "", errors.New("its name has no version in it")
+	}
+	built = filepath.Join(to, name[:version]+suffix+name[version:])
 	// Fast rather than small: it goes over the lab's own switch only.
-	built = filepath.Join(to, strings.TrimSuffix(filepath.Base(deb), ".deb")+suffix+".deb")
 	return built, dpkgDeb(ctx, "-Zgzip", "-z1", "--build", tree, built)
 }
 
