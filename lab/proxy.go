@@ -36,7 +36,7 @@ func newProxyRecipe() recipe {
 func proxyServices() []Service {
 	return []Service{
 		{
-			Name: "apt-cacher-ng", Ready: proxySocket,
+			Name: "apt-cacher-ng",
 			Argv: []string{"setpriv", "--reuid=apt-cacher-ng", "--regid=apt-cacher-ng", "--clear-groups", "apt-cacher-ng", "-c", proxyConfig},
 		},
 		{Name: "relay", Argv: []string{"/usr/bin/drydock", "lab", "package-relay", proxyAddress, proxySocket}},
@@ -51,6 +51,7 @@ SupportDir: /usr/lib/apt-cacher-ng
 SocketPath: %s
 Port: 0
 ForeGround: 1
+AllowUserPorts: 0
 LocalDirs: %s %s
 `, proxySocket, ownPath, ownDirectory)
 	if upstream := os.Getenv("http_proxy"); upstream != "" {
