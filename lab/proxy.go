@@ -51,7 +51,6 @@ SupportDir: /usr/lib/apt-cacher-ng
 SocketPath: %s
 Port: 0
 ForeGround: 1
-AllowUserPorts: 0
 LocalDirs: %s %s
 `, proxySocket, ownPath, ownDirectory)
 	if upstream := os.Getenv("http_proxy"); upstream != "" {

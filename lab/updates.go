@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,6 +124,9 @@ func (u *up) updateFiles(ctx context.Context) (files map[string]string, err erro
 		if m, err = machineMirror(ctx); err != nil {
 			return nil, err
 		}
+		if err := errors.Join(reachable(m.archive), reachable(m.security)); err != nil {
+			return nil, err
+		}
 	}
 	var key string
 	if u.opts.Updates.Own {
@@ -152,6 +156,15 @@ func aptFiles(u Updates, m mirror, key string) map[string]string {
 	}
 	files["/etc/apt/sources.list"] = sources.String()
 	return files
+}
+
+// reachable refuses a mirror that apt-cacher-ng does not reach: 3.7.5 fails to look up any port but those that everybody uses.
+func reachable(mirror string) error {
+	at, err := url.Parse(mirror)
+	if err == nil && at.Port() != "" && at.Port() != "80" {
+		err = fmt.Errorf("apt-cacher-ng cannot ask the mirror %s at its port: name one without in this machine's apt, or use own updates", mirror)
+	}
+	return err
 }
 
 // proxied is a mirror's address as hosts ask the proxy for it, which speaks TLS with the mirror in their place.

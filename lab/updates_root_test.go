@@ -5,8 +5,8 @@ package lab
 import (
 	"bytes"
 	"context"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,20 +37,28 @@ func bringUpBehind(t *testing.T, name string) *Lab {
 	return l
 }
 
-// mirrorOnTheMachine serves the lab's own archive on the machine's loopback, where no host reaches it, and counts what is asked for.
-func mirrorOnTheMachine(t *testing.T, l *Lab) (url string, asked func(part string) int) {
+// mirrorAddress is one of the machine's own, which no host reaches.
+const mirrorAddress = "127.77.0.80"
+
+// mirrorOnTheMachine serves the lab's own archive there, and counts what is asked for.
+func mirrorOnTheMachine(t *testing.T, l *Lab) (asked func(part string) int) {
 	t.Helper()
+	listener, err := net.Listen("tcp", mirrorAddress+":80") // the proxy asks mirrors at no other port
+	if err != nil {
+		t.Fatal(err)
+	}
 	var mu sync.Mutex
 	var paths []string
 	files := http.FileServer(http.Dir(l.RepositoryDir()))
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		paths = append(paths, r.URL.Path)
 		mu.Unlock()
 		files.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, func(part string) (count int) {
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { server.Close() })
+	return func(part string) (count int) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, path := range paths {
@@ -64,16 +72,14 @@ func mirrorOnTheMachine(t *testing.T, l *Lab) (url string, asked func(part strin
 
 func TestHostsFetchPackagesOnceThroughTheProxyAndReachNothingElse(t *testing.T) {
 	l := bringUpBehind(t, "lt-proxy")
-	url, asked := mirrorOnTheMachine(t, l)
+	asked := mirrorOnTheMachine(t, l)
 	if got := mustRun(t, l, "h1", "ip", "route", "show", "default"); got != "" {
 		t.Errorf("h1 has a way out: %s", got)
 	}
-	address := strings.TrimPrefix(url, "http://")
-	host, port, _ := strings.Cut(address, ":")
-	if out, err := l.Exec(testContext(t), "h1", "bash", "-c", "exec 3<>/dev/tcp/"+host+"/"+port).CombinedOutput(); err == nil {
-		t.Errorf("h1 reaches the machine's %s: %s", address, out)
+	if out, err := l.Exec(testContext(t), "h1", "bash", "-c", "exec 3<>/dev/tcp/"+mirrorAddress+"/80").CombinedOutput(); err == nil {
+		t.Errorf("h1 reaches the machine's %s: %s", mirrorAddress, out)
 	}
-	source := "deb [signed-by=" + ownKey + "] " + url + " " + ownSuite + " main\n"
+	source := "deb [signed-by=" + ownKey + "] http://" + mirrorAddress + " " + ownSuite + " main\n"
 	for _, host := range l.Hosts() {
 		root, err := l.Root(host)
 		if err != nil {

@@ -41,6 +41,17 @@ Acquire::Languages "none";
 	}
 }
 
+func TestAMirrorThatTheProxyCannotAskIsRefused(t *testing.T) {
+	for mirror, refused := range map[string]bool{
+		"http://mirror.example/debian": false, "https://mirror.example/debian": false, "http://mirror.example:80/debian": false,
+		"http://mirror.example:8080/debian": true,
+	} {
+		if err := reachable(mirror); (err != nil) != refused {
+			t.Errorf("%s: got %v", mirror, err)
+		}
+	}
+}
+
 func TestAHostWithUpdatesPendingIsMadeWithoutTheSecurityArchive(t *testing.T) {
 	r := newRecipe(nil)
 	r.mirror = mirror{"http://mirror.example/debian", "http://mirror.example/security"}
