@@ -30,7 +30,9 @@ type Agent struct {
 	Migration    Migration `mapstructure:"migration"`
 	// Packages is how the host's package sources are looked after.
 	Packages Packages `mapstructure:"packages"`
-	Log      Log      `mapstructure:"log"`
+	// Reboot is how the host is rebooted.
+	Reboot Reboot `mapstructure:"reboot"`
+	Log    Log    `mapstructure:"log"`
 	// FaultDir is where tests ask the agent to stop at a named point of a migration; empty on every host that is not a test's.
 	FaultDir string `mapstructure:"fault-dir"`
 }
@@ -69,6 +71,19 @@ func (p Packages) validate() error {
 		err = errors.Join(err, fmt.Errorf("`packages.max-age` %s is too short: at least 1h, and twice `packages.refresh-interval` %s", p.MaxAge, p.RefreshInterval))
 	}
 	return err
+}
+
+// Reboot is how the host is rebooted.
+type Reboot struct {
+	// Command reboots it, and is run by itself, without a shell; empty: logind does it.
+	Command []string `mapstructure:"command"`
+}
+
+func (r Reboot) validate() error {
+	if len(r.Command) == 0 {
+		return nil
+	}
+	return validPath("reboot.command", r.Command[0])
 }
 
 // Migration is how the host takes part in migrations.
@@ -116,6 +131,7 @@ func (a Agent) Validate() error {
 		validPath("containerd.socket", a.Containerd.Socket),
 		validPath("cgroup-parent", a.CgroupParent),
 		a.Packages.validate(),
+		a.Reboot.validate(),
 		a.Log.validate(),
 	)
 	if host, _, split := net.SplitHostPort(a.Listen); split == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {

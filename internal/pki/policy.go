@@ -39,6 +39,7 @@ func AgentPolicy() Policy {
 	return Policy{
 		service(drydockv1connect.AgentServiceName):       {Controllers: true},
 		drydockv1connect.AgentServiceReadBlobProcedure:   {Controllers: true, Hosts: true},
+		service(drydockv1connect.PatchServiceName):       {Controllers: true},
 		service(drydockv1connect.ReceiveServiceName):     {Hosts: true},
 		drydockv1connect.ReceiveServiceGetStateProcedure: {Hosts: true, Controllers: true},
 	}
