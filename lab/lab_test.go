@@ -78,6 +78,7 @@ func TestTheAgentsConfigurationSaysWhereItIs(t *testing.T) {
 		"cgroup-parent": "/drydock-lab/x/h2", "network": map[string]any{"bridge": "br0"},
 		"join":     map[string]any{"token-file": "/etc/drydock/token"},
 		"packages": map[string]any{"refresh-interval": "0s"},
+		"reboot":   map[string]any{"command": []any{"/usr/bin/kill", "-HUP", "1"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

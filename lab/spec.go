@@ -76,7 +76,8 @@ cgroup-parent: /%s
 network: {bridge: %s}
 join: {token-file: /etc/drydock/token}
 packages: {refresh-interval: %s}
-`, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge, refresh)
+reboot: {command: ["%s"]}
+`, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge, refresh, strings.Join(rebootCommand(), `", "`))
 }
 
 func controllerConfig(opts Options) string {
