@@ -19,6 +19,8 @@ type Agent struct {
 	Listen string `mapstructure:"listen"`
 	// Controllers are their URLs, tried in this order.
 	Controllers []string `mapstructure:"controller"`
+	// Labels are written key=value; pools choose hosts by them.
+	Labels []string `mapstructure:"labels"`
 	// DataDir survives a boot, RunDir does not.
 	DataDir    string     `mapstructure:"data-dir"`
 	RunDir     string     `mapstructure:"run-dir"`
@@ -121,6 +123,32 @@ func agentDefaults() Agent {
 	}
 }
 
+// LabelMap is the labels by their keys.
+func (a Agent) LabelMap() map[string]string {
+	labels := make(map[string]string, len(a.Labels))
+	for _, label := range a.Labels {
+		key, value, _ := strings.Cut(label, "=")
+		labels[key] = value
+	}
+	return labels
+}
+
+// validLabels: a list rather than a map, since keys may have dots and capitals in them.
+func validLabels(labels []string) error {
+	var err error
+	seen := map[string]bool{}
+	for _, label := range labels {
+		key, _, ok := strings.Cut(label, "=")
+		if !ok || key == "" || strings.ContainsAny(label, " \t\n,") {
+			err = errors.Join(err, fmt.Errorf("`labels` has %q: write key=value, for example rack=r1", label))
+		} else if seen[key] {
+			err = errors.Join(err, fmt.Errorf("`labels` has %q twice: keep one of them", key))
+		}
+		seen[key] = true
+	}
+	return err
+}
+
 // Validate says all that is wrong, each with a remedy.
 func (a Agent) Validate() error {
 	err := errors.Join(
@@ -132,6 +160,7 @@ func (a Agent) Validate() error {
 		validPath("cgroup-parent", a.CgroupParent),
 		a.Packages.validate(),
 		a.Reboot.validate(),
+		validLabels(a.Labels),
 		a.Log.validate(),
 	)
 	if host, _, split := net.SplitHostPort(a.Listen); split == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {

@@ -22,6 +22,8 @@ type Controller struct {
 	Socket string `mapstructure:"socket"`
 	// DataDir holds the store, the certificates and the admin's credentials.
 	DataDir string `mapstructure:"data-dir"`
+	// PoolsDir holds the pools, one in each file; where there is none, there are no pools.
+	PoolsDir string `mapstructure:"pools-dir"`
 	// PodCIDR is what pods get their addresses from.
 	PodCIDR string `mapstructure:"pod-cidr"`
 	// PodPrefixLength is the prefix length that pods are given; 0: that of PodCIDR. Larger where pods and hosts share a network.
@@ -76,6 +78,8 @@ type Timings struct {
 	CallTimeout time.Duration `mapstructure:"call-timeout"`
 	// CreateTimeout is how long a host may take to start or stop a pod, images included.
 	CreateTimeout time.Duration `mapstructure:"create-timeout"`
+	// BootTimeout is how long a host may take to come back from a reboot before it is fenced, or counts as failed.
+	BootTimeout time.Duration `mapstructure:"boot-timeout"`
 }
 
 // LoadController reads a controller's configuration and checks it.
@@ -95,7 +99,7 @@ func controllerDefaults() Controller {
 		Name:    "controller",
 		Listen:  ":7440",
 		Socket:  "/run/drydock/controller.sock",
-		DataDir: "/var/lib/drydock/controller",
+		DataDir: "/var/lib/drydock/controller", PoolsDir: "/etc/drydock/pools",
 		PodCIDR: "10.77.128.0/17",
 		Network: PodNetwork{Kind: NetworkAuto, VNI: 7077, Port: 4789, MTU: 1500},
 		Log:     logDefaults(),
@@ -105,6 +109,7 @@ func controllerDefaults() Controller {
 			ReconcileInterval: 2 * time.Second,
 			CallTimeout:       5 * time.Second,
 			CreateTimeout:     2 * time.Minute,
+			BootTimeout:       15 * time.Minute,
 		},
 	}
 }
@@ -115,6 +120,7 @@ func (c Controller) Validate() error {
 		validName("name", c.Name),
 		validListen("listen", c.Listen),
 		validPath("data-dir", c.DataDir),
+		validPath("pools-dir", c.PoolsDir),
 		validPath("socket", c.Socket),
 		c.validNetwork(),
 		c.Network.validate(),
@@ -179,6 +185,7 @@ func (t Timings) validate() error {
 	for name, value := range map[string]time.Duration{
 		"report-interval": t.ReportInterval, "reconcile-interval": t.ReconcileInterval,
 		"call-timeout": t.CallTimeout, "create-timeout": t.CreateTimeout,
+		"boot-timeout": t.BootTimeout,
 	} {
 		if value < 10*time.Millisecond {
 			err = errors.Join(err, fmt.Errorf("`timings.%s` %s is too short: at least 10ms", name, value))
