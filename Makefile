@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo soak bench-migrate bench-overhead bench-plan clean
+.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -70,6 +70,10 @@ test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations once at every ste
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
 	$(GO) build -o build/bin/demo ./lab/demo/main
 	build/bin/demo
+
+demo-patch: build bootstrap-lab ## Patch three hosts with six pods in use on them: build/demo-patch.json
+	$(GO) build -o build/bin/demo-patch ./lab/demo/patch
+	build/bin/demo-patch
 
 soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for leaks: build/soak.json
 	$(GO) build -o build/bin/soak ./lab/soak/main

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"drydock/orchestrator/pool"
 )
 
 func TestTheMirrorIsTheMachinesOwnOrDebians(t *testing.T) {
@@ -82,6 +84,16 @@ func TestTheAgentsConfigurationSaysWhereItIs(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestTheLabsPoolIsTakenAndHasEveryHost(t *testing.T) {
+	p, err := pool.Parse("lab.yaml", []byte(poolConfig([]string{"h1", "h2"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"h1", "h2"}, p.Hosts.Names); diff != "" || p.Name != Pool {
+		t.Error(p.Name, diff)
 	}
 }
 

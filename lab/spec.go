@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -48,7 +49,13 @@ func (l *Lab) writeConfig(node string, opts Options) error {
 	case PackagesNode:
 		return nil
 	case ControllerNode:
-		return os.WriteFile(filepath.Join(l.ConfigDir(node), "controller.yaml"), []byte(controllerConfig(opts)), 0o644)
+		pools := filepath.Join(l.ConfigDir(node), "pools")
+		if err := os.MkdirAll(pools, 0o755); err != nil {
+			return err
+		}
+		return errors.Join(
+			os.WriteFile(filepath.Join(pools, Pool+".yaml"), []byte(poolConfig(l.rec.Hosts)), 0o644),
+			os.WriteFile(filepath.Join(l.ConfigDir(node), "controller.yaml"), []byte(controllerConfig(opts)), 0o644))
 	}
 	text := l.agentConfig(node)
 	if opts.FaultPoints {
@@ -97,6 +104,19 @@ pod-prefix-length: %d
 gateway: %q
 network: {kind: %s}
 `, ControllerNode, controllerAddr, PodCIDR, bits, gateway, kind)
+}
+
+// Pool is the name of the pool that all hosts of a lab are in.
+const Pool = "lab"
+
+// poolConfig has nobody wait long: what a lab's hosts show after their patch, they show soon.
+func poolConfig(hosts []string) string {
+	return fmt.Sprintf(`# All hosts of this lab, one after the other.
+name: %s
+hosts: {names: [%s]}
+pods: {modes: [stop], downtime-budget: 10s}
+soak: {host: 2s, canaries: 5s}
+`, Pool, strings.Join(hosts, ", "))
 }
 
 // containerdConfig leaves out what only Kubernetes and hosts with other file systems use; containerd then starts faster.
