@@ -127,7 +127,10 @@ func (m *move) freeze(ctx context.Context) error {
 	if err := m.catch.Begin(); err != nil {
 		return err
 	}
-	return m.Pods.Unplug(ctx, m.spec.Pod)
+	if err := m.Pods.Unplug(ctx, m.spec.Pod); err != nil {
+		return err
+	}
+	return m.catch.Unplugged()
 }
 
 // dump has CRIU write every container's state, and sends it while it is written, together with the last changes of files.

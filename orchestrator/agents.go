@@ -52,7 +52,7 @@ func (a *agents) at(record *drydockv1.HostRecord) (drydockv1connect.AgentService
 	if err != nil {
 		return nil, fmt.Errorf("host %s: %w", host, err)
 	}
-	service := drydockv1connect.NewAgentServiceClient(client, base, connect.WithInterceptors(leadershipInterceptor{}))
+	service := drydockv1connect.NewAgentServiceClient(client, base, connect.WithInterceptors(leadershipInterceptor{}, pki.AskAgain()))
 	a.known[host] = &agent{AgentServiceClient: service, address: address, boot: boot, http: client}
 	return a.known[host], nil
 }

@@ -88,7 +88,7 @@ func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, 
 // Receiver is a host's receiving side.
 func (p *peerSet) Receiver(peer *drydockv1.Peer) drydockv1connect.ReceiveServiceClient {
 	client, base := p.client(peer)
-	return drydockv1connect.NewReceiveServiceClient(client, base)
+	return drydockv1connect.NewReceiveServiceClient(client, base, connect.WithInterceptors(pki.AskAgain()))
 }
 
 // Images opens the content store of another host.

@@ -71,7 +71,7 @@ const floorOptions = `tcp-established
 network-lock skip
 file-locks
 link-remap
-manage-cgroups ignore
+manage-cgroups=ignore
 `
 
 // newRunc makes the bundle on every host: the pod's specification, so that all contenders' containers are alike.

@@ -62,12 +62,21 @@ func (c *Catch) open() error {
 	return errors.Join(awaitUp(n.host.nl, port.Attrs().Name), awaitUp(n.host.nl, tap.Attrs().Name))
 }
 
-// Begin makes the catch keep what comes. Call it right before the pod is unplugged: the bridge forgets then where the pod's
-// MAC is, and sends what comes for it to every port.
+// Begin makes the catch keep what comes for the pod's MAC. Call it right before the pod is unplugged: the bridge forgets then
+// where the MAC is, and sends what comes for it to every port. Broadcasts are sent there all the time, and are still the pod's.
 func (c *Catch) Begin() error {
 	c.in.keep()
-	if err := hear(c.tap); err != nil {
+	if err := hearAddressed(c.tap); err != nil {
 		return fmt.Errorf("catch packets of pod %s: %w", c.network.cfg.Pod, err)
+	}
+	return nil
+}
+
+// Unplugged makes the catch keep broadcasts too. Call it once the pod is unplugged: it would get twice, here and at the
+// destination, and answer twice, what came to it before.
+func (c *Catch) Unplugged() error {
+	if err := hear(c.tap); err != nil {
+		return fmt.Errorf("catch broadcasts for pod %s: %w", c.network.cfg.Pod, err)
 	}
 	return nil
 }

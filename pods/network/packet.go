@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -57,14 +58,27 @@ func preparePacket(fd, index int, protocol uint16) error {
 
 // deafen makes a packet socket receive nothing until hear.
 func deafen(socket *os.File) error {
-	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
-	program := &unix.SockFprog{Len: uint16(len(nothing)), Filter: &nothing[0]}
-	return onSocket(socket, func(fd int) error {
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, program)
+	return filter(socket, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
+}
+
+// hearAddressed makes a packet socket receive what comes from now on and is sent to one MAC alone.
+func hearAddressed(socket *os.File) error {
+	return filter(socket, []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 0},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 1, Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 	})
 }
 
-// hear makes a packet socket that was deafened receive what comes from now on.
+// filter puts a program in the place of the one that a socket has.
+func filter(socket *os.File, program []unix.SockFilter) error {
+	return onSocket(socket, func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	})
+}
+
+// hear makes a packet socket receive all that comes from now on.
 func hear(socket *os.File) error {
 	return onSocket(socket, func(fd int) error {
 		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)

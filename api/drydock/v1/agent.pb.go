@@ -2445,35 +2445,35 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled2\xbe\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xd2\n" +
 	"\n" +
-	"\fAgentService\x12N\n" +
-	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\x12G\n" +
+	"\fAgentService\x12S\n" +
+	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\"\x03\x90\x02\x01\x12G\n" +
 	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12T\n" +
 	"\rRefreshStatus\x12 .drydock.v1.RefreshStatusRequest\x1a!.drydock.v1.RefreshStatusResponse\x12H\n" +
-	"\tReachPeer\x12\x1c.drydock.v1.ReachPeerRequest\x1a\x1d.drydock.v1.ReachPeerResponse\x12E\n" +
-	"\bCheckPod\x12\x1b.drydock.v1.CheckPodRequest\x1a\x1c.drydock.v1.CheckPodResponse\x12H\n" +
+	"\tReachPeer\x12\x1c.drydock.v1.ReachPeerRequest\x1a\x1d.drydock.v1.ReachPeerResponse\x12J\n" +
+	"\bCheckPod\x12\x1b.drydock.v1.CheckPodRequest\x1a\x1c.drydock.v1.CheckPodResponse\"\x03\x90\x02\x01\x12H\n" +
 	"\tCreatePod\x12\x1c.drydock.v1.CreatePodRequest\x1a\x1d.drydock.v1.CreatePodResponse\x12Q\n" +
 	"\fStopAgentPod\x12\x1f.drydock.v1.StopAgentPodRequest\x1a .drydock.v1.StopAgentPodResponse\x12W\n" +
-	"\x0eRemoveAgentPod\x12!.drydock.v1.RemoveAgentPodRequest\x1a\".drydock.v1.RemoveAgentPodResponse\x12T\n" +
-	"\rListAgentPods\x12 .drydock.v1.ListAgentPodsRequest\x1a!.drydock.v1.ListAgentPodsResponse\x12=\n" +
+	"\x0eRemoveAgentPod\x12!.drydock.v1.RemoveAgentPodRequest\x1a\".drydock.v1.RemoveAgentPodResponse\x12Y\n" +
+	"\rListAgentPods\x12 .drydock.v1.ListAgentPodsRequest\x1a!.drydock.v1.ListAgentPodsResponse\"\x03\x90\x02\x01\x12=\n" +
 	"\x04Exec\x12\x17.drydock.v1.ExecRequest\x1a\x18.drydock.v1.ExecResponse(\x010\x01\x12J\n" +
 	"\aGetLogs\x12\x1d.drydock.v1.GetPodLogsRequest\x1a\x1e.drydock.v1.GetPodLogsResponse0\x01\x12R\n" +
 	"\rImportArchive\x12\x1e.drydock.v1.ImportImageRequest\x1a\x1f.drydock.v1.ImportImageResponse(\x01\x12C\n" +
 	"\x04Pull\x12\x1c.drydock.v1.PullImageRequest\x1a\x1d.drydock.v1.PullImageResponse\x12K\n" +
 	"\n" +
-	"FetchImage\x12\x1d.drydock.v1.FetchImageRequest\x1a\x1e.drydock.v1.FetchImageResponse\x12Z\n" +
-	"\x0fListAgentImages\x12\".drydock.v1.ListAgentImagesRequest\x1a#.drydock.v1.ListAgentImagesResponse\x12G\n" +
+	"FetchImage\x12\x1d.drydock.v1.FetchImageRequest\x1a\x1e.drydock.v1.FetchImageResponse\x12_\n" +
+	"\x0fListAgentImages\x12\".drydock.v1.ListAgentImagesRequest\x1a#.drydock.v1.ListAgentImagesResponse\"\x03\x90\x02\x01\x12G\n" +
 	"\bReadBlob\x12\x1b.drydock.v1.ReadBlobRequest\x1a\x1c.drydock.v1.ReadBlobResponse0\x01\x12L\n" +
-	"\aMigrate\x12\x1f.drydock.v1.AgentMigrateRequest\x1a\x1e.drydock.v1.MigratePodResponse0\x012\x8a\x05\n" +
-	"\x0eReceiveService\x12J\n" +
-	"\x05Check\x12\x1f.drydock.v1.ReceiveCheckRequest\x1a .drydock.v1.ReceiveCheckResponse\x12P\n" +
+	"\aMigrate\x12\x1f.drydock.v1.AgentMigrateRequest\x1a\x1e.drydock.v1.MigratePodResponse0\x012\x94\x05\n" +
+	"\x0eReceiveService\x12O\n" +
+	"\x05Check\x12\x1f.drydock.v1.ReceiveCheckRequest\x1a .drydock.v1.ReceiveCheckResponse\"\x03\x90\x02\x01\x12P\n" +
 	"\aPrepare\x12!.drydock.v1.ReceivePrepareRequest\x1a\".drydock.v1.ReceivePrepareResponse\x12J\n" +
 	"\x05Ready\x12\x1f.drydock.v1.ReceiveReadyRequest\x1a .drydock.v1.ReceiveReadyResponse\x12G\n" +
 	"\x04Hold\x12\x1e.drydock.v1.ReceiveHoldRequest\x1a\x1f.drydock.v1.ReceiveHoldResponse\x12R\n" +
 	"\aRestore\x12!.drydock.v1.ReceiveRestoreRequest\x1a\".drydock.v1.ReceiveRestoreResponse0\x01\x12P\n" +
-	"\aDiscard\x12!.drydock.v1.ReceiveDiscardRequest\x1a\".drydock.v1.ReceiveDiscardResponse\x12M\n" +
-	"\bGetState\x12\x1f.drydock.v1.ReceiveStateRequest\x1a .drydock.v1.ReceiveStateResponse\x12P\n" +
+	"\aDiscard\x12!.drydock.v1.ReceiveDiscardRequest\x1a\".drydock.v1.ReceiveDiscardResponse\x12R\n" +
+	"\bGetState\x12\x1f.drydock.v1.ReceiveStateRequest\x1a .drydock.v1.ReceiveStateResponse\"\x03\x90\x02\x01\x12P\n" +
 	"\vAnswerProbe\x12\x1e.drydock.v1.AnswerProbeRequest\x1a\x1f.drydock.v1.AnswerProbeResponse0\x01B\"Z drydock/api/drydock/v1;drydockv1b\x06proto3"
 
 var (

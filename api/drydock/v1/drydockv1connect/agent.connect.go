@@ -136,6 +136,7 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceGetHostInfoProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("GetHostInfo")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		doctor: connect.NewClient[v1.DoctorHostRequest, v1.DoctorHostResponse](
@@ -160,6 +161,7 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceCheckPodProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("CheckPod")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		createPod: connect.NewClient[v1.CreatePodRequest, v1.CreatePodResponse](
@@ -184,6 +186,7 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceListAgentPodsProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("ListAgentPods")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		exec: connect.NewClient[v1.ExecRequest, v1.ExecResponse](
@@ -220,6 +223,7 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceListAgentImagesProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("ListAgentImages")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		readBlob: connect.NewClient[v1.ReadBlobRequest, v1.ReadBlobResponse](
@@ -380,6 +384,7 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceGetHostInfoProcedure,
 		svc.GetHostInfo,
 		connect.WithSchema(agentServiceMethods.ByName("GetHostInfo")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceDoctorHandler := connect.NewUnaryHandler(
@@ -404,6 +409,7 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceCheckPodProcedure,
 		svc.CheckPod,
 		connect.WithSchema(agentServiceMethods.ByName("CheckPod")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceCreatePodHandler := connect.NewUnaryHandler(
@@ -428,6 +434,7 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceListAgentPodsProcedure,
 		svc.ListAgentPods,
 		connect.WithSchema(agentServiceMethods.ByName("ListAgentPods")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceExecHandler := connect.NewBidiStreamHandler(
@@ -464,6 +471,7 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceListAgentImagesProcedure,
 		svc.ListAgentImages,
 		connect.WithSchema(agentServiceMethods.ByName("ListAgentImages")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceReadBlobHandler := connect.NewServerStreamHandler(
@@ -624,6 +632,7 @@ func NewReceiveServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+ReceiveServiceCheckProcedure,
 			connect.WithSchema(receiveServiceMethods.ByName("Check")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		prepare: connect.NewClient[v1.ReceivePrepareRequest, v1.ReceivePrepareResponse](
@@ -660,6 +669,7 @@ func NewReceiveServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+ReceiveServiceGetStateProcedure,
 			connect.WithSchema(receiveServiceMethods.ByName("GetState")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		answerProbe: connect.NewClient[v1.AnswerProbeRequest, v1.AnswerProbeResponse](
@@ -752,6 +762,7 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 		ReceiveServiceCheckProcedure,
 		svc.Check,
 		connect.WithSchema(receiveServiceMethods.ByName("Check")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	receiveServicePrepareHandler := connect.NewUnaryHandler(
@@ -788,6 +799,7 @@ func NewReceiveServiceHandler(svc ReceiveServiceHandler, opts ...connect.Handler
 		ReceiveServiceGetStateProcedure,
 		svc.GetState,
 		connect.WithSchema(receiveServiceMethods.ByName("GetState")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	receiveServiceAnswerProbeHandler := connect.NewServerStreamHandler(
