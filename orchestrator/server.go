@@ -46,6 +46,8 @@ func (c *Controller) handler() http.Handler {
 	short := connect.WithInterceptors(errorInterceptor{}, c.limit())
 	path, service := drydockv1connect.NewControllerServiceHandler(controllerService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
+	path, service = drydockv1connect.NewRolloutServiceHandler(rolloutService{c}, whole)
+	mux.Handle(path, c.byLeader(service))
 	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, short))
 	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, short)
 	mux.Handle(path, service)

@@ -19,8 +19,8 @@ type Agent struct {
 	Listen string `mapstructure:"listen"`
 	// Controllers are their URLs, tried in this order.
 	Controllers []string `mapstructure:"controller"`
-	// Labels are written key=value; pools choose hosts by them.
-	Labels []string `mapstructure:"labels"`
+	// Labels are the host's; pools choose hosts by them.
+	Labels map[string]string `mapstructure:"labels"`
 	// DataDir survives a boot, RunDir does not.
 	DataDir    string     `mapstructure:"data-dir"`
 	RunDir     string     `mapstructure:"run-dir"`
@@ -123,28 +123,12 @@ func agentDefaults() Agent {
 	}
 }
 
-// LabelMap is the labels by their keys.
-func (a Agent) LabelMap() map[string]string {
-	labels := make(map[string]string, len(a.Labels))
-	for _, label := range a.Labels {
-		key, value, _ := strings.Cut(label, "=")
-		labels[key] = value
-	}
-	return labels
-}
-
-// validLabels: a list rather than a map, since keys may have dots and capitals in them.
-func validLabels(labels []string) error {
+func validLabels(labels map[string]string) error {
 	var err error
-	seen := map[string]bool{}
-	for _, label := range labels {
-		key, _, ok := strings.Cut(label, "=")
-		if !ok || key == "" || strings.ContainsAny(label, " \t\n,") {
-			err = errors.Join(err, fmt.Errorf("`labels` has %q: write key=value, for example rack=r1", label))
-		} else if seen[key] {
-			err = errors.Join(err, fmt.Errorf("`labels` has %q twice: keep one of them", key))
+	for key, value := range labels {
+		if key == "" || strings.ContainsAny(key+value, " \t\n,=") {
+			err = errors.Join(err, fmt.Errorf("`labels` has %q: %q: write them without spaces, commas and equals signs, for example rack: r1", key, value))
 		}
-		seen[key] = true
 	}
 	return err
 }

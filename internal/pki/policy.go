@@ -28,6 +28,7 @@ type Policy map[string]Rule
 func ControllerPolicy() Policy {
 	return Policy{
 		service(drydockv1connect.ControllerServiceName):   {Admin: true, Controllers: true},
+		service(drydockv1connect.RolloutServiceName):      {Admin: true, Controllers: true},
 		service(drydockv1connect.CoordinationServiceName): {Hosts: true},
 		drydockv1connect.JoinServiceJoinProcedure:         {Anyone: true},
 		drydockv1connect.JoinServiceRenewProcedure:        {Hosts: true},

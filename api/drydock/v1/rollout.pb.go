@@ -1088,7 +1088,9 @@ type Rollout struct {
 	RedSince *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=red_since,json=redSince,proto3" json:"red_since,omitempty"`
 	Skipped  []*PlanBlocker         `protobuf:"bytes,24,rep,name=skipped,proto3" json:"skipped,omitempty"`
 	// How long the whole was expected to take.
-	Expected      *durationpb.Duration `protobuf:"bytes,25,opt,name=expected,proto3" json:"expected,omitempty"`
+	Expected *durationpb.Duration `protobuf:"bytes,25,opt,name=expected,proto3" json:"expected,omitempty"`
+	// Until when the step that it is in lasts, where that is a time.
+	Deadline      *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1298,6 +1300,13 @@ func (x *Rollout) GetExpected() *durationpb.Duration {
 	return nil
 }
 
+func (x *Rollout) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
 // RolloutStep is one step, as it was done.
 type RolloutStep struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1305,9 +1314,13 @@ type RolloutStep struct {
 	Started *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=started,proto3" json:"started,omitempty"`
 	Took    *durationpb.Duration   `protobuf:"bytes,3,opt,name=took,proto3" json:"took,omitempty"`
 	// Why it was left out.
-	Skipped       string `protobuf:"bytes,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
-	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
-	Note          string `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
+	Skipped string `protobuf:"bytes,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Error   string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Note    string `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
+	// Of the host.
+	Attempt int32 `protobuf:"varint,7,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Of the rollout, from 0.
+	Round         int32 `protobuf:"varint,8,opt,name=round,proto3" json:"round,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1384,13 +1397,27 @@ func (x *RolloutStep) GetNote() string {
 	return ""
 }
 
+func (x *RolloutStep) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *RolloutStep) GetRound() int32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
 type GateApproval struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Gate  string                 `protobuf:"bytes,1,opt,name=gate,proto3" json:"gate,omitempty"`
 	By    string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
 	At    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	// Where in the rollout: start, round N, end.
-	AtPoint       string `protobuf:"bytes,4,opt,name=at_point,json=atPoint,proto3" json:"at_point,omitempty"`
+	Point         string `protobuf:"bytes,4,opt,name=point,proto3" json:"point,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1446,9 +1473,9 @@ func (x *GateApproval) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *GateApproval) GetAtPoint() string {
+func (x *GateApproval) GetPoint() string {
 	if x != nil {
-		return x.AtPoint
+		return x.Point
 	}
 	return ""
 }
@@ -2562,7 +2589,7 @@ const file_drydock_v1_rollout_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12'\n" +
 	"\x0fwithout_refresh\x18\x02 \x01(\bR\x0ewithoutRefresh\"<\n" +
 	"\x10PlanPoolResponse\x12(\n" +
-	"\x04plan\x18\x01 \x01(\v2\x14.drydock.v1.PoolPlanR\x04plan\"\xd6\a\n" +
+	"\x04plan\x18\x01 \x01(\v2\x14.drydock.v1.PoolPlanR\x04plan\"\x8e\b\n" +
 	"\aRollout\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\tR\x04pool\x12.\n" +
@@ -2591,19 +2618,22 @@ const file_drydock_v1_rollout_proto_rawDesc = "" +
 	"\x05asked\x18\x16 \x01(\tR\x05asked\x127\n" +
 	"\tred_since\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\bredSince\x121\n" +
 	"\askipped\x18\x18 \x03(\v2\x17.drydock.v1.PlanBlockerR\askipped\x125\n" +
-	"\bexpected\x18\x19 \x01(\v2\x19.google.protobuf.DurationR\bexpected\"\xca\x01\n" +
+	"\bexpected\x18\x19 \x01(\v2\x19.google.protobuf.DurationR\bexpected\x126\n" +
+	"\bdeadline\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\"\xfa\x01\n" +
 	"\vRolloutStep\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
 	"\astarted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12-\n" +
 	"\x04took\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x18\n" +
 	"\askipped\x18\x04 \x01(\tR\askipped\x12\x14\n" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
-	"\x04note\x18\x06 \x01(\tR\x04note\"y\n" +
+	"\x04note\x18\x06 \x01(\tR\x04note\x12\x18\n" +
+	"\aattempt\x18\a \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05round\x18\b \x01(\x05R\x05round\"t\n" +
 	"\fGateApproval\x12\x12\n" +
 	"\x04gate\x18\x01 \x01(\tR\x04gate\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x19\n" +
-	"\bat_point\x18\x04 \x01(\tR\aatPoint\"\xb6\x05\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05point\x18\x04 \x01(\tR\x05point\"\xb6\x05\n" +
 	"\vRolloutHost\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.drydock.v1.RolloutHostStateR\x05state\x12\x12\n" +
@@ -2794,53 +2824,54 @@ var file_drydock_v1_rollout_proto_depIdxs = []int32{
 	36, // 32: drydock.v1.Rollout.red_since:type_name -> google.protobuf.Timestamp
 	11, // 33: drydock.v1.Rollout.skipped:type_name -> drydock.v1.PlanBlocker
 	37, // 34: drydock.v1.Rollout.expected:type_name -> google.protobuf.Duration
-	36, // 35: drydock.v1.RolloutStep.started:type_name -> google.protobuf.Timestamp
-	37, // 36: drydock.v1.RolloutStep.took:type_name -> google.protobuf.Duration
-	36, // 37: drydock.v1.GateApproval.at:type_name -> google.protobuf.Timestamp
-	1,  // 38: drydock.v1.RolloutHost.state:type_name -> drydock.v1.RolloutHostState
-	16, // 39: drydock.v1.RolloutHost.steps:type_name -> drydock.v1.RolloutStep
-	38, // 40: drydock.v1.RolloutHost.patch:type_name -> drydock.v1.Patch
-	40, // 41: drydock.v1.RolloutHost.problems:type_name -> drydock.v1.Refusal
-	41, // 42: drydock.v1.RolloutHost.result:type_name -> drydock.v1.PatchResult
-	36, // 43: drydock.v1.RolloutHost.deadline:type_name -> google.protobuf.Timestamp
-	39, // 44: drydock.v1.RolloutMove.mode:type_name -> drydock.v1.MigrationMode
-	42, // 45: drydock.v1.RolloutMove.outcome:type_name -> drydock.v1.MigrationOutcome
-	37, // 46: drydock.v1.RolloutMove.freeze:type_name -> google.protobuf.Duration
-	36, // 47: drydock.v1.RolloutMove.finished:type_name -> google.protobuf.Timestamp
-	15, // 48: drydock.v1.StartRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	6,  // 49: drydock.v1.StartRolloutResponse.plan:type_name -> drydock.v1.PoolPlan
-	15, // 50: drydock.v1.ListRolloutsResponse.rollouts:type_name -> drydock.v1.Rollout
-	15, // 51: drydock.v1.GetRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 52: drydock.v1.WatchRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 53: drydock.v1.PauseRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 54: drydock.v1.ResumeRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 55: drydock.v1.AbortRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 56: drydock.v1.ApproveGateResponse.rollout:type_name -> drydock.v1.Rollout
-	4,  // 57: drydock.v1.RolloutService.ListPools:input_type -> drydock.v1.ListPoolsRequest
-	13, // 58: drydock.v1.RolloutService.PlanPool:input_type -> drydock.v1.PlanPoolRequest
-	20, // 59: drydock.v1.RolloutService.StartRollout:input_type -> drydock.v1.StartRolloutRequest
-	22, // 60: drydock.v1.RolloutService.ListRollouts:input_type -> drydock.v1.ListRolloutsRequest
-	24, // 61: drydock.v1.RolloutService.GetRollout:input_type -> drydock.v1.GetRolloutRequest
-	26, // 62: drydock.v1.RolloutService.WatchRollout:input_type -> drydock.v1.WatchRolloutRequest
-	28, // 63: drydock.v1.RolloutService.PauseRollout:input_type -> drydock.v1.PauseRolloutRequest
-	30, // 64: drydock.v1.RolloutService.ResumeRollout:input_type -> drydock.v1.ResumeRolloutRequest
-	32, // 65: drydock.v1.RolloutService.AbortRollout:input_type -> drydock.v1.AbortRolloutRequest
-	34, // 66: drydock.v1.RolloutService.ApproveGate:input_type -> drydock.v1.ApproveGateRequest
-	5,  // 67: drydock.v1.RolloutService.ListPools:output_type -> drydock.v1.ListPoolsResponse
-	14, // 68: drydock.v1.RolloutService.PlanPool:output_type -> drydock.v1.PlanPoolResponse
-	21, // 69: drydock.v1.RolloutService.StartRollout:output_type -> drydock.v1.StartRolloutResponse
-	23, // 70: drydock.v1.RolloutService.ListRollouts:output_type -> drydock.v1.ListRolloutsResponse
-	25, // 71: drydock.v1.RolloutService.GetRollout:output_type -> drydock.v1.GetRolloutResponse
-	27, // 72: drydock.v1.RolloutService.WatchRollout:output_type -> drydock.v1.WatchRolloutResponse
-	29, // 73: drydock.v1.RolloutService.PauseRollout:output_type -> drydock.v1.PauseRolloutResponse
-	31, // 74: drydock.v1.RolloutService.ResumeRollout:output_type -> drydock.v1.ResumeRolloutResponse
-	33, // 75: drydock.v1.RolloutService.AbortRollout:output_type -> drydock.v1.AbortRolloutResponse
-	35, // 76: drydock.v1.RolloutService.ApproveGate:output_type -> drydock.v1.ApproveGateResponse
-	67, // [67:77] is the sub-list for method output_type
-	57, // [57:67] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	36, // 35: drydock.v1.Rollout.deadline:type_name -> google.protobuf.Timestamp
+	36, // 36: drydock.v1.RolloutStep.started:type_name -> google.protobuf.Timestamp
+	37, // 37: drydock.v1.RolloutStep.took:type_name -> google.protobuf.Duration
+	36, // 38: drydock.v1.GateApproval.at:type_name -> google.protobuf.Timestamp
+	1,  // 39: drydock.v1.RolloutHost.state:type_name -> drydock.v1.RolloutHostState
+	16, // 40: drydock.v1.RolloutHost.steps:type_name -> drydock.v1.RolloutStep
+	38, // 41: drydock.v1.RolloutHost.patch:type_name -> drydock.v1.Patch
+	40, // 42: drydock.v1.RolloutHost.problems:type_name -> drydock.v1.Refusal
+	41, // 43: drydock.v1.RolloutHost.result:type_name -> drydock.v1.PatchResult
+	36, // 44: drydock.v1.RolloutHost.deadline:type_name -> google.protobuf.Timestamp
+	39, // 45: drydock.v1.RolloutMove.mode:type_name -> drydock.v1.MigrationMode
+	42, // 46: drydock.v1.RolloutMove.outcome:type_name -> drydock.v1.MigrationOutcome
+	37, // 47: drydock.v1.RolloutMove.freeze:type_name -> google.protobuf.Duration
+	36, // 48: drydock.v1.RolloutMove.finished:type_name -> google.protobuf.Timestamp
+	15, // 49: drydock.v1.StartRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	6,  // 50: drydock.v1.StartRolloutResponse.plan:type_name -> drydock.v1.PoolPlan
+	15, // 51: drydock.v1.ListRolloutsResponse.rollouts:type_name -> drydock.v1.Rollout
+	15, // 52: drydock.v1.GetRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 53: drydock.v1.WatchRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 54: drydock.v1.PauseRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 55: drydock.v1.ResumeRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 56: drydock.v1.AbortRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 57: drydock.v1.ApproveGateResponse.rollout:type_name -> drydock.v1.Rollout
+	4,  // 58: drydock.v1.RolloutService.ListPools:input_type -> drydock.v1.ListPoolsRequest
+	13, // 59: drydock.v1.RolloutService.PlanPool:input_type -> drydock.v1.PlanPoolRequest
+	20, // 60: drydock.v1.RolloutService.StartRollout:input_type -> drydock.v1.StartRolloutRequest
+	22, // 61: drydock.v1.RolloutService.ListRollouts:input_type -> drydock.v1.ListRolloutsRequest
+	24, // 62: drydock.v1.RolloutService.GetRollout:input_type -> drydock.v1.GetRolloutRequest
+	26, // 63: drydock.v1.RolloutService.WatchRollout:input_type -> drydock.v1.WatchRolloutRequest
+	28, // 64: drydock.v1.RolloutService.PauseRollout:input_type -> drydock.v1.PauseRolloutRequest
+	30, // 65: drydock.v1.RolloutService.ResumeRollout:input_type -> drydock.v1.ResumeRolloutRequest
+	32, // 66: drydock.v1.RolloutService.AbortRollout:input_type -> drydock.v1.AbortRolloutRequest
+	34, // 67: drydock.v1.RolloutService.ApproveGate:input_type -> drydock.v1.ApproveGateRequest
+	5,  // 68: drydock.v1.RolloutService.ListPools:output_type -> drydock.v1.ListPoolsResponse
+	14, // 69: drydock.v1.RolloutService.PlanPool:output_type -> drydock.v1.PlanPoolResponse
+	21, // 70: drydock.v1.RolloutService.StartRollout:output_type -> drydock.v1.StartRolloutResponse
+	23, // 71: drydock.v1.RolloutService.ListRollouts:output_type -> drydock.v1.ListRolloutsResponse
+	25, // 72: drydock.v1.RolloutService.GetRollout:output_type -> drydock.v1.GetRolloutResponse
+	27, // 73: drydock.v1.RolloutService.WatchRollout:output_type -> drydock.v1.WatchRolloutResponse
+	29, // 74: drydock.v1.RolloutService.PauseRollout:output_type -> drydock.v1.PauseRolloutResponse
+	31, // 75: drydock.v1.RolloutService.ResumeRollout:output_type -> drydock.v1.ResumeRolloutResponse
+	33, // 76: drydock.v1.RolloutService.AbortRollout:output_type -> drydock.v1.AbortRolloutResponse
+	35, // 77: drydock.v1.RolloutService.ApproveGate:output_type -> drydock.v1.ApproveGateResponse
+	68, // [68:78] is the sub-list for method output_type
+	58, // [58:68] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_rollout_proto_init() }

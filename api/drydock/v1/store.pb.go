@@ -179,7 +179,9 @@ type Cordon struct {
 	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
 	// Set while a drain runs.
-	Drain         *Drain `protobuf:"bytes,3,opt,name=drain,proto3" json:"drain,omitempty"`
+	Drain *Drain `protobuf:"bytes,3,opt,name=drain,proto3" json:"drain,omitempty"`
+	// Why, where the owner says so.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +235,13 @@ func (x *Cordon) GetDrain() *Drain {
 		return x.Drain
 	}
 	return nil
+}
+
+func (x *Cordon) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type Drain struct {
@@ -1036,11 +1045,12 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\x06cordon\x18\x05 \x01(\v2\x12.drydock.v1.CordonR\x06cordon\x12 \n" +
 	"\fdead_boot_id\x18\x06 \x01(\tR\n" +
 	"deadBootId\x12\"\n" +
-	"\rpast_boot_ids\x18\a \x03(\tR\vpastBootIds\"y\n" +
+	"\rpast_boot_ids\x18\a \x03(\tR\vpastBootIds\"\x91\x01\n" +
 	"\x06Cordon\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12'\n" +
-	"\x05drain\x18\x03 \x01(\v2\x11.drydock.v1.DrainR\x05drain\"R\n" +
+	"\x05drain\x18\x03 \x01(\v2\x11.drydock.v1.DrainR\x05drain\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"R\n" +
 	"\x05Drain\x12-\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x19.drydock.v1.MigrationModeR\x04mode\x12\x1a\n" +
 	"\bparallel\x18\x02 \x01(\x05R\bparallel\"\xd1\x02\n" +
