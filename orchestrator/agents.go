@@ -12,6 +12,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
+	"drydock/orchestrator/store"
 )
 
 // LeadershipHeader carries the revision of the term that an agent is asked under.
@@ -84,9 +85,10 @@ func (a *agents) close() {
 
 type termKey struct{}
 
-// withTerm marks what is done in ctx as done under the term of that revision, also if another one has begun since.
-func withTerm(ctx context.Context, revision int64) context.Context {
-	return context.WithValue(ctx, termKey{}, revision)
+// withTerm marks what is done in ctx as done under that term, also if another one has begun since: then agents refuse it, and
+// nothing is written.
+func withTerm(ctx context.Context, term *store.Term) context.Context {
+	return store.WithGuard(context.WithValue(ctx, termKey{}, term.Revision()), term)
 }
 
 type leadershipInterceptor struct{}

@@ -331,7 +331,7 @@ func (c *Controller) migrate(ctx context.Context, r *reign, m *drydockv1.Migrate
 		return nil, err
 	}
 	if spec.GetDryRun() {
-		return c.migrateAt(withTerm(ctx, r.term.Revision()), spec, tell)
+		return c.migrateAt(withTerm(ctx, r.term), spec, tell)
 	}
 	if err := c.enter(ctx, r, spec, item, requester); err != nil {
 		return nil, err

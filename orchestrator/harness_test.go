@@ -93,7 +93,7 @@ func (l *lab) settings() config.Controller {
 func (l *lab) start() {
 	l.Helper()
 	cfg := l.settings()
-	db, err := store.Open(l.Context(), storeConfig(cfg, nil))
+	db, err := store.Open(l.Context(), storeConfig(cfg, nil, nil))
 	l.must(err)
 	ca, err := loadCA(l.Context(), db, cfg.DataDir, time.Now)
 	l.must(err)

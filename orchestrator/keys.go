@@ -23,6 +23,9 @@ const (
 	// Beside a rollout: its hosts and its rounds, each below the rollout's id.
 	keyRolloutHosts  = keyRoot + "rollout-hosts/"
 	keyRolloutRounds = keyRoot + "rollout-rounds/"
+	keyUsers         = keyRoot + "users/"
+	keyEvents        = keyRoot + "events/"
+	keyOutcomes      = keyRoot + "outcomes/"
 )
 
 func hostKey(name string) string       { return keyHosts + name }
@@ -33,6 +36,7 @@ func addressKey(address string) string { return keyAddresses + address }
 func imageKey(reference string) string { return keyImages + reference }
 func migrationKey(id string) string    { return keyMigrations + id }
 func linkKey(a, b string) string       { return keyLinks + a + "/" + b }
+func userKey(name string) string       { return keyUsers + name }
 func tokenKey(key string) string       { return keyTokens + key }
 
 func rolloutKey(id string) string           { return keyRollouts + id }

@@ -30,7 +30,7 @@ type reign struct {
 }
 
 func (c *Controller) newReign(ctx context.Context, term *store.Term) *reign {
-	ctx, cancel := context.WithCancel(withTerm(ctx, term.Revision()))
+	ctx, cancel := context.WithCancel(withTerm(ctx, term))
 	return &reign{
 		term: term, ctx: ctx, cancel: cancel,
 		owners: owner.Registry{Store: c.owners.Guarded(term.Key(), term.Revision()), Leader: term.Revision()},
@@ -61,6 +61,8 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	r.spawn(func() { c.reconcile(r) })
 	r.spawn(func() { c.proveLinks(r) })
 	r.spawn(func() { c.patchPools(r) })
+	r.spawn(func() { c.keepEventsBounded(r) })
+	r.spawn(func() { c.promoteMembers(r) })
 	select {
 	case <-ctx.Done():
 	case <-term.Lost():

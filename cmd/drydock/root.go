@@ -28,7 +28,11 @@ func newRootCommand(a *app) *cobra.Command {
 		newMigrationCommand(a),
 		newHostCommand(a),
 		newStatusCommand(a),
+		newServiceCommand(a),
+		newShimCommand(a),
 		newStoreCommand(a),
+		newUserCommand(a),
+		newEventsCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
@@ -37,6 +41,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newKeeperCommand(),
 		newInstallerCommand(),
 	)
+	a.addReason(cmd)
 	return cmd
 }
 
