@@ -140,7 +140,7 @@ func (l *Lab) DataDir(host string) string { return l.nodeDir(host, "data") }
 // ConfigDir is where on the machine a host's /etc/drydock lies.
 func (l *Lab) ConfigDir(host string) string { return l.nodeDir(host, "etc") }
 
-// FaultDir is where on the machine the points lie at which a host's agent is to stop, if Options.FaultPoints was set: for a
+// FaultDir is where on the machine the points lie at which a host's agent, or the controller, is to stop, if Options.FaultPoints was set: for a
 // file of a point's name, which becomes NAME.reached when the agent stands there; it goes on when that is removed.
 func (l *Lab) FaultDir(host string) string { return filepath.Join(l.ConfigDir(host), "faults") }
 

@@ -64,7 +64,8 @@ type Options struct {
 	// WaitReady returns when the controller sees all hosts as ready. Nil: the sockets of Service.Ready are enough.
 	WaitReady func(ctx context.Context, l *Lab, hosts []string) error
 
-	// FaultPoints makes every agent stop at the points of a migration that are named by files in FaultDir.
+	// FaultPoints makes every agent stop at the points of a migration, and the controller at those of a rollout, that are named by
+	// files in FaultDir.
 	FaultPoints bool
 
 	// PortSecurity makes the switch drop frames that a host sends with another MAC than its own, as many clouds and switches

@@ -45,6 +45,13 @@ func (l *Lab) writeNode(s spec, opts Options) error {
 
 // writeConfig writes what Drydock's own service on a host reads.
 func (l *Lab) writeConfig(node string, opts Options) error {
+	faultDir := ""
+	if opts.FaultPoints {
+		faultDir = "fault-dir: /etc/drydock/faults\n"
+		if err := os.MkdirAll(l.FaultDir(node), 0o755); err != nil {
+			return err
+		}
+	}
 	switch node {
 	case PackagesNode:
 		return nil
@@ -55,16 +62,9 @@ func (l *Lab) writeConfig(node string, opts Options) error {
 		}
 		return errors.Join(
 			os.WriteFile(filepath.Join(pools, Pool+".yaml"), []byte(poolConfig(l.rec.Hosts)), 0o644),
-			os.WriteFile(filepath.Join(l.ConfigDir(node), "controller.yaml"), []byte(controllerConfig(opts)), 0o644))
+			os.WriteFile(filepath.Join(l.ConfigDir(node), "controller.yaml"), []byte(controllerConfig(opts)+faultDir), 0o644))
 	}
-	text := l.agentConfig(node)
-	if opts.FaultPoints {
-		text += "fault-dir: /etc/drydock/faults\n"
-		if err := os.MkdirAll(l.FaultDir(node), 0o755); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(l.ConfigDir(node), "agent.yaml"), []byte(text), 0o644)
+	return os.WriteFile(filepath.Join(l.ConfigDir(node), "agent.yaml"), []byte(l.agentConfig(node)+faultDir), 0o644)
 }
 
 // agentConfig has no host ask for updates by itself where it has nowhere to ask: a lab's work is measured.
