@@ -23,13 +23,16 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan clean
+.PHONY: images demo demo-patch soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
 
 build: bootstrap-go ## Build the program, static: build/drydock
 	$(BUILD) -o build/drydock ./cmd/drydock
+
+images: bootstrap-go bootstrap-lab ## Make images of Redis, PostgreSQL, nginx and a self-checking program: build/images
+	$(GO) run ./lab/images/main
 
 generate: bootstrap-go ## Generate the code of the API from api/
 	$(GO) tool buf generate
