@@ -70,7 +70,7 @@ func choice() []strike {
 		if step == "end-gates" {
 			all = append(all, killDpkg())
 		}
-		all = append(all, atStep("begins", step, []string{theController, theAgent}[i%2]))
+		all = append(all, atStep("begins", step, []string{theAgent, theController}[i%2]))
 	}
 	return all
 }
