@@ -31,6 +31,7 @@ type app struct {
 type client struct {
 	drydockv1connect.ControllerServiceClient
 	drydockv1connect.AccessServiceClient
+	drydockv1connect.ClusterServiceClient
 	timeout time.Duration
 }
 
@@ -55,6 +56,7 @@ func (a *app) connect() (*client, error) {
 	return &client{
 		ControllerServiceClient: drydockv1connect.NewControllerServiceClient(http, base, options...),
 		AccessServiceClient:     drydockv1connect.NewAccessServiceClient(http, base, options...),
+		ClusterServiceClient:    drydockv1connect.NewClusterServiceClient(http, base, options...),
 		timeout:                 a.settings.Timeout,
 	}, nil
 }

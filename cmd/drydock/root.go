@@ -36,7 +36,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
-		newControllerCommand(),
+		newControllerCommand(a),
 		newAgentCommand(),
 		newKeeperCommand(),
 		newInstallerCommand(),
