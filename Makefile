@@ -22,7 +22,7 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
-.PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
+.PHONY: help build translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
 .PHONY: demo soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
@@ -30,6 +30,9 @@ bootstrap-%:
 
 build: bootstrap-go ## Build the program, static: build/drydock
 	$(BUILD) -o build/drydock ./cmd/drydock
+
+translators: bootstrap-go ## Build the translators that are WebAssembly modules: configs/services/*.wasm
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -buildmode=c-shared -o configs/services/people.wasm ./shim/module/people/wasm
 
 generate: bootstrap-go ## Generate the code of the API from api/
 	$(GO) tool buf generate

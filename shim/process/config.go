@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -84,11 +85,15 @@ func load(ctx context.Context, file string) (*loaded, error) {
 	if l.record, err = record.Load(l.Record); err != nil {
 		return nil, err
 	}
-	if err := l.record.Check(ctx); err != nil {
-		return nil, err
+	err = l.record.Check(ctx)
+	if err == nil {
+		v.versions(l)
+		err = v.problems.Err()
 	}
-	v.versions(l)
-	return l, v.problems.Err()
+	if err != nil {
+		return nil, errors.Join(err, l.record.Close())
+	}
+	return l, nil
 }
 
 type validator struct {

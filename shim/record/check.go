@@ -21,6 +21,7 @@ func (r *Record) Check(ctx context.Context) error {
 		for j := range r.Pairs[i].Examples {
 			c.example(ctx, j)
 		}
+		c.transcripts(ctx)
 		c.untried("up", r.pairs[i].up)
 		c.untried("down", r.pairs[i].down)
 	}

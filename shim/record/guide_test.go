@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"drydock/internal/strictyaml"
 
@@ -78,5 +79,19 @@ func TestTheGuidesChangesAreRead(t *testing.T) {
 		if _, err := Parse("table.yaml", []byte(record), nil); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+func TestTheGuidesModuleIsThatOfTheShippedRecord(t *testing.T) {
+	found := snippets(t)["yaml stream"]
+	text := read(t, "../../configs/services/people.yaml")
+	const mine = "    up:\n      module: {file: people.wasm, fault: \"-ERR the translator failed\\r\\n\"}\n"
+	if len(found) != 1 || !strings.Contains(text, mine) {
+		t.Fatal("the guide's snippet or the record has changed")
+	}
+	var problems strictyaml.Problems
+	_, err := Parse("people.yaml", []byte(strings.Replace(text, mine, found[0], 1)), fstest.MapFS{})
+	if !errors.As(err, &problems) || len(problems) != 2 { // the module itself is not there, twice
+		t.Errorf("it says %v", err)
 	}
 }
