@@ -13,7 +13,7 @@ type Spec struct {
 	Service string `yaml:"service" need:"write service: NAME"`
 	// Protocol is http (also where it is left out; gRPC too), or stream: connections whose bytes modules translate.
 	Protocol string `yaml:"protocol"`
-	Client  Client `yaml:"client" need:"write client: {default: VERSION}, the version of clients that do not say theirs"`
+	Client   Client `yaml:"client" need:"write client: {default: VERSION}, the version of clients that do not say theirs"`
 	// Versions are the oldest first.
 	Versions []string `yaml:"versions" need:"write versions: [v1, v2], the oldest first"`
 	// Descriptors are files beside the record, one for each version that has gRPC services.
@@ -105,6 +105,8 @@ type Example struct {
 	New       *Call  `yaml:"new"`
 	// Lossy says what is lost on the way there and back; empty where nothing may be.
 	Lossy string `yaml:"lossy"`
+	// Kept is what the shim has kept before the call: by field and by whose it is.
+	Kept map[string]map[string]yaml.Node `yaml:"kept"`
 	// Refused is disallowed or untranslatable where the call must be refused; then only the caller's side is given.
 	Refused string `yaml:"refused"`
 }
