@@ -127,6 +127,21 @@ func goldenCases() []goldenCase {
 		}},
 		{"status", false, []string{"status", "status -o json", "status h1", "status h1 --refresh", "status h2 -o yaml", "status absent", "status --refresh"}},
 		{"store", false, []string{"store backup $HOME/backup", "store backup $HOME/none/backup", "store backup"}},
+		{"user", false, []string{
+			"user add anna --role operator --for-server https://c1:7440,https://c2:7440 --file $HOME/anna.yaml", "user add anna --role viewer --for-server https://c1:7440 --file $HOME/anna.yaml",
+			"user add bob --role viewer --for-server https://c1:7440 --file $HOME/bob.yaml -o json", "user add bob --role root", "user add bob",
+			"user add bob --role viewer", "user add stuck --role viewer --for-server https://c1:7440 --file $HOME/stuck.yaml",
+			"user add bob --role viewer --for-server https://c1:7440 --file $HOME/none/bob.yaml",
+			"user ls", "user ls -o yaml", "user rm bob --reason left%us", "user rm absent", "user rm lacking",
+		}},
+		{"controller", false, []string{
+			"controller ls", "controller ls -o json", "controller join c4 --reason growth", "controller join c4 --ttl 10m -o json", "controller join c4 --ttl 0s",
+			"controller join stuck", "controller rm c3", "controller rm absent", "controller lss",
+		}},
+		{"events", false, []string{
+			"events", "events --since 24h --object web -o json", "events --since 2026-01-31T22:00:00Z", "events --since soon",
+			"events --watch", "events --watch -o json", "events --watch -o yaml",
+		}},
 		{"config", false, []string{
 			"config check $HOME/good.yaml", "config check $HOME/bad.yaml", "config check $HOME/none.yaml", "config check",
 			"config check $HOME/good.yaml --kind soup", "config check $HOME/agent.yaml", "config check $HOME/bad.yaml --kind agent",
@@ -143,7 +158,7 @@ func goldenCases() []goldenCase {
 		}},
 		{"empty", true, []string{
 			"image ls", "image ls -o json", "image ls -o yaml", "pod ls", "pod ls -o json", "host ls", "host ls -o json", "migration ls",
-			"migration ls -o json", "status", "store backup $HOME/backup",
+			"migration ls -o json", "status", "store backup $HOME/backup", "user ls", "user ls -o json", "events", "events -o json",
 		}},
 		{"misuse", false, []string{
 			"", "pod", "podd", "pod lss", "pod ls more", "pod inspect", "pod ls --hots h1", "pod ls -o xml", "pod ls --timeout soon",

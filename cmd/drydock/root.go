@@ -31,13 +31,18 @@ func newRootCommand(a *app) *cobra.Command {
 		newServiceCommand(a),
 		newShimCommand(a),
 		newStoreCommand(a),
+		newUserCommand(a),
+		newEventsCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
-		newControllerCommand(),
+		newControllerCommand(a),
 		newAgentCommand(),
 		newKeeperCommand(),
+		newInstallerCommand(),
+		newProbeCommand(),
 	)
+	a.addReason(cmd)
 	return cmd
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // What differs from run to run, and what stands for it.
-var changing = []struct {
+var rewritten = []struct {
 	what *regexp.Regexp
 	by   string
 }{
@@ -54,7 +54,7 @@ func TestAShimIsServedShownTracedAndReloaded(t *testing.T) {
 	shim := func(args ...string) string {
 		args = append([]string{"shim"}, append(args, "--dir", home+"/run")...)
 		text := runAt(t.Context(), strings.NewReader(""), args...).transcript(home, args)
-		for _, c := range changing {
+		for _, c := range rewritten {
 			text = c.what.ReplaceAllString(text, c.by)
 		}
 		return text + "\n"
