@@ -19,7 +19,7 @@ import (
 
 func TestAControllersTokenIsGoodOnceAndForItAlone(t *testing.T) {
 	t.Parallel()
-	c := newQuorum(t, "c1")
+	c := newEnsemble(t, "c1")
 	first, second := c.all["c1"], c.add("c2")
 	c.invite(first, second)
 	text, err := os.ReadFile(second.cfg.Join.TokenFile)
@@ -36,23 +36,23 @@ func TestAControllersTokenIsGoodOnceAndForItAlone(t *testing.T) {
 		}))
 		return err
 	}
-	if err := ask("c3", string(text)); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := ask("c3", string(text)); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("another controller's: %v", err)
 	}
 	stolen := token
 	stolen.Secret[0]++
-	if err := ask("c2", stolen.String()); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := ask("c2", stolen.String()); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("a wrong secret: %v", err)
 	}
 	joins := drydockv1connect.NewJoinServiceClient(client, base)
 	if _, err := joins.Join(t.Context(), connect.NewRequest(&drydockv1.JoinRequest{
 		Token: string(text), Host: "c2", Address: "127.0.0.1:1", BootId: "b", Api: 1,
-	})); connect.CodeOf(err) != connect.CodePermissionDenied {
+	})); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("a host joins with it: %v", err)
 	}
 	c.start("c2")
 	c.await("c2 has a vote", func() bool { return c.states()["c2"] == controllerReady })
-	if err := ask("c2", string(text)); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := ask("c2", string(text)); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("used twice: %v", err)
 	}
 	if _, err := first.CreateControllerToken(t.Context(), connect.NewRequest(&drydockv1.CreateControllerTokenRequest{Name: "c2"})); connect.CodeOf(err) != connect.CodeFailedPrecondition {
@@ -68,7 +68,7 @@ func TestAControllersTokenIsGoodOnceAndForItAlone(t *testing.T) {
 }
 
 // strangersStayOut shows the store certificates of the CA that are not a store's.
-func (c *quorum) strangersStayOut(pki.Token) {
+func (c *ensemble) strangersStayOut(pki.Token) {
 	c.Helper()
 	first := c.all["c1"]
 	bundle, err := os.ReadFile(caFile(first.cfg.DataDir))
@@ -107,7 +107,7 @@ func (c *quorum) strangersStayOut(pki.Token) {
 
 func TestAStoreThatWasAloneBecomesOneThatOthersJoin(t *testing.T) {
 	t.Parallel()
-	c := newQuorum(t)
+	c := newEnsemble(t)
 	c.order = []string{"c1", "c2"}
 	alone := c.add("c1")
 	peer := alone.cfg.Etcd.Peer
@@ -137,7 +137,7 @@ func TestAStoreThatWasAloneBecomesOneThatOthersJoin(t *testing.T) {
 }
 
 // stop ends a controller as systemd does.
-func (c *quorum) stop(name string) {
+func (c *ensemble) stop(name string) {
 	c.Helper()
 	m := c.all[name]
 	c.must(m.process.Signal(os.Interrupt))
