@@ -191,7 +191,7 @@ func TestAnArchiveThatVanishes(t *testing.T) {
 	w.at(map[string]string{"tool": "2.0"})
 }
 
-func TestNothingIsInstalledFromMetadataOrFilesThatCannotBeBelieved(t *testing.T) {
+func TestNothingIsInstalledFromMetadataThatCannotBeBelieved(t *testing.T) {
 	const release = "srv/stable/dists/stable/InRelease"
 	for name, test := range map[string]struct {
 		spoil  func(w *world)
@@ -238,6 +238,9 @@ func TestNothingIsInstalledFromMetadataOrFilesThatCannotBeBelieved(t *testing.T)
 			w.at(map[string]string{"tool": "1.0"})
 		})
 	}
+}
+
+func TestAPackageFileThatIsNotTheVerifiedOneIsNotInstalled(t *testing.T) {
 	t.Run("a package file that was changed on the way", func(t *testing.T) {
 		w := newWorld(t)
 		w.Install(apttest.Deb{Name: "tool", Version: "1.0"})

@@ -41,17 +41,8 @@ func (a *Apt) Resolve(ctx context.Context, wanted, known []*drydockv1.PackageUpd
 		res.Refusals = append(res.Refusals, patch.Refusal("hold what needs it removed in the pool's `patch.hold`, or do it by hand", "apt would remove %s, and a patch removes nothing", name))
 	}
 	for _, u := range updates {
-		for _, b := range u.Blocked {
-			res.Refusals = append(res.Refusals, patch.Refusal(b.Remedy, "%s %s: %s", u.Name, u.To, b.Reason))
-		}
-		if u.Held {
-			res.Refusals = append(res.Refusals, patch.Refusal("run `apt-mark unhold "+u.Name+"` on the host, or hold what needs it in the pool",
-				"%s is held by the host's administrator, and %s", u.Name, because(u, updates, shown)))
-		}
-		res.Packages = append(res.Packages, &drydockv1.PinnedPackage{
-			Name: u.Name, Arch: u.Arch, From: u.From, To: u.To, Security: u.Security, Reason: because(u, updates, shown),
-			Origin: u.Origin, Sha256: u.Sha256, DownloadBytes: u.DownloadBytes,
-		})
+		pinned, refusals := pin(u, because(u, updates, shown))
+		res.Packages, res.Refusals = append(res.Packages, pinned), append(res.Refusals, refusals...)
 	}
 	p, err := a.paths(ctx)
 	if err != nil {
@@ -64,6 +55,22 @@ func (a *Apt) Resolve(ctx context.Context, wanted, known []*drydockv1.PackageUpd
 	res.Kernels, res.Newest, res.Core = kernels(updates), newestKernel(all, updates), core(updates)
 	res.DiskBytes = growth(all, updates, shown)
 	return res, nil
+}
+
+// pin is an update as part of a patch, and what is against it.
+func pin(u *drydockv1.PackageUpdate, why string) (*drydockv1.PinnedPackage, []*drydockv1.Refusal) {
+	var refusals []*drydockv1.Refusal
+	for _, b := range u.Blocked {
+		refusals = append(refusals, patch.Refusal(b.Remedy, "%s %s: %s", u.Name, u.To, b.Reason))
+	}
+	if u.Held {
+		refusals = append(refusals, patch.Refusal("run `apt-mark unhold "+u.Name+"` on the host, or hold what needs it in the pool",
+			"%s is held by the host's administrator, and %s", u.Name, why))
+	}
+	return &drydockv1.PinnedPackage{
+		Name: u.Name, Arch: u.Arch, From: u.From, To: u.To, Security: u.Security, Reason: why,
+		Origin: u.Origin, Sha256: u.Sha256, DownloadBytes: u.DownloadBytes,
+	}, refusals
 }
 
 // pins name packages at exactly their versions, as apt-get takes them.
