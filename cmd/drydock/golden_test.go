@@ -141,6 +141,10 @@ func goldenCases() []goldenCase {
 			"user add bob --role viewer --for-server https://c1:7440 --file $HOME/none/bob.yaml",
 			"user ls", "user ls -o yaml", "user rm bob --reason left%us", "user rm absent", "user rm lacking",
 		}},
+		{"controller", false, []string{
+			"controller ls", "controller ls -o json", "controller join c4 --reason growth", "controller join c4 --ttl 10m -o json", "controller join c4 --ttl 0s",
+			"controller join stuck", "controller rm c3", "controller rm absent", "controller lss",
+		}},
 		{"events", false, []string{
 			"events", "events --since 24h --object web -o json", "events --since 2026-01-31T22:00:00Z", "events --since soon",
 			"events --watch", "events --watch -o json", "events --watch -o yaml",

@@ -40,10 +40,11 @@ func newRootCommand(a *app) *cobra.Command {
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
-		newControllerCommand(),
+		newControllerCommand(a),
 		newAgentCommand(),
 		newKeeperCommand(),
 		newInstallerCommand(),
+		newProbeCommand(),
 	)
 	a.addReason(cmd)
 	return cmd
