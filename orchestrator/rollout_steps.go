@@ -32,6 +32,7 @@ type rolloutStep struct {
 // Names of steps that more than their own code knows.
 const (
 	stepStartGates = "start-gates"
+	stepDownload   = "download"
 	stepAdmit      = "admit"
 	stepPatch      = "patch"
 	stepSoak       = "soak"
@@ -44,7 +45,7 @@ func rolloutSteps() []rolloutStep {
 	return []rolloutStep{
 		{name: "start-hooks", all: (*execution).startHooks},
 		{name: stepStartGates, all: (*execution).startGates},
-		{name: "download", each: (*execution).download, every: true, leave: noPackages},
+		{name: stepDownload, each: (*execution).download, every: true, leave: noPackages},
 
 		{name: stepAdmit, all: (*execution).admit},
 		{name: "occupy", each: (*execution).occupy, undo: (*execution).release},
