@@ -106,6 +106,11 @@ func (x *execution) fit(ctx context.Context, head *drydockv1.Rollout) error {
 	if reason == nil {
 		return nil
 	}
+	return x.planAnew(ctx, head, s, reason)
+}
+
+// planAnew replaces the rounds that are left.
+func (x *execution) planAnew(ctx context.Context, head *drydockv1.Rollout, s *survey, reason error) error {
 	x.log.Info("rollout is planned anew", "rollout", x.id, "reason", reason)
 	if err := s.probe(ctx); err != nil {
 		return err
