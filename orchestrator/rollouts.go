@@ -111,6 +111,13 @@ func (c *Controller) startRollout(ctx context.Context, r *reign, name, by string
 	if err := blocked(planned); err != nil {
 		return nil, err
 	}
+	if len(planned.GetRounds()) == 0 && len(planned.GetCurrent()) == 0 {
+		var reasons []*drydockv1.Refusal
+		for _, b := range planned.GetSkipped() {
+			reasons = append(reasons, because(b.GetReason(), b.GetRemedy()))
+		}
+		return nil, refuse("patch pool "+name, reasons...)
+	}
 	if len(planned.GetRounds()) == 0 {
 		return &drydockv1.StartRolloutResponse{Plan: planned}, nil
 	}
