@@ -35,10 +35,13 @@ func (c *Controller) podNetwork(ctx context.Context) (*drydockv1.PodNetwork, err
 	if err != nil {
 		return nil, err
 	}
+	return c.toldNetwork(item.Value), nil
+}
+
+// toldNetwork is what was settled, as agents are told it.
+func (c *Controller) toldNetwork(record *drydockv1.NetworkRecord) *drydockv1.PodNetwork {
 	n := c.config.Network
-	return &drydockv1.PodNetwork{
-		Kind: item.Value.GetKind(), Reason: item.Value.GetReason(), Vni: n.VNI, Port: uint32(n.Port), Mtu: n.MTU,
-	}, nil
+	return &drydockv1.PodNetwork{Kind: record.GetKind(), Reason: record.GetReason(), Vni: n.VNI, Port: uint32(n.Port), Mtu: n.MTU}
 }
 
 // podMTU is what a new pod's interface gets: room for VXLAN's headers where that is used, or may come to be.
