@@ -237,3 +237,22 @@ func TestPodsThatAreTooLargeForVXLANKeepTheBridge(t *testing.T) {
 	l.must(err)
 	l.eventually("it is VXLAN", func() bool { return l.seenHost("h1").GetInfo().GetNetwork() == config.NetworkVXLAN })
 }
+
+func TestEveryPairOfHostsComesUpOnce(t *testing.T) {
+	for n := range 12 {
+		seen := make(map[[2]int]bool)
+		for k := range pairs(n) {
+			a, b := pairAt(n, k)
+			seen[[2]int{min(a, b), max(a, b)}] = true
+			if a == b {
+				t.Errorf("of %d hosts one is tried with itself", n)
+			}
+		}
+		if len(seen) != n*(n-1)/2 {
+			t.Errorf("of %d hosts %d pairs come up", n, len(seen))
+		}
+	}
+	if got := pairs(10_000); got != mostPairs {
+		t.Errorf("of 10,000 hosts %d pairs are tried", got)
+	}
+}

@@ -149,10 +149,13 @@ func (c *Controller) provenKind(ctx context.Context) (kind, reason string, err e
 	return config.NetworkVXLAN, failed, nil
 }
 
+// tellAll is up to how many hosts there may be for those to be named too with which nothing was tried.
+const tellAll = 200
+
 // describeNetwork says of a host what its pods hang on and why, and what was proven between it and the others.
 func (l links) describeNetwork(h host, wire *drydockv1.Host) {
 	for _, name := range sortedKeys(l.hosts) {
-		if name != h.name() {
+		if name != h.name() && (len(l.hosts) <= tellAll || l.record(h, l.hosts[name]) != nil) {
 			wire.Links = append(wire.Links, l.between(h, l.hosts[name]).wire(name))
 		}
 	}

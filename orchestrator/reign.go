@@ -22,6 +22,8 @@ type reign struct {
 	group  sync.WaitGroup
 	owners owner.Registry
 	fleet  atomic.Pointer[fleet]
+	// pair is the one that was looked at last of those that prove the network between them.
+	pair int
 
 	mu     sync.Mutex
 	over   bool
