@@ -24,7 +24,7 @@ import (
 )
 
 // atOnce is how many agents join at a time.
-const atOnce = 32
+const atOnce = 64
 
 // agent is a simulated one.
 type agent struct {
@@ -75,14 +75,13 @@ func ready(ctx context.Context, admin drydockv1connect.ControllerServiceClient) 
 
 func newAgent(ctx context.Context, admin drydockv1connect.ControllerServiceClient, c *controller, dir string, i int) (*agent, error) {
 	a := &agent{name: fmt.Sprintf("host-%05d", i), status: someStatus(i)}
-	token, err := admin.CreateJoinToken(ctx, connect.NewRequest(&drydockv1.CreateJoinTokenRequest{Host: a.name}))
-	if err != nil {
-		return nil, err
+	keeper, err := a.certificate(ctx, admin, c, dir, i)
+	for range joinTries {
+		if !errors.Is(err, pki.ErrNoAnswer) {
+			break
+		}
+		keeper, err = a.certificate(ctx, admin, c, dir, i)
 	}
-	keeper, _, err := pki.Join(ctx, pki.JoinRequest{
-		Controllers: []string{"https://" + c.cfg.Listen}, Token: token.Msg.GetToken(), Name: a.name, Address: a.address(i),
-		BootID: a.boot(), API: version.API, Dir: dir,
-	}, pki.SystemClock{})
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +92,22 @@ func newAgent(ctx context.Context, admin drydockv1connect.ControllerServiceClien
 	}
 	a.client = drydockv1connect.NewCoordinationServiceClient(client, base)
 	return a, nil
+}
+
+// joinTries is how often an agent tries again whose connection was lost on a busy machine.
+const joinTries = 5
+
+// certificate joins with a new token.
+func (a *agent) certificate(ctx context.Context, admin drydockv1connect.ControllerServiceClient, c *controller, dir string, i int) (*pki.Keeper, error) {
+	token, err := admin.CreateJoinToken(ctx, connect.NewRequest(&drydockv1.CreateJoinTokenRequest{Host: a.name}))
+	if err != nil {
+		return nil, err
+	}
+	keeper, _, err := pki.Join(ctx, pki.JoinRequest{
+		Controllers: []string{"https://" + c.cfg.Listen}, Token: token.Msg.GetToken(), Name: a.name, Address: a.address(i),
+		BootID: a.boot(), API: version.API, Dir: dir,
+	}, pki.SystemClock{})
+	return keeper, err
 }
 
 // address is one where nothing answers: what the controller asks of hosts by itself, to prove the network between them, fails.
