@@ -313,3 +313,30 @@ func (f *fleet) networkRecord() *drydockv1.NetworkRecord {
 	defer f.mu.RUnlock()
 	return f.network
 }
+
+// ownerRecords are those of all pods but removed ones.
+func (f *fleet) ownerRecords() map[string]owner.Record {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	records := make(map[string]owner.Record, len(f.owners))
+	for name, record := range f.owners {
+		if record.State != owner.Removed && record.Revision != 0 {
+			records[name] = record
+		}
+	}
+	return records
+}
+
+// knownHosts are all hosts, a moment late, for looking at them again and again.
+func (c *Controller) knownHosts(r *reign) map[string]host {
+	f := r.fleet.Load()
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	hosts := make(map[string]host, len(f.hosts))
+	for name, item := range f.hosts {
+		h := host{record: item.Value, revision: item.Revision, report: f.reports[name]}
+		h.state, h.message = c.stateOf(h)
+		hosts[name] = h
+	}
+	return hosts
+}

@@ -34,6 +34,10 @@ func (c *Controller) links(ctx context.Context) (links, error) {
 	if err != nil {
 		return links{}, err
 	}
+	return c.linksOf(ctx, hosts)
+}
+
+func (c *Controller) linksOf(ctx context.Context, hosts map[string]host) (links, error) {
 	network, err := c.podNetwork(ctx)
 	if err != nil {
 		return links{}, err

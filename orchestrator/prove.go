@@ -40,7 +40,7 @@ func (c *Controller) proveDue(r *reign) error {
 	if err := c.settleNetwork(r.ctx, r); err != nil {
 		return err
 	}
-	l, err := c.links(r.ctx)
+	l, err := c.linksOf(r.ctx, c.knownHosts(r))
 	if err != nil {
 		return err
 	}
