@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan clean
+.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan bench-fleet clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -96,6 +96,10 @@ bench-overhead: build bootstrap-lab ## Compare Redis in a pod with a bare proces
 bench-plan: bootstrap-go ## Plan a pool of 10,000 hosts and 100,000 pods: build/bench-plan.json
 	CGO_ENABLED=0 $(GO) build -o build/bin/bench-plan ./orchestrator/plan/bench
 	build/bin/bench-plan
+
+bench-fleet: bootstrap-go ## Let 10,000 simulated agents report to one controller: build/bench-fleet.json
+	CGO_ENABLED=0 $(GO) build -o build/bin/bench-fleet ./orchestrator/fleetbench
+	build/bin/bench-fleet
 
 clean: ## Remove what was built
 	rm -rf build

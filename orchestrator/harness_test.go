@@ -413,6 +413,9 @@ func (h *fakeHost) report() {
 			h.l.Error(err)
 			continue
 		}
+		if record.Revision < h.owners[record.Pod].Revision || record.Epoch < h.pods[record.Pod] {
+			continue // what it knows is newer
+		}
 		h.owners[record.Pod] = record
 		if record.State == owner.Removed || record.Owner.Host != h.name && record.State == owner.Running && record.Settled {
 			delete(h.pods, record.Pod)
