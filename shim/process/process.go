@@ -105,7 +105,7 @@ func (p *Process) begin(ctx context.Context, before *predecessor) error {
 	for _, one := range p.config.Listen {
 		p.serve(one)
 	}
-	p.log.Info("the shim serves", "server", p.config.Server.Address, "version", p.config.Server.Version, "took over", before != nil)
+	p.log.Info("the shim serves", "servers", p.config.servers(), "took over", before != nil)
 	return nil
 }
 
@@ -138,7 +138,7 @@ func (p *Process) reload(ctx context.Context) error {
 	if err := p.change(ctx, next); err != nil {
 		return errors.Join(err, next.record.Close())
 	}
-	p.log.Info("the configuration has changed", "server", next.Server.Address, "version", next.Server.Version)
+	p.log.Info("the configuration has changed", "servers", next.servers())
 	return nil
 }
 
