@@ -22,14 +22,17 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
-.PHONY: help build translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo soak bench-migrate bench-overhead bench-plan clean
+.PHONY: help build images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
+.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
 
 build: bootstrap-go ## Build the program, static: build/drydock
 	$(BUILD) -o build/drydock ./cmd/drydock
+
+images: bootstrap-go bootstrap-lab ## Make images of Redis, PostgreSQL, nginx and a self-checking program: build/images
+	$(GO) run ./lab/images/main
 
 translators: bootstrap-go ## Build the translators that are WebAssembly modules: configs/services/*.wasm
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -buildmode=c-shared -o configs/services/people.wasm ./shim/module/people/wasm
@@ -73,6 +76,10 @@ test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations once at every ste
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
 	$(GO) build -o build/bin/demo ./lab/demo/main
 	build/bin/demo
+
+demo-patch: build bootstrap-lab ## Patch three hosts with six pods in use on them: build/demo-patch.json
+	$(GO) build -o build/bin/demo-patch ./lab/demo/patch
+	build/bin/demo-patch
 
 soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for leaks: build/soak.json
 	$(GO) build -o build/bin/soak ./lab/soak/main
