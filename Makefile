@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan clean
+.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan bench-shim clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -96,6 +96,10 @@ bench-overhead: build bootstrap-lab ## Compare Redis in a pod with a bare proces
 bench-plan: bootstrap-go ## Plan a pool of 10,000 hosts and 100,000 pods: build/bench-plan.json
 	CGO_ENABLED=0 $(GO) build -o build/bin/bench-plan ./orchestrator/plan/bench
 	build/bin/bench-plan
+
+bench-shim: build bootstrap-shim ## Compare the shim with a direct connection, HAProxy and nginx with Lua: build/bench-shim.json
+	CGO_ENABLED=0 $(GO) build -o build/bin/bench-shim ./shim/bench
+	build/bin/bench-shim
 
 clean: ## Remove what was built
 	rm -rf build
