@@ -59,7 +59,7 @@ test-unit: bootstrap-go bootstrap-race ## Run the tests that need no root, with 
 test-sim: bootstrap-go ## Simulate the protocol of migrations 10,000 times, with faults
 	$(TEST) ./migrate/owner -seeds 10000
 
-test-root: bootstrap-go bootstrap-race bootstrap-lab ## Run the tests that need root, labs among them
+test-root: bootstrap-go bootstrap-race bootstrap-lab bootstrap-shim ## Run the tests that need root, labs among them
 	$(TEST) -race -tags root -p 1 $(ROOTED)
 
 test-e2e: demo ## Run the whole from end to end: the demo
