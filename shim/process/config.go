@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"drydock/internal/strictyaml"
 	"drydock/shim/kept"
 	"drydock/shim/proxy"
@@ -37,6 +39,8 @@ type Config struct {
 	Control string `yaml:"control" need:"write control: /run/drydock/shim/NAME.sock"`
 	// State is the directory of what the shim keeps, where the record has it keep something.
 	State string `yaml:"state"`
+	// Traces is a collector's address, host:port, for spans by OTLP over gRPC; empty sends none.
+	Traces string `yaml:"traces"`
 	// Grace is how long calls may go on when the shim is told to end; 0 is 30s.
 	Grace time.Duration `yaml:"grace"`
 }
@@ -73,6 +77,7 @@ type loaded struct {
 	Config
 	record  *record.Record
 	clients map[netip.Addr]string
+	tracer  trace.Tracer
 }
 
 // load reads a configuration. What is wrong with it or with its record is strictyaml.Problems.
@@ -181,6 +186,9 @@ func (v *validator) servers(l *loaded) {
 			v.add(path, "its name or address is there already, or empty", "give each backend its own")
 		}
 	}
+	if l.Traces != "" {
+		address("traces", l.Traces)
+	}
 	if l.Health.Every < 0 || l.Health.Path != "" && l.Health.Path[0] != '/' {
 		v.add("health", "is no path, or less than 0", "write health: {path: /healthz, every: 1s}")
 	}
@@ -223,7 +231,7 @@ func portOf(address string) (int, error) {
 
 // settings are what the proxy is given.
 func (l *loaded) settings() proxy.Settings {
-	s := proxy.Settings{Record: l.record, Clients: l.clients, MaxBody: l.MaxBody, Health: proxy.Health(l.Health)}
+	s := proxy.Settings{Record: l.record, Clients: l.clients, MaxBody: l.MaxBody, Tracer: l.tracer, Health: proxy.Health(l.Health)}
 	if l.Server != nil {
 		s.Server, s.Version = l.Server.Address, l.Server.Version
 	}

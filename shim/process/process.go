@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace"
+
 	"drydock/shim/proxy"
 )
 
@@ -26,6 +28,7 @@ type Process struct {
 	config    *loaded
 	listeners map[string]*net.TCPListener
 	control   *control
+	traces    *trace.TracerProvider
 	// retired is closed when another process has taken the listeners.
 	retired chan struct{}
 
@@ -65,6 +68,12 @@ func start(ctx context.Context, file string, log *slog.Logger) (*Process, error)
 	p := &Process{
 		file: file, log: log.With("service", l.record.Service), since: time.Now(), config: l, listeners: map[string]*net.TCPListener{},
 		retired: make(chan struct{}),
+	}
+	if l.Traces != "" {
+		if p.traces, err = newTraces(ctx, l.Traces); err != nil {
+			return nil, err
+		}
+		l.tracer = p.traces.Tracer("drydock/shim")
 	}
 	if p.proxy, err = proxy.New(l.settings(), p.log); err != nil {
 		return nil, err
@@ -145,6 +154,10 @@ func (p *Process) reload(ctx context.Context) error {
 // change goes over to a configuration, or leaves everything as it was.
 func (p *Process) change(ctx context.Context, next *loaded) error {
 	var err error
+	next.tracer = p.config.tracer
+	if next.Traces != p.config.Traces {
+		return errors.New("shim: traces cannot change while the shim runs: start a successor")
+	}
 	if next.Control != p.config.Control {
 		return fmt.Errorf("shim: control cannot change from %s to %s while the shim runs", p.config.Control, next.Control)
 	}
@@ -255,6 +268,13 @@ func (p *Process) stop() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.log.Warn("calls were cut off", "after", grace)
 		err = nil
+	}
+	if p.traces != nil {
+		flush, cancel := context.WithTimeout(context.Background(), flushTime)
+		defer cancel()
+		if err := p.traces.Shutdown(flush); err != nil {
+			p.log.Warn("spans were not sent", "error", err)
+		}
 	}
 	return errors.Join(err, p.control.close(), p.config.record.Close())
 }

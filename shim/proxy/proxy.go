@@ -178,9 +178,10 @@ func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	c := &call{request: r}
-	traced := p.watches.begin(c)
+	traced, span := p.watches.begin(c), p.ready.Load().begin(c)
 	if err := l.Send(r.Context(), c); err != nil {
 		p.free(l)
+		finish(span, c, err)
 		traced.end(c, err)
 		return nil, err
 	}
@@ -190,6 +191,7 @@ func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	if errors.As(c.err, &unknown) {
 		p.unknown.Add(1)
 	}
+	finish(span, c, c.err)
 	traced.end(c, c.err)
 	return c.response, c.err
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"drydock/shim/chain"
 	"drydock/shim/module"
 	"drydock/shim/record"
@@ -27,6 +29,8 @@ type Settings struct {
 	Clients map[netip.Addr]string
 	// MaxBody bounds the bodies and messages that are translated, in bytes; 0 is 4 MiB. Others are not bounded.
 	MaxBody int64
+	// Tracer makes a span of each call that is not spliced; nil makes none.
+	Tracer trace.Tracer
 }
 
 const defaultMaxBody = 4 << 20
