@@ -39,8 +39,8 @@ func TestACallHasASpanBelowItsClients(t *testing.T) {
 			t.Errorf("span %d belongs to %s", i, got)
 		}
 		for _, a := range ended[i].Attributes() {
-			if w, ok := want[string(a.Key)]; ok && a.Value.Emit() != w {
-				t.Errorf("%s is %s, expected %s", a.Key, a.Value.Emit(), w)
+			if w, ok := want[string(a.Key)]; ok && a.Value.String() != w {
+				t.Errorf("%s is %s, expected %s", a.Key, a.Value.String(), w)
 			}
 			delete(want, string(a.Key))
 		}
