@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan bench-fleet clean
+.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan bench-fleet bench-shim clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -59,7 +59,7 @@ test-unit: bootstrap-go bootstrap-race ## Run the tests that need no root, with 
 test-sim: bootstrap-go ## Simulate the protocol of migrations 10,000 times, with faults
 	$(TEST) ./migrate/owner -seeds 10000
 
-test-root: bootstrap-go bootstrap-race bootstrap-lab ## Run the tests that need root, labs among them
+test-root: bootstrap-go bootstrap-race bootstrap-lab bootstrap-shim ## Run the tests that need root, labs among them
 	$(TEST) -race -tags root -p 1 $(ROOTED)
 
 test-e2e: demo ## Run the whole from end to end: the demo
@@ -100,6 +100,10 @@ bench-plan: bootstrap-go ## Plan a pool of 10,000 hosts and 100,000 pods: build/
 bench-fleet: bootstrap-go ## Let 10,000 simulated agents report to one controller: build/bench-fleet.json
 	CGO_ENABLED=0 $(GO) build -o build/bin/bench-fleet ./orchestrator/fleetbench
 	build/bin/bench-fleet
+
+bench-shim: build bootstrap-shim ## Compare the shim with a direct connection, HAProxy and nginx with Lua: build/bench-shim.json
+	CGO_ENABLED=0 $(GO) build -o build/bin/bench-shim ./shim/bench
+	build/bin/bench-shim
 
 clean: ## Remove what was built
 	rm -rf build
