@@ -59,7 +59,7 @@ test-sim: bootstrap-go ## Simulate the protocol of migrations 10,000 times, with
 test-root: bootstrap-go bootstrap-race bootstrap-lab ## Run the tests that need root, labs among them
 	$(TEST) -race -tags root -p 1 $(ROOTED)
 
-test-e2e: demo ## Run the whole from end to end: the demo
+test-e2e: demo demo-patch ## Run the whole from end to end: the demos
 
 test-life: bootstrap-go bootstrap-lab ## Run a lab through what an operator does, and does wrong
 	$(TEST) -v -tags root ./lab/e2e
