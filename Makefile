@@ -64,10 +64,10 @@ test-e2e: demo demo-patch ## Run the whole from end to end: the demos
 test-life: bootstrap-go bootstrap-lab ## Run a lab through what an operator does, and does wrong
 	$(TEST) -v -tags root ./lab/e2e
 
-test-faults: bootstrap-go bootstrap-lab ## Break migrations at every point, in every mode (hours)
+test-faults: bootstrap-go bootstrap-lab ## Break migrations and rollouts at every point, in every mode (hours)
 	$(GO) test -count=1 -timeout=12h -v -tags faults ./lab/faults/...
 
-test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations once at every step, and every link once
+test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations and rollouts once at every step, and every link once
 	$(GO) test -count=1 -timeout=50m -v -tags faults ./lab/faults/... -set ci
 
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
