@@ -22,8 +22,8 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
-.PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: images demo demo-patch soak bench-migrate bench-overhead bench-plan clean
+.PHONY: help build images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
+.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -33,6 +33,9 @@ build: bootstrap-go ## Build the program, static: build/drydock
 
 images: bootstrap-go bootstrap-lab ## Make images of Redis, PostgreSQL, nginx and a self-checking program: build/images
 	$(GO) run ./lab/images/main
+
+translators: bootstrap-go ## Build the translators that are WebAssembly modules: configs/services/*.wasm
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -buildmode=c-shared -o configs/services/people.wasm ./shim/module/people/wasm
 
 generate: bootstrap-go ## Generate the code of the API from api/
 	$(GO) tool buf generate

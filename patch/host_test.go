@@ -22,7 +22,7 @@ func plain(t *testing.T, change func(*patch.Config)) (h *patch.Host, rebooted st
 	dir := t.TempDir()
 	rebooted = filepath.Join(dir, "rebooted")
 	cfg := patch.Config{
-		Dir: filepath.Join(dir, "patches"), Boot: "boot-1", BootDir: dir, RebootCommand: []string{"/bin/touch", rebooted}, Log: slog.New(slog.DiscardHandler),
+		Dir: filepath.Join(dir, "patches"), Boot: "boot-1", BootDir: dir, Run: dir, RebootCommand: []string{"/bin/touch", rebooted}, Log: slog.New(slog.DiscardHandler),
 		Pods:       func(context.Context) ([]string, error) { return nil, nil },
 		Containerd: func(context.Context) (string, error) { return "v2", nil },
 	}

@@ -32,6 +32,7 @@ type client struct {
 	drydockv1connect.ControllerServiceClient
 	drydockv1connect.AccessServiceClient
 	drydockv1connect.ClusterServiceClient
+	drydockv1connect.RolloutServiceClient
 	timeout time.Duration
 }
 
@@ -57,6 +58,7 @@ func (a *app) connect() (*client, error) {
 		ControllerServiceClient: drydockv1connect.NewControllerServiceClient(http, base, options...),
 		AccessServiceClient:     drydockv1connect.NewAccessServiceClient(http, base, options...),
 		ClusterServiceClient:    drydockv1connect.NewClusterServiceClient(http, base, options...),
+		RolloutServiceClient:    drydockv1connect.NewRolloutServiceClient(http, base, options...),
 		timeout:                 a.settings.Timeout,
 	}, nil
 }

@@ -28,6 +28,10 @@ func newRootCommand(a *app) *cobra.Command {
 		newMigrationCommand(a),
 		newHostCommand(a),
 		newStatusCommand(a),
+		newPoolCommand(a),
+		newPlanCommand(a),
+		newPatchCommand(a),
+		newRolloutCommand(a),
 		newServiceCommand(a),
 		newShimCommand(a),
 		newStoreCommand(a),
@@ -40,6 +44,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newAgentCommand(),
 		newKeeperCommand(),
 		newInstallerCommand(),
+		newProbeCommand(),
 	)
 	a.addReason(cmd)
 	return cmd
