@@ -42,6 +42,7 @@ type strike struct {
 type roll struct {
 	*scene
 	id       string
+	resumed  int
 	boots    map[string]string
 	versions map[string]string // of packages before, by host and name
 }
@@ -238,6 +239,9 @@ func (r *roll) now(ctx context.Context) (*drydockv1.Rollout, error) {
 	return res.Msg.Rollout, nil
 }
 
+// mostResumes is how often an operator goes by what a rollout says before it counts as one that does not end.
+const mostResumes = 3
+
 func (r *roll) goOnIfStopped(now *drydockv1.Rollout) error {
 	if now.State != drydockv1.RolloutState_ROLLOUT_STATE_STOPPED {
 		return nil
@@ -250,6 +254,9 @@ func (r *roll) goOnIfStopped(now *drydockv1.Rollout) error {
 		if p.Reason == "" || p.Remedy == "" {
 			return fmt.Errorf("the rollout stopped at %s and explains it with %v", now.Step, p)
 		}
+	}
+	if r.resumed++; r.resumed > mostResumes {
+		return fmt.Errorf("the rollout stopped %d times; at last at %s: %s", r.resumed, now.Step, now.Reason)
 	}
 	_, err := r.ResumeRollout(r.ctx, connect.NewRequest(&drydockv1.ResumeRolloutRequest{Id: r.id}))
 	if connect.CodeOf(err) == connect.CodeUnavailable {
