@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -257,11 +258,31 @@ func (r *roll) goOnIfStopped(now *drydockv1.Rollout) error {
 	if r.resumed++; r.resumed > mostResumes {
 		return fmt.Errorf("the rollout stopped %d times; at last at %s: %s", r.resumed, now.Step, now.Reason)
 	}
+	if err := r.agentsUp(); err != nil {
+		return err
+	}
 	_, err := r.ResumeRollout(r.ctx, connect.NewRequest(&drydockv1.ResumeRolloutRequest{Id: r.id}))
 	if connect.CodeOf(err) == connect.CodeUnavailable {
 		return nil // asked again
 	}
 	return err
+}
+
+// agentsUp waits until every agent answers: whoever tells a rollout to go on has done what it says, and nothing more.
+func (r *roll) agentsUp() error {
+	return until(r.ctx, "agents that answer", func() (bool, string) {
+		var err error
+		for _, host := range r.Hosts() {
+			err = errors.Join(err, r.InNetNS(lab.ControllerNode, func() error {
+				c, err := net.DialTimeout("tcp", r.Address(host)+":7444", time.Second)
+				if err == nil {
+					c.Close()
+				}
+				return err
+			}))
+		}
+		return err == nil, fmt.Sprint(err)
+	})
 }
 
 // patchedHost is the one that the rollout is at, or will be at first.
