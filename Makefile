@@ -62,15 +62,15 @@ test-sim: bootstrap-go ## Simulate the protocol of migrations 10,000 times, with
 test-root: bootstrap-go bootstrap-race bootstrap-lab bootstrap-shim ## Run the tests that need root, labs among them
 	$(TEST) -race -tags root -p 1 $(ROOTED)
 
-test-e2e: demo ## Run the whole from end to end: the demo
+test-e2e: demo demo-patch ## Run the whole from end to end: the demos
 
 test-life: bootstrap-go bootstrap-lab ## Run a lab through what an operator does, and does wrong
 	$(TEST) -v -tags root ./lab/e2e
 
-test-faults: bootstrap-go bootstrap-lab ## Break migrations at every point, in every mode (hours)
+test-faults: bootstrap-go bootstrap-lab ## Break migrations and rollouts at every point, in every mode (hours)
 	$(GO) test -count=1 -timeout=12h -v -tags faults ./lab/faults/...
 
-test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations once at every step, and every link once
+test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations and rollouts once at every step, and every link once
 	$(GO) test -count=1 -timeout=50m -v -tags faults ./lab/faults/... -set ci
 
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json

@@ -159,6 +159,28 @@ func TestAnInstallationThatSomebodyElseLeftHalfWayIsRepairedFirst(t *testing.T) 
 	w.at(map[string]string{"tool": "2.0", "other": "2.0", "third": "1.0"})
 }
 
+func TestAPackageWhoseUnpackingWasCutOffIsUnpackedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "other", Version: "2.0"}, apttest.Deb{Name: "tool", Version: "2.0", Files: map[string]string{"usr/lib/tool": "2.0"}})
+	p := w.patch()
+	if err := w.download(p); err != nil {
+		t.Fatal(err)
+	}
+	// As dpkg leaves it when it is killed while it unpacks.
+	before, stanza, _ := strings.Cut(w.Read("var/lib/dpkg/status"), "Package: tool\n")
+	stanza = strings.Replace(stanza, "Status: install ok installed\n", "Status: install reinstreq half-installed\n", 1)
+	w.Write("var/lib/dpkg/status", before+"Package: tool\n"+strings.Replace(stanza, "Version: 1.0\n", "Version: 2.0\n", 1))
+	if got := w.Installed("tool"); got != "2.0 half-installed" {
+		t.Fatal(got)
+	}
+	w.done(w.apply(p))
+	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
+	if got := w.Read("usr/lib/tool"); got != "2.0" {
+		t.Errorf("its file holds %q", got)
+	}
+}
+
 func TestAnArchiveThatVanishes(t *testing.T) {
 	w := newWorld(t)
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
