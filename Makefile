@@ -22,7 +22,7 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
-.PHONY: help build generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
+.PHONY: help build deb generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
 .PHONY: demo soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
@@ -30,6 +30,10 @@ bootstrap-%:
 
 build: bootstrap-go ## Build the program, static: build/drydock
 	$(BUILD) -o build/drydock ./cmd/drydock
+
+deb: build ## Build Debian packages for amd64 and arm64: build/drydock_VERSION_ARCH.deb
+	$(foreach arch,amd64 arm64,GOARCH=$(arch) $(BUILD) -o build/bin/drydock-$(arch) ./cmd/drydock && \
+	$(GO) run ./packaging -binary build/bin/drydock-$(arch) -native build/drydock -arch $(arch) &&) true
 
 generate: bootstrap-go ## Generate the code of the API from api/
 	$(GO) tool buf generate

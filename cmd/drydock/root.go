@@ -35,6 +35,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newControllerCommand(),
 		newAgentCommand(),
 		newKeeperCommand(),
+		newManPagesCommand(),
 	)
 	return cmd
 }
