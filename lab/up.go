@@ -19,6 +19,8 @@ type up struct {
 	opts Options
 	lab  *Lab
 	root string // the cached root file system
+
+	image vmImage // the cached virtual machine, of DriverVM
 }
 
 // stage is one step of up, in order. Each leaves enough behind for Down to find what it made, wherever it was cut off.
@@ -93,7 +95,10 @@ func (u *up) makeRoom(ctx context.Context) error {
 
 func (u *up) findRoot(ctx context.Context) error {
 	var err error
-	u.root, err = newRecipe(u.opts.Packages).ensure(ctx, u.opts.Progress)
+	if u.root, err = newRecipe(u.opts.Packages).ensure(ctx, u.opts.Progress); err != nil || u.opts.Driver != DriverVM {
+		return err
+	}
+	u.image, err = ensureVMImage(ctx, u.opts.Packages, u.opts.Progress)
 	return err
 }
 
@@ -103,7 +108,7 @@ func (u *up) layOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rec.Created = time.Now()
+	rec.Created, rec.Image = time.Now(), u.image.dir
 	u.lab.rec = rec
 	if err := u.makeDirs(ctx); err != nil {
 		return err
@@ -115,6 +120,9 @@ func (u *up) layOut(ctx context.Context) error {
 		return fmt.Errorf("copy the drydock program: %w", err)
 	}
 	for _, node := range u.lab.nodes() {
+		if u.lab.isVM(node) {
+			continue // everything of it is in its disk
+		}
 		services := u.opts.HostServices
 		if node == ControllerNode {
 			services = u.opts.ControllerServices
@@ -168,6 +176,9 @@ func (u *up) startController(ctx context.Context) error {
 
 // startHosts gives every host its token, and starts all at once.
 func (u *up) startHosts(ctx context.Context) error {
+	if u.opts.Driver == DriverVM {
+		return u.startVMs(ctx)
+	}
 	errs := make([]error, len(u.lab.rec.Hosts))
 	var wg sync.WaitGroup
 	for i, host := range u.lab.rec.Hosts {
@@ -195,6 +206,9 @@ func (u *up) giveToken(ctx context.Context, host string) error {
 // waitReady waits for the services' sockets, and then for what the controller sees.
 func (u *up) waitReady(ctx context.Context) error {
 	for _, host := range u.lab.rec.Hosts {
+		if u.lab.isVM(host) {
+			continue // its init has seen to it
+		}
 		root, err := u.lab.Root(host)
 		if err != nil {
 			return err

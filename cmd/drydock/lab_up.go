@@ -15,7 +15,10 @@ func newLabUpCommand(opts lab.Options) *cobra.Command {
 		Short: "Bring a lab up, and make it the one that commands talk to",
 		Long: `Up makes hosts out of namespaces on this machine's kernel, each with its own containerd, CRIU and agent, a host for
 the controller, and a switch between them. It installs mmdebstrap where that is missing, makes the hosts' root file
-system once, and removes what an earlier lab of the same name left.`,
+system once, and removes what an earlier lab of the same name left.
+
+With --driver vm the hosts for pods are virtual machines with kernels of their own, and Drydock is installed in them from its
+package, which make deb builds.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts.Progress = cmd.ErrOrStderr()
@@ -33,6 +36,7 @@ system once, and removes what an earlier lab of the same name left.`,
 	addLabName(cmd, &opts.Name)
 	cmd.Flags().IntVar(&opts.Hosts, "hosts", 3, "number of hosts for pods")
 	cmd.Flags().BoolVar(&opts.PortSecurity, "port-security", false, "make the switch carry one MAC of each host only, as clouds do")
-	cmd.Flags().StringVar(&opts.Driver, "driver", lab.DriverNamespace, "what the hosts are made of: namespace")
+	cmd.Flags().StringVar(&opts.Package, "package", "", "Drydock's Debian package, for virtual machines (default: the newest beside this program)")
+	cmd.Flags().StringVar(&opts.Driver, "driver", lab.DriverNamespace, "what the hosts are made of: namespace or vm")
 	return cmd
 }
