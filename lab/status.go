@@ -83,7 +83,7 @@ func (l *Lab) hostStatus(node string) (HostStatus, error) {
 	h.Up, h.PID, h.BootID = err == nil && now.Ready, now.Init.PID, now.Boot
 	var states []serviceState
 	if l.isVM(node) && h.Up {
-		states = l.vmServices(context.Background(), node)
+		h.BootID, states = l.vmServices(context.Background(), node)
 	} else {
 		states, err = l.services(node)
 	}

@@ -275,15 +275,17 @@ func inGroup(ctx context.Context, group string, argv []string) (*exec.Cmd, error
 	return exec.CommandContext(ctx, "/bin/sh", append(append(full, "--"), argv...)...), nil
 }
 
-// vmServices looks at the services that a machine is there for.
-func (l *Lab) vmServices(ctx context.Context, node string) []serviceState {
+// vmServices looks at the services that a machine is there for, and at the boot that it is in; neither is known of a machine
+// that does not answer.
+func (l *Lab) vmServices(ctx context.Context, node string) (boot string, states []serviceState) {
 	names := []string{"containerd", "drydock-agent"}
-	cmd, err := l.vmCommand(ctx, node, "systemctl", "show", "--property=MainPID,NRestarts", "containerd", "drydock-agent")
+	cmd, err := l.vmCommand(ctx, node, "sh", "-c", "cat /proc/sys/kernel/random/boot_id; systemctl show --property=MainPID,NRestarts "+strings.Join(names, " "))
 	if err != nil {
-		return nil
+		return "", nil
 	}
-	out, _ := cmd.Output() // of a machine that does not answer, no service is known to run
-	return parseServices(names, string(out))
+	out, _ := cmd.Output()
+	boot, rest, _ := strings.Cut(string(out), "\n")
+	return boot, parseServices(names, rest)
 }
 
 // parseServices reads what systemctl says about each of the names, in order.
