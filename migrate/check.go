@@ -11,6 +11,7 @@ import (
 	"drydock/internal/version"
 	"drydock/migrate/filesync"
 	"drydock/migrate/owner"
+	"drydock/migrate/stack"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -238,17 +239,10 @@ func (e *Engine) Check(ctx context.Context, req *drydockv1.ReceiveCheckRequest) 
 	} else if j.Side != "" {
 		no("wait until that is over", "pod %s is already here (%s)", needs.Spec.Name, j)
 	}
-	if needs.Arch != info.Arch {
-		no("choose a host of the same architecture", "architecture is %s, the pod's is %s", info.Arch, needs.Arch)
-	}
-	if older(info.CriuVersion, needs.CriuVersion) {
-		no("install the same CRIU on both hosts", "CRIU %s cannot be relied on to read what %s writes", info.CriuVersion, needs.CriuVersion)
-	}
-	if older(info.Kernel, needs.Kernel) {
-		no("choose a host with the same or a newer kernel", "kernel %s is older than the source's %s", info.Kernel, needs.Kernel)
-	}
-	if missing := missingFeatures(needs.CpuFeatures, info.CpuFeatures); len(missing) > 0 {
-		no("choose a host with the same or a newer processor", "the processor lacks %v, which the pod may use", missing)
+	for _, o := range stack.Obstacles(
+		stack.Stack{Kernel: needs.Kernel, CRIU: needs.CriuVersion, Arch: needs.Arch, Features: needs.CpuFeatures},
+		stack.Stack{Kernel: info.Kernel, CRIU: info.CriuVersion, Arch: info.Arch, Features: info.CpuFeatures}) {
+		no(o.Remedy, "%s", o.Reason)
 	}
 	if wanted := needs.MemoryBytes * 2; wanted > info.MemoryAvailableBytes {
 		no("move another pod away first", "%s of memory are free, receiving the pod takes %s", size(info.MemoryAvailableBytes), size(wanted))

@@ -84,20 +84,3 @@ func TestFollowingEndsWithItsListenerAndNotWithTheMigration(t *testing.T) {
 		t.Errorf("got %v, %d listeners", err, len(f.listeners))
 	}
 }
-
-func TestVersionsAreComparedByNumber(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"6.12.94", "6.18", true}, {"6.18", "6.12.94", false}, {"6.9", "6.10", true}, {"4.2.1", "4.2", false}, {"4.2", "4.2.1", false},
-		{"6.18.0-1-amd64", "6.18.0-2-amd64", true}, {"", "4.2", false}, {"unknown", "4.2", false},
-	} {
-		if got := older(c.a, c.b); got != c.want {
-			t.Errorf("older(%q, %q) is %t", c.a, c.b, got)
-		}
-	}
-	if got := missingFeatures([]string{"avx", "avx2", "sse"}, []string{"sse", "avx"}); len(got) != 1 || got[0] != "avx2" {
-		t.Errorf("missing: %v", got)
-	}
-}

@@ -12,6 +12,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
+	"drydock/orchestrator/store"
 )
 
 // LeadershipHeader carries the revision of the term that an agent is asked under.
@@ -27,6 +28,7 @@ type agents struct {
 
 type agent struct {
 	drydockv1connect.AgentServiceClient
+	patch   drydockv1connect.PatchServiceClient
 	address string
 	boot    string
 	http    *http.Client
@@ -39,6 +41,19 @@ func newAgents(keeper *pki.Keeper) *agents {
 // at is the agent of a host, at its address and in its present boot; only that host's certificate is accepted there. A
 // connection to an earlier boot leads nowhere, but nothing says so until a call is lost on it: it is dropped.
 func (a *agents) at(record *drydockv1.HostRecord) (drydockv1connect.AgentServiceClient, error) {
+	return a.dial(record)
+}
+
+// patcher is what patches a host, under the same conditions.
+func (a *agents) patcher(record *drydockv1.HostRecord) (drydockv1connect.PatchServiceClient, error) {
+	known, err := a.dial(record)
+	if err != nil {
+		return nil, err
+	}
+	return known.patch, nil
+}
+
+func (a *agents) dial(record *drydockv1.HostRecord) (*agent, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	host, address, boot := record.GetName(), record.GetAddress(), record.GetBootId()
@@ -52,8 +67,11 @@ func (a *agents) at(record *drydockv1.HostRecord) (drydockv1connect.AgentService
 	if err != nil {
 		return nil, fmt.Errorf("host %s: %w", host, err)
 	}
-	service := drydockv1connect.NewAgentServiceClient(client, base, connect.WithInterceptors(leadershipInterceptor{}, pki.AskAgain()))
-	a.known[host] = &agent{AgentServiceClient: service, address: address, boot: boot, http: client}
+	led := connect.WithInterceptors(leadershipInterceptor{}, pki.AskAgain())
+	a.known[host] = &agent{
+		AgentServiceClient: drydockv1connect.NewAgentServiceClient(client, base, led),
+		patch:              drydockv1connect.NewPatchServiceClient(client, base, led), address: address, boot: boot, http: client,
+	}
 	return a.known[host], nil
 }
 
@@ -67,9 +85,10 @@ func (a *agents) close() {
 
 type termKey struct{}
 
-// withTerm marks what is done in ctx as done under the term of that revision, also if another one has begun since.
-func withTerm(ctx context.Context, revision int64) context.Context {
-	return context.WithValue(ctx, termKey{}, revision)
+// withTerm marks what is done in ctx as done under that term, also if another one has begun since: then agents refuse it, and
+// nothing is written.
+func withTerm(ctx context.Context, term *store.Term) context.Context {
+	return store.WithGuard(context.WithValue(ctx, termKey{}, term.Revision()), term)
 }
 
 type leadershipInterceptor struct{}

@@ -23,6 +23,7 @@ type Controller struct {
 	agents *agents
 	seen   *sightings
 	locks  keyedLocks
+	pools  *pools
 	// proving is held while two hosts try the network between them.
 	proving sync.Mutex
 	// troubles is why pods are not yet what they should be.
@@ -40,7 +41,7 @@ func newController(cfg config.Controller, log *slog.Logger, db *store.Store, ca 
 	return &Controller{
 		config: cfg, log: log, now: time.Now, store: db,
 		owners: owner.NewEtcd(db.Client(), keyOwners),
-		ca:     ca, agents: newAgents(keeper),
+		ca:     ca, agents: newAgents(keeper), pools: openPools(cfg.PoolsDir, log),
 		seen:    newSightings(time.Now(), cfg.Timings.UnreachableAfter),
 		fault:   func(string) error { return nil },
 		changed: make(chan struct{}),
@@ -53,6 +54,7 @@ func (c *Controller) work(ctx context.Context) error {
 	defer c.agents.close()
 	defer group.Wait()
 	group.Go(func() { c.watchReports(ctx) })
+	group.Go(func() { c.pools.follow(ctx) })
 	return c.lead(ctx)
 }
 

@@ -43,6 +43,9 @@ func (c *Controller) drainHost(ctx context.Context, r *reign, name, by string, s
 	if !h.answers() {
 		return nil, refuse("drain host "+name, h.why())
 	}
+	if err := c.notOfARollout(ctx, "drain host "+name, name); err != nil {
+		return nil, err
+	}
 	spec.Parallel = cmp.Or(spec.GetParallel(), defaultParallel)
 	if err := c.cordon(ctx, name, by, spec); err != nil {
 		return nil, err
@@ -323,12 +326,12 @@ func (d *drain) try(ctx context.Context, pod string, mode drydockv1.MigrationMod
 
 // migrate moves a pod and waits for the report, or, for a dry run, only asks. The migration itself goes on when ctx ends.
 func (c *Controller) migrate(ctx context.Context, r *reign, m *drydockv1.MigratePodRequest, requester string, tell func(*drydockv1.MigrationProgress) error) (*drydockv1.MigrationReport, error) {
-	spec, item, err := c.plan(ctx, m)
+	spec, item, err := c.plan(ctx, m, requester)
 	if err != nil {
 		return nil, err
 	}
 	if spec.GetDryRun() {
-		return c.migrateAt(withTerm(ctx, r.term.Revision()), spec, tell)
+		return c.migrateAt(withTerm(ctx, r.term), spec, tell)
 	}
 	if err := c.enter(ctx, r, spec, item, requester); err != nil {
 		return nil, err

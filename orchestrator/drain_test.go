@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -43,7 +44,7 @@ func TestADrainMovesEveryPodAndKeepsTheHostCordoned(t *testing.T) {
 	if err != nil || summary.GetMoved() != 5 || summary.GetRemaining() != 0 || len(reports) != 5 || len(summary.GetRefusals()) != 0 {
 		t.Fatalf("got %v, %v", summary, err)
 	}
-	if h, err := l.host(t.Context(), "h1"); err != nil || h.state != hostCordoned || h.record.GetCordon().GetDrain() != nil || h.record.GetCordon().GetOwner() != "admin" {
+	if h, err := l.host(t.Context(), "h1"); err != nil || h.state != hostCordoned || h.record.GetCordon().GetDrain() != nil || h.record.GetCordon().GetOwner() != fmt.Sprintf("uid %d", os.Getuid()) {
 		t.Errorf("got %v, %v", h, err)
 	}
 	for _, pod := range []string{"web", "p0", "p1", "p2", "p3"} {

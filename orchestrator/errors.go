@@ -88,6 +88,7 @@ func codeOf(err error) connect.Code {
 		store.ErrNotFound:        connect.CodeNotFound,
 		owner.ErrUnknown:         connect.CodeUnavailable,
 		owner.ErrDeposed:         connect.CodeUnavailable,
+		store.ErrDeposed:         connect.CodeUnavailable,
 		owner.ErrConflict:        connect.CodeAborted,
 		store.ErrConflict:        connect.CodeAborted,
 	} {

@@ -104,7 +104,7 @@ func TestAnExternalStoreThatDoesNotLetTheControllerInIsNamedWithARemedy(t *testi
 		t.Run(name, func(t *testing.T) {
 			cfg := config.Controller{Etcd: etcd}
 			spoil(&cfg.Etcd)
-			db, err := store.Open(t.Context(), storeConfig(cfg, nil))
+			db, err := store.Open(t.Context(), storeConfig(cfg, nil, nil))
 			if err == nil {
 				t.Fatal(errors.Join(errors.New("it opened"), db.Close()))
 			}

@@ -127,7 +127,7 @@ func (s controllerService) ImportImage(ctx context.Context, operator *connect.Cl
 	if err != nil {
 		return nil, err
 	}
-	ctx = withTerm(ctx, r.term.Revision())
+	ctx = withTerm(ctx, r.term)
 	h, err := s.c.importTarget(ctx, operator.Msg().GetHeader().GetHost())
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func (s controllerService) PullImage(ctx context.Context, request *connect.Reque
 		return nil, err
 	}
 	ask := &drydockv1.PullImageRequest{Reference: full, Host: h.name()}
-	response, err := agent.Pull(withTerm(ctx, r.term.Revision()), connect.NewRequest(ask))
+	response, err := agent.Pull(withTerm(ctx, r.term), connect.NewRequest(ask))
 	if err != nil {
 		return nil, fmt.Errorf("host %s: %w", h.name(), err)
 	}

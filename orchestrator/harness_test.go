@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -35,12 +36,16 @@ type lab struct {
 	cancel  context.CancelFunc
 	stopped chan error
 	admin   drydockv1connect.ControllerServiceClient
+	// rollouts is what an operator asks of pools.
+	rollouts drydockv1connect.RolloutServiceClient
 	// etcd is an external store; zero for the controller's own.
 	etcd config.Etcd
 	// fault is what the next controller's fault is.
 	fault func(string) error
 	// network is the next controller's `network.kind`, where it is not the default.
 	network string
+	// clock is the next controllers'; nil: the machine's.
+	clock func() time.Time
 }
 
 func newLab(t *testing.T) *lab {
@@ -71,13 +76,15 @@ func (l *lab) settings() config.Controller {
 	cfg.Listen = "127.0.0.1:" + l.port
 	cfg.DataDir = filepath.Join(l.dir, "data")
 	cfg.Socket = filepath.Join(l.dir, "s")
+	cfg.PoolsDir = filepath.Join(l.dir, "pools")
+	l.must(os.MkdirAll(cfg.PoolsDir, 0o700))
 	cfg.PodCIDR, cfg.PodPrefixLength, cfg.Gateway = "10.77.128.0/28", 16, "10.77.0.1"
 	if l.network != "" {
 		cfg.Network.Kind = l.network
 	}
 	cfg.Timings = config.Timings{
 		ReportInterval: 20 * time.Millisecond, UnreachableAfter: time.Second,
-		ReconcileInterval: 20 * time.Millisecond, CallTimeout: 5 * time.Second, CreateTimeout: 10 * time.Second,
+		ReconcileInterval: 20 * time.Millisecond, CallTimeout: 5 * time.Second, CreateTimeout: 10 * time.Second, BootTimeout: 10 * time.Minute,
 	}
 	return cfg
 }
@@ -86,7 +93,7 @@ func (l *lab) settings() config.Controller {
 func (l *lab) start() {
 	l.Helper()
 	cfg := l.settings()
-	db, err := store.Open(l.Context(), storeConfig(cfg, nil))
+	db, err := store.Open(l.Context(), storeConfig(cfg, nil, nil))
 	l.must(err)
 	ca, err := loadCA(l.Context(), db, cfg.DataDir, time.Now)
 	l.must(err)
@@ -101,6 +108,9 @@ func (l *lab) start() {
 	if l.fault != nil {
 		l.Controller.fault = l.fault
 	}
+	if l.clock != nil {
+		l.Controller.now = l.clock
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel, l.stopped = cancel, make(chan error, 1)
 	running := l.Controller
@@ -109,6 +119,7 @@ func (l *lab) start() {
 	l.must(err)
 	l.Cleanup(client.CloseIdleConnections)
 	l.admin = drydockv1connect.NewControllerServiceClient(client, base)
+	l.rollouts = drydockv1connect.NewRolloutServiceClient(client, base)
 	_, err = l.leading(l.Context())
 	l.must(err)
 }
@@ -239,11 +250,14 @@ type fakeHost struct {
 	owners   map[string]owner.Record
 	answered int
 	summary  *drydockv1.StatusSummary
+	labels   map[string]string
 	// damaged is why pods here cannot be looked at.
 	damaged map[string]string
 	// network is what the controller said last of the pods' network; noVXLAN why this host has none.
 	network *drydockv1.PodNetwork
 	noVXLAN string
+	// patcher is its PatchService.
+	patcher *fakePatcher
 	// reach is what the network between this host and another does; nil: it carries everything.
 	reach func(peer string) *drydockv1.ReachPeerResponse
 }
@@ -265,8 +279,10 @@ func (l *lab) join(name string) *fakeHost {
 	client, base, err := pki.Client("https://127.0.0.1:"+l.port, h.keeper, pki.ExpectKind(pki.Controller))
 	l.must(err)
 	h.coord = drydockv1connect.NewCoordinationServiceClient(client, base)
+	h.patcher = &fakePatcher{h: h, steps: map[string]int{}}
 	mux := http.NewServeMux()
 	mux.Handle(drydockv1connect.NewAgentServiceHandler(h))
+	mux.Handle(drydockv1connect.NewPatchServiceHandler(h.patcher))
 	h.server = &http.Server{Handler: pki.NewGuard(pki.AgentPolicy(), time.Now).TLS(mux), TLSConfig: h.keeper.ServerTLS(false), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	go func() { _ = h.server.ServeTLS(listener, "", "") }()
 	h.done.Go(h.reportAlways)
@@ -359,6 +375,7 @@ func (h *fakeHost) report() {
 	h.mu.Lock()
 	request := &drydockv1.ReportRequest{BootId: h.boot, Address: h.address, Info: &drydockv1.HostInfo{MemoryAvailableBytes: h.memory, Api: version.API}, Summary: h.summary}
 	request.Info.Network, request.Info.VxlanProblem = "bridge", h.noVXLAN
+	request.Info.Labels = h.labels
 	if h.network.GetKind() == "vxlan" {
 		request.Info.Network = "vxlan"
 		if h.noVXLAN != "" {

@@ -71,6 +71,14 @@ func (h host) why() *drydockv1.Refusal {
 	return nil
 }
 
+// whyNotFor is why, for one who may have cordoned the host himself.
+func (h host) whyNotFor(by string) *drydockv1.Refusal {
+	if h.state == hostCordoned && by != "" && h.record.GetCordon().GetOwner() == by {
+		h.state = hostReady
+	}
+	return h.why()
+}
+
 // hosts reads all hosts, by name.
 func (c *Controller) hosts(ctx context.Context) (map[string]host, error) {
 	records, err := store.List[drydockv1.HostRecord](ctx, c.store, keyHosts)
@@ -126,7 +134,11 @@ func (c *Controller) stateOf(h host) (state, message string) {
 		return hostUnreachable, fmt.Sprintf("silent for %s", silent.Round(time.Second))
 	}
 	if cordon := record.GetCordon(); cordon != nil {
-		return hostCordoned, fmt.Sprintf("by %s since %s", cordon.GetOwner(), cordon.GetSince().AsTime().UTC().Format(time.RFC3339))
+		message := fmt.Sprintf("by %s since %s", cordon.GetOwner(), cordon.GetSince().AsTime().UTC().Format(time.RFC3339))
+		if cordon.GetReason() != "" {
+			message += ": " + cordon.GetReason()
+		}
+		return hostCordoned, message
 	}
 	if problems := h.report.GetInfo().GetProblems(); len(problems) > 0 {
 		return hostReady, problems[0].GetReason() + ": " + problems[0].GetRemedy()

@@ -25,24 +25,11 @@ const (
 
 // createJoinToken makes a token with which one host may join, once.
 func (c *Controller) createJoinToken(ctx context.Context, host string, ttl time.Duration) (*drydockv1.CreateJoinTokenResponse, error) {
-	switch {
-	case !config.ValidName(host):
+	if !config.ValidName(host) {
 		return nil, invalid("host %q must be named with 1 to 63 of a-z, 0-9 and -", host)
-	case ttl < 0 || ttl > maxTokenLife:
-		return nil, invalid("a join token cannot hold for %s: choose up to %s", ttl, maxTokenLife)
-	case ttl == 0:
-		ttl = defaultTokenLife
 	}
-	token, err := pki.NewToken(c.ca)
-	if err != nil {
-		return nil, err
-	}
-	expires := timestamppb.New(c.now().Add(ttl))
-	record := &drydockv1.TokenRecord{Host: host, Expires: expires}
-	if _, err := c.store.Txn().Put(tokenKey(token.Key()), record).Commit(ctx); err != nil {
-		return nil, err
-	}
-	return &drydockv1.CreateJoinTokenResponse{Token: token.String(), Expires: expires}, nil
+	token, expires, err := c.newToken(ctx, host, ttl)
+	return &drydockv1.CreateJoinTokenResponse{Token: token, Expires: expires}, err
 }
 
 // joinService is JoinService.
@@ -81,6 +68,7 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 	}
 	c.seen.see(m.GetHost(), c.now())
 	c.log.Info("host joined", "host", m.GetHost(), "address", m.GetAddress())
+	c.record(pki.WithIdentity(ctx, pki.Identity{Kind: pki.Host, Name: m.GetHost()}), "join", "host "+m.GetHost(), "it has a token, and is at "+m.GetAddress(), nil)
 	peers, err := c.peers(ctx, m.GetHost())
 	if err != nil {
 		return nil, err

@@ -1,5 +1,7 @@
 package orchestrator
 
+import "fmt"
+
 // Where things are in the store.
 const (
 	keyRoot       = "/drydock/v1/"
@@ -16,6 +18,14 @@ const (
 	keyMigrations = keyRoot + "migrations/"
 	keyLinks      = keyRoot + "links/"
 	keyNetwork    = keyRoot + "network"
+	keyPools      = keyRoot + "pools/"
+	keyRollouts   = keyRoot + "rollouts/"
+	// Beside a rollout: its hosts and its rounds, each below the rollout's id.
+	keyRolloutHosts  = keyRoot + "rollout-hosts/"
+	keyRolloutRounds = keyRoot + "rollout-rounds/"
+	keyUsers         = keyRoot + "users/"
+	keyEvents        = keyRoot + "events/"
+	keyOutcomes      = keyRoot + "outcomes/"
 )
 
 func hostKey(name string) string       { return keyHosts + name }
@@ -26,4 +36,11 @@ func addressKey(address string) string { return keyAddresses + address }
 func imageKey(reference string) string { return keyImages + reference }
 func migrationKey(id string) string    { return keyMigrations + id }
 func linkKey(a, b string) string       { return keyLinks + a + "/" + b }
+func userKey(name string) string       { return keyUsers + name }
 func tokenKey(key string) string       { return keyTokens + key }
+
+func rolloutKey(id string) string           { return keyRollouts + id }
+func rolloutHostKey(id, host string) string { return keyRolloutHosts + id + "/" + host }
+func rolloutRoundKey(id string, n int) string {
+	return fmt.Sprintf("%s%s/%06d", keyRolloutRounds, id, n)
+}

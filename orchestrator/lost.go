@@ -23,12 +23,22 @@ func (p pass) supervise(ctx context.Context) (more bool, err error) {
 	switch step.Action {
 	case owner.TakeOver:
 		p.log.Warn("pod's host is gone", "pod", p.name, "host", p.own.Owner.Host, "reason", step.Reason)
-		return p.did(p.r.owners.Takeover(ctx, p.name, p.own.Epoch, proof))
+		did, err := p.did(p.r.owners.Takeover(ctx, p.name, p.own.Epoch, proof))
+		return p.noted(ctx, did, err, "pod lost", "host "+p.own.Owner.Host+": "+step.Reason)
 	case owner.AskAbort:
 		p.log.Warn("migration is aborted", "pod", p.name, "migration", p.own.Migration, "reason", step.Reason)
-		return p.did(p.r.owners.Decide(ctx, p.name, p.own.Migration, owner.Abort))
+		did, err := p.did(p.r.owners.Decide(ctx, p.name, p.own.Migration, owner.Abort))
+		return p.noted(ctx, did, err, "migration abort", "migration "+p.own.Migration+": "+step.Reason)
 	}
 	return false, nil
+}
+
+// noted records what was done to the pod with nobody asking. What was not done is tried again, and is no event.
+func (p pass) noted(ctx context.Context, did bool, err error, verb, reason string) (bool, error) {
+	if did {
+		p.Controller.record(ctx, verb, "pod "+p.name, reason, nil)
+	}
+	return did, err
 }
 
 // look asks a host for its boot, where its last report gives reason to.
@@ -87,9 +97,11 @@ func (p pass) applyPolicy(ctx context.Context) (bool, error) {
 	case !p.troubles.due(p.name, p.now()):
 		return false, nil
 	case gone:
-		return p.startElsewhere(ctx, p.own.Owner.Host)
+		did, err := p.startElsewhere(ctx, p.own.Owner.Host)
+		return p.noted(ctx, did, err, "pod restart", "elsewhere, since host "+p.own.Owner.Host+" is gone")
 	}
-	return p.startOn(ctx, h.name())
+	did, err := p.startOn(ctx, h.name())
+	return p.noted(ctx, did, err, "pod restart", "it ended on host "+h.name())
 }
 
 // restarts says whether the pod's policy starts it again after it ended.

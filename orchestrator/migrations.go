@@ -28,8 +28,9 @@ func newMigrationID(now time.Time) string {
 	return "m" + strconv.FormatInt(now.UnixMilli(), 36) + "-" + strings.ToLower(rand.Text()[:8])
 }
 
-// plan checks everything that can be known here of a migration, and says at once all that is in the way.
-func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest) (*drydockv1.MigrationSpec, podItem, error) {
+// plan checks everything that can be known here of a migration, and says at once all that is in the way. The cordon of whoever
+// asks is not.
+func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest, by string) (*drydockv1.MigrationSpec, podItem, error) {
 	item, err := c.pod(ctx, m.GetPod())
 	to, hostErr := c.host(ctx, m.GetTo())
 	if connect.CodeOf(err) == connect.CodeNotFound && connect.CodeOf(hostErr) == connect.CodeNotFound {
@@ -42,7 +43,7 @@ func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest) (
 	if err != nil {
 		return nil, podItem{}, err
 	}
-	reasons, err := c.inTheWay(ctx, item.Value, own, to)
+	reasons, err := c.inTheWay(ctx, item.Value, own, to, by)
 	if err != nil {
 		return nil, podItem{}, err
 	}
@@ -60,7 +61,7 @@ func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest) (
 	}, item, nil
 }
 
-func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, own owner.Record, to host) ([]*drydockv1.Refusal, error) {
+func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, own owner.Record, to host, by string) ([]*drydockv1.Refusal, error) {
 	var reasons []*drydockv1.Refusal
 	name := record.GetSpec().GetName()
 	if record.GetMigration() != "" {
@@ -74,7 +75,7 @@ func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, 
 	if own.Owner.Host == to.name() {
 		reasons = append(reasons, because("pod "+name+" is on "+to.name()+" already", "choose another host"))
 	}
-	if why := to.why(); why != nil {
+	if why := to.whyNotFor(by); why != nil {
 		reasons = append(reasons, why)
 	}
 	if own.Owner.Host == "" || own.Owner.Host == to.name() {

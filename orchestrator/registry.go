@@ -73,6 +73,9 @@ func (c *Controller) cordon(ctx context.Context, name, by string, drain *drydock
 
 // resumeHost lets pods come to a host again. A drain that runs ends with it.
 func (c *Controller) resumeHost(ctx context.Context, name string) (*drydockv1.Host, error) {
+	if err := c.notOfARollout(ctx, "resume host "+name, name); err != nil {
+		return nil, err
+	}
 	_, err := store.Update(ctx, c.store, hostKey(name), func(item store.Item[*drydockv1.HostRecord]) error {
 		switch {
 		case item.Revision == 0:

@@ -25,14 +25,17 @@ type reign struct {
 	over   bool
 	movers map[string]*mover
 	drains map[string]*drain
+	// rollouts are those that are worked on, by id.
+	rollouts map[string]*execution
 }
 
 func (c *Controller) newReign(ctx context.Context, term *store.Term) *reign {
-	ctx, cancel := context.WithCancel(withTerm(ctx, term.Revision()))
+	ctx, cancel := context.WithCancel(withTerm(ctx, term))
 	return &reign{
 		term: term, ctx: ctx, cancel: cancel,
 		owners: owner.Registry{Store: c.owners.Guarded(term.Key(), term.Revision()), Leader: term.Revision()},
 		movers: make(map[string]*mover), drains: make(map[string]*drain),
+		rollouts: make(map[string]*execution),
 	}
 }
 
@@ -57,6 +60,9 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	c.setReign(r)
 	r.spawn(func() { c.reconcile(r) })
 	r.spawn(func() { c.proveLinks(r) })
+	r.spawn(func() { c.patchPools(r) })
+	r.spawn(func() { c.keepEventsBounded(r) })
+	r.spawn(func() { c.promoteMembers(r) })
 	select {
 	case <-ctx.Done():
 	case <-term.Lost():

@@ -21,7 +21,11 @@ import (
 // operators in the data directory's admin folder.
 func Run(ctx context.Context, cfg config.Controller) (err error) {
 	log := cfg.Log.Logger(os.Stderr)
-	db, err := store.Open(ctx, storeConfig(cfg, log))
+	part, err := membership(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, storeConfig(cfg, part, log))
 	if err != nil {
 		return err
 	}
@@ -45,9 +49,9 @@ func Run(ctx context.Context, cfg config.Controller) (err error) {
 	return newController(cfg, log, db, ca, keeper).run(ctx, on)
 }
 
-func storeConfig(cfg config.Controller, log *slog.Logger) store.Config {
+func storeConfig(cfg config.Controller, part *store.Membership, log *slog.Logger) store.Config {
 	return store.Config{
-		DataDir: cfg.DataDir, Endpoints: cfg.Etcd.Endpoints,
+		DataDir: cfg.DataDir, Endpoints: cfg.Etcd.Endpoints, Membership: part,
 		CAFile: cfg.Etcd.CA, CertFile: cfg.Etcd.Cert, KeyFile: cfg.Etcd.Key, Log: log,
 	}
 }
@@ -94,6 +98,12 @@ func (c *Controller) keepCertificates(ctx context.Context) error {
 			if err := adminCredentials(c.config.DataDir, c.ca, c.now()); err != nil {
 				c.log.Error("admin's credentials not renewed", "error", err)
 			}
+			if c.config.Etcd.Peer == "" {
+				continue
+			}
+			if err := storeFiles(c.config.DataDir).renew(c.config, c.ca, c.now()); err != nil {
+				c.log.Error("the store's certificate not renewed", "error", err)
+			}
 		}
 	})
 	renew := func(_ context.Context, request []byte) ([]byte, []byte, error) {
@@ -106,19 +116,9 @@ func (c *Controller) keepCertificates(ctx context.Context) error {
 // loadCA reads the CA from the store, which all controllers share, and keeps a copy in the data directory. At the first start
 // it is made; a copy that is there is used, so that a lost store does not cost the hosts' trust.
 func loadCA(ctx context.Context, db *store.Store, dataDir string, now func() time.Time) (*pki.CA, error) {
-	path := filepath.Join(dataDir, "ca.pem")
-	bundle, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read the CA: %w", err)
-	}
-	if bundle == nil {
-		ca, err := pki.NewCA(now)
-		if err != nil {
-			return nil, err
-		}
-		if bundle, err = ca.Encode(); err != nil {
-			return nil, err
-		}
+	bundle, err := localCA(dataDir, now)
+	if err != nil {
+		return nil, err
 	}
 	_, err = db.Txn().If(store.Unchanged(keyCA, 0)).PutBytes(keyCA, bundle).Commit(ctx)
 	if errors.Is(err, store.ErrConflict) {
@@ -131,7 +131,27 @@ func loadCA(ctx context.Context, db *store.Store, dataDir string, now func() tim
 	if err != nil {
 		return nil, err
 	}
-	return ca, durable.Replace(path, bundle, 0o600)
+	return ca, durable.Replace(caFile(dataDir), bundle, 0o600)
+}
+
+func caFile(dataDir string) string { return filepath.Join(dataDir, "ca.pem") }
+
+// localCA is the data directory's copy of the CA; where there is none, one is made and put there.
+func localCA(dataDir string, now func() time.Time) ([]byte, error) {
+	bundle, err := os.ReadFile(caFile(dataDir))
+	if err == nil {
+		return bundle, nil
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read the CA: %w", err)
+	}
+	ca, err := pki.NewCA(now)
+	if err != nil {
+		return nil, err
+	}
+	if bundle, err = ca.Encode(); err != nil {
+		return nil, err
+	}
+	return bundle, durable.Replace(caFile(dataDir), bundle, 0o600)
 }
 
 // ownCertificate is the controller's own, made anew where there is none that the CA stands for.

@@ -41,11 +41,18 @@ func (c *Controller) leader(ctx context.Context) (store.Leader, error) {
 // handler is everything that a controller serves, before anybody is let in.
 func (c *Controller) handler() http.Handler {
 	mux := http.NewServeMux()
-	whole := connect.WithInterceptors(errorInterceptor{})
+	whole := connect.WithInterceptors(c.audit(), errorInterceptor{})
 	// Agents get an answer in good time, also while the store is away: that it is not known.
 	short := connect.WithInterceptors(errorInterceptor{}, c.limit())
 	path, service := drydockv1connect.NewControllerServiceHandler(controllerService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
+	path, service = drydockv1connect.NewRolloutServiceHandler(rolloutService{c}, whole)
+	mux.Handle(path, c.byLeader(service))
+	path, service = drydockv1connect.NewAccessServiceHandler(accessService{c}, whole)
+	mux.Handle(path, c.byLeader(service))
+	path, service = drydockv1connect.NewClusterServiceHandler(clusterService{c}, whole)
+	mux.Handle(path, c.byLeader(service))
+	mux.Handle(drydockv1connect.ClusterServiceJoinControllerProcedure, service)
 	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, short))
 	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, short)
 	mux.Handle(path, service)
@@ -69,7 +76,7 @@ func (c *Controller) byLeader(next http.Handler) http.Handler {
 	refusals := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if reign, _ := c.reigning(); reign != nil {
-			next.ServeHTTP(w, r.WithContext(withTerm(r.Context(), reign.term.Revision())))
+			next.ServeHTTP(w, r.WithContext(withTerm(r.Context(), reign.term)))
 			return
 		}
 		info, err := c.leader(r.Context())
@@ -78,16 +85,17 @@ func (c *Controller) byLeader(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if id, _ := pki.FromContext(r.Context()); id.Kind != pki.Role {
+		id, _ := pki.FromContext(r.Context())
+		if id.Holds() == pki.NoRights {
 			// Only the leader's own eyes tell who a host is, and a call is passed on once at most.
 			_ = refusals.Write(w, r, connect.NewError(connect.CodeUnavailable, fmt.Errorf("controller %s at %s leads: ask it", info.Name, info.Address)))
 			return
 		}
-		c.passOn(info, w, r)
+		c.passOn(info, id, w, r)
 	})
 }
 
-func (c *Controller) passOn(info store.Leader, w http.ResponseWriter, r *http.Request) {
+func (c *Controller) passOn(info store.Leader, operator pki.Identity, w http.ResponseWriter, r *http.Request) {
 	expect := func(id pki.Identity) error {
 		if want := (pki.Identity{Kind: pki.Controller, Name: info.Name}); id != want {
 			return fmt.Errorf("%s answers where %s should", id, want)
@@ -108,7 +116,10 @@ func (c *Controller) passOn(info store.Leader, w http.ResponseWriter, r *http.Re
 	}
 	proxy := &httputil.ReverseProxy{
 		Transport: client.Transport, FlushInterval: -1,
-		Rewrite: func(out *httputil.ProxyRequest) { out.SetURL(target) },
+		Rewrite: func(out *httputil.ProxyRequest) {
+			out.SetURL(target)
+			pki.OnBehalf(out.Out.Header, operator)
+		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			_ = refusals.Write(w, r, connect.NewError(connect.CodeUnavailable, fmt.Errorf("controller %s, which leads, does not answer: %w", info.Name, err)))
 		},
@@ -159,13 +170,15 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 // serve answers on both listeners until ctx ends.
 func (c *Controller) serve(ctx context.Context, on listeners) error {
 	guard := pki.NewGuard(pki.ControllerPolicy(), c.now)
+	guard.Users, guard.Refused = c.knownUser, c.recordRefused
 	handler := c.handler()
 	local := http.NewServeMux()
 	local.Handle("/metrics", c.metrics())
-	local.Handle("/", guard.Socket(pki.Admin(), handler))
+	local.Handle("/", guard.Socket(handler))
 	overTLS := c.server(guard.TLS(handler))
 	overTLS.TLSConfig = c.agents.keeper.ServerTLS(true)
 	onSocket := c.server(local)
+	onSocket.ConnContext = pki.SocketContext
 	failed := make(chan error, 2)
 	go func() { failed <- overTLS.ServeTLS(on.tls, "", "") }()
 	go func() { failed <- onSocket.Serve(on.socket) }()

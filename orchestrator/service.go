@@ -10,7 +10,6 @@ import (
 	"connectrpc.com/connect"
 
 	drydockv1 "drydock/api/drydock/v1"
-	"drydock/internal/pki"
 	"drydock/internal/version"
 )
 
@@ -49,7 +48,7 @@ func (s controllerService) DrainHost(ctx context.Context, request *connect.Reque
 	if m.GetDryRun() {
 		return s.c.tryDrain(ctx, r, m.GetName(), m.GetMode(), stream.Send)
 	}
-	d, err := s.c.drainHost(ctx, r, m.GetName(), requester(ctx), &drydockv1.Drain{Mode: m.GetMode(), Parallel: m.GetParallel()})
+	d, err := s.c.drainHost(ctx, r, m.GetName(), s.c.actor(ctx), &drydockv1.Drain{Mode: m.GetMode(), Parallel: m.GetParallel()})
 	if err != nil {
 		return err
 	}
@@ -151,7 +150,7 @@ func (s controllerService) MigratePod(ctx context.Context, request *connect.Requ
 	if err != nil {
 		return err
 	}
-	report, err := s.c.migrate(ctx, r, request.Msg, requester(ctx), func(progress *drydockv1.MigrationProgress) error {
+	report, err := s.c.migrate(ctx, r, request.Msg, s.c.actor(ctx), func(progress *drydockv1.MigrationProgress) error {
 		return stream.Send(&drydockv1.MigratePodResponse{Event: &drydockv1.MigratePodResponse_Progress{Progress: progress}})
 	})
 	if err != nil {
@@ -207,12 +206,4 @@ func respond[T any](message *T, err error) (*connect.Response[T], error) {
 		return nil, err
 	}
 	return connect.NewResponse(message), nil
-}
-
-// requester is who asks, for the record.
-func requester(ctx context.Context) string {
-	if id, ok := pki.FromContext(ctx); ok {
-		return id.Name
-	}
-	return "unknown"
 }

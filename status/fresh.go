@@ -56,6 +56,11 @@ func (f *Fresh) RefreshNow(ctx context.Context) (*Snapshot, error) {
 	return f.keep(f.Collector.Refresh(ctx))
 }
 
+// LookNow looks at everything, without asking the sources.
+func (f *Fresh) LookNow(ctx context.Context) (*Snapshot, error) {
+	return f.keep(f.Collector.Collect(ctx))
+}
+
 func (f *Fresh) keep(status *drydockv1.HostStatus, err error) (*Snapshot, error) {
 	if err != nil {
 		return nil, err

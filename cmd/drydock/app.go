@@ -23,11 +23,14 @@ type app struct {
 	flags    *pflag.FlagSet
 	settings settings
 	target   *target
+	// reason is why a change is asked for.
+	reason string
 }
 
 // client is a connection to the controller. Nothing is sent before the first call.
 type client struct {
 	drydockv1connect.ControllerServiceClient
+	drydockv1connect.AccessServiceClient
 	timeout time.Duration
 }
 
@@ -41,11 +44,19 @@ func (a *app) connect() (*client, error) {
 		return nil, err
 	}
 	a.target = t
-	c, err := t.client()
+	http, base, err := t.client()
 	if err != nil {
 		return nil, err
 	}
-	return &client{ControllerServiceClient: c, timeout: a.settings.Timeout}, nil
+	var options []connect.ClientOption
+	if a.reason != "" {
+		options = append(options, connect.WithInterceptors(giveReason{a.reason}))
+	}
+	return &client{
+		ControllerServiceClient: drydockv1connect.NewControllerServiceClient(http, base, options...),
+		AccessServiceClient:     drydockv1connect.NewAccessServiceClient(http, base, options...),
+		timeout:                 a.settings.Timeout,
+	}, nil
 }
 
 // method is a call with one request and one answer.

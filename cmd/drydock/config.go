@@ -36,6 +36,7 @@ func configKinds() []configKind {
 		}},
 		{"pool", "a pool", checkPool},
 		{"pod", "a pod's manifest", checkManifest},
+		{"service", "a service's upgrade record", checkRecord},
 	}
 }
 
@@ -84,8 +85,11 @@ func newConfigCheck(a *app) *cobra.Command {
 
 // kindOf tells a file's kind by its name, such as agent.yaml or controller-2.yaml, or by its directory, such as pools/web.yaml.
 func kindOf(path string) string {
-	if filepath.Base(filepath.Dir(path)) == "pools" {
+	switch filepath.Base(filepath.Dir(path)) {
+	case "pools":
 		return "pool"
+	case "services":
+		return "service"
 	}
 	for _, k := range configKinds() {
 		if strings.HasPrefix(filepath.Base(path), k.name) {

@@ -86,7 +86,12 @@ func explainAnswer(answer *connect.Error) *failure {
 	case connect.CodeUnimplemented:
 		f.message = "the controller does not know this command: " + f.message
 		f.remedies = []string{"bring the controller and this program to the same version; see `drydock version`"}
-	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
+	case connect.CodePermissionDenied:
+		f.status = statusRefused
+		if len(f.refusals) == 0 {
+			f.remedies = []string{"use a context whose certificate may do this (--context, --cert and --key)"}
+		}
+	case connect.CodeUnauthenticated:
 		f.remedies = []string{"use a context whose certificate may do this (--context, --cert and --key)"}
 	case connect.CodeUnavailable:
 		f.remedies = []string{"try again in a moment; `drydock status` shows what the controller reaches"}

@@ -26,6 +26,9 @@ func TestEveryCommandSaysWhatTheGoldenFilesSay(t *testing.T) {
 			write(t, filepath.Join(p.dir, "controller.yaml"), "name: c1\nlisten: nowhere\n")
 			write(t, filepath.Join(p.dir, "pool.yaml"), "name: web\nhosts: {names: [h1, h2]}\n")
 			write(t, filepath.Join(p.dir, "bad-pool.yaml"), "name: web\nhosts: {names: [h1, h2]}\nrebot: never\nat-once: {hosts: 2}\n")
+			for name, text := range recordsOf(t) {
+				write(t, filepath.Join(p.dir, name+".yaml"), text)
+			}
 			p.controller.empty = file.empty
 			var got strings.Builder
 			for _, line := range file.lines {
@@ -124,15 +127,34 @@ func goldenCases() []goldenCase {
 		}},
 		{"status", false, []string{"status", "status -o json", "status h1", "status h1 --refresh", "status h2 -o yaml", "status absent", "status --refresh"}},
 		{"store", false, []string{"store backup $HOME/backup", "store backup $HOME/none/backup", "store backup"}},
+		{"user", false, []string{
+			"user add anna --role operator --for-server https://c1:7440,https://c2:7440 --file $HOME/anna.yaml", "user add anna --role viewer --for-server https://c1:7440 --file $HOME/anna.yaml",
+			"user add bob --role viewer --for-server https://c1:7440 --file $HOME/bob.yaml -o json", "user add bob --role root", "user add bob",
+			"user add bob --role viewer", "user add stuck --role viewer --for-server https://c1:7440 --file $HOME/stuck.yaml",
+			"user add bob --role viewer --for-server https://c1:7440 --file $HOME/none/bob.yaml",
+			"user ls", "user ls -o yaml", "user rm bob --reason left%us", "user rm absent", "user rm lacking",
+		}},
+		{"events", false, []string{
+			"events", "events --since 24h --object web -o json", "events --since 2026-01-31T22:00:00Z", "events --since soon",
+			"events --watch", "events --watch -o json", "events --watch -o yaml",
+		}},
 		{"config", false, []string{
 			"config check $HOME/good.yaml", "config check $HOME/bad.yaml", "config check $HOME/none.yaml", "config check",
 			"config check $HOME/good.yaml --kind soup", "config check $HOME/agent.yaml", "config check $HOME/bad.yaml --kind agent",
 			"config check $HOME/controller.yaml", "config check $HOME/pod.yaml", "config check $HOME/bad-pod.yaml --kind pod",
 			"config check $HOME/pool.yaml", "config check $HOME/bad-pool.yaml --kind pool", "config check ../../configs/pools/web.yaml",
+			"config check ../../configs/services/orders.yaml", "config check $HOME/wrong-example.yaml --kind service",
+		}},
+		{"service", false, []string{
+			"service check $HOME/greeter.yaml", "service check $HOME/greeter.yaml -o json", "service check ../../configs/services/orders.yaml",
+			"service check $HOME/missing-part.yaml", "service check $HOME/gap.yaml", "service check $HOME/unknown-version.yaml",
+			"service check $HOME/wrong-example.yaml", "service check $HOME/ambiguous.yaml", "service check $HOME/loses.yaml",
+			"service check $HOME/does-not-compose.yaml", "service check $HOME/unknown-key.yaml", "service check $HOME/image.tar",
+			"service check $HOME/none.yaml", "service check $HOME", "service check",
 		}},
 		{"empty", true, []string{
 			"image ls", "image ls -o json", "image ls -o yaml", "pod ls", "pod ls -o json", "host ls", "host ls -o json", "migration ls",
-			"migration ls -o json", "status", "store backup $HOME/backup",
+			"migration ls -o json", "status", "store backup $HOME/backup", "user ls", "user ls -o json", "events", "events -o json",
 		}},
 		{"misuse", false, []string{
 			"", "pod", "podd", "pod lss", "pod ls more", "pod inspect", "pod ls --hots h1", "pod ls -o xml", "pod ls --timeout soon",

@@ -28,15 +28,24 @@ func newRootCommand(a *app) *cobra.Command {
 		newMigrationCommand(a),
 		newHostCommand(a),
 		newStatusCommand(a),
+		newServiceCommand(a),
+		newShimCommand(a),
 		newStoreCommand(a),
+		newUserCommand(a),
+		newEventsCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
 		newControllerCommand(),
 		newAgentCommand(),
 		newKeeperCommand(),
+<<<<<<< HEAD
 		newManPagesCommand(),
+=======
+		newInstallerCommand(),
+>>>>>>> main
 	)
+	a.addReason(cmd)
 	return cmd
 }
 

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/clictx"
 )
 
@@ -81,10 +80,10 @@ func (t *target) String() string {
 
 // client returns a client that speaks HTTP/2 over TLS 1.3 with a client certificate, also on a unix socket. A unix socket
 // for which the context names no credentials at all is spoken to in the clear: its permissions are the guard.
-func (t *target) client() (drydockv1connect.ControllerServiceClient, error) {
+func (t *target) client() (client *http.Client, base string, err error) {
 	dial, host, err := t.endpoint()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	transport := &http.Transport{
 		DialContext:         dial,
@@ -92,16 +91,16 @@ func (t *target) client() (drydockv1connect.ControllerServiceClient, error) {
 		Protocols:           new(http.Protocols),
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfterSilence, PingTimeout: pingTimeout},
 	}
-	httpClient := &http.Client{Transport: transport}
-	if strings.HasPrefix(t.Server, "unix:") && t.CA == "" && t.Cert == "" && t.Key == "" {
+	client = &http.Client{Transport: transport}
+	if strings.HasPrefix(t.Server, "unix:") && !t.HasCredentials() {
 		transport.Protocols.SetUnencryptedHTTP2(true)
-		return drydockv1connect.NewControllerServiceClient(httpClient, "http://"+host), nil
+		return client, "http://" + host, nil
 	}
 	transport.Protocols.SetHTTP2(true)
 	if transport.TLSClientConfig, err = t.tlsConfig(); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return drydockv1connect.NewControllerServiceClient(httpClient, "https://"+host), nil
+	return client, "https://" + host, nil
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
@@ -135,15 +134,23 @@ func (t *target) tlsConfig() (*tls.Config, error) {
 			remedies: []string{"name PEM files with --ca, --cert and --key, or in the context"},
 		}
 	}
-	pem, err := os.ReadFile(t.CA)
+	ca, err := pemOf(t.CA, t.CAData)
 	if err != nil {
 		return nil, bad("CA", err)
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
+	if !roots.AppendCertsFromPEM(ca) {
 		return nil, bad("CA", errors.New(t.CA+" holds no certificate"))
 	}
-	cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	chain, err := pemOf(t.Cert, t.CertData)
+	if err != nil {
+		return nil, bad("client certificate", err)
+	}
+	key, err := pemOf(t.Key, t.KeyData)
+	if err != nil {
+		return nil, bad("client certificate", err)
+	}
+	cert, err := tls.X509KeyPair(chain, key)
 	if err != nil {
 		return nil, bad("client certificate", err)
 	}
@@ -157,11 +164,19 @@ func (t *target) tlsConfig() (*tls.Config, error) {
 	}, nil
 }
 
+// pemOf is what lies at path, or, where there is no path, in the context itself.
+func pemOf(path, data string) ([]byte, error) {
+	if path == "" && data != "" {
+		return []byte(data), nil
+	}
+	return os.ReadFile(path)
+}
+
 // alert connects once more and returns why the controller refuses our certificate, or nothing where it does not. In TLS 1.3
 // a server refuses after the client's handshake is over, and whoever writes at once may lose the alert to a broken pipe.
 func (t *target) alert() string {
 	dial, host, err := t.endpoint()
-	if err != nil || t.CA == "" {
+	if err != nil || !t.HasCredentials() {
 		return ""
 	}
 	config, err := t.tlsConfig()

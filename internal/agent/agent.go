@@ -19,6 +19,7 @@ import (
 	"drydock/internal/version"
 	"drydock/migrate"
 	"drydock/migrate/owner"
+	"drydock/patch"
 	"drydock/pods"
 	"drydock/status"
 
@@ -45,6 +46,7 @@ type agent struct {
 	probing, answering holds
 	watching           *supervisor
 	fresh              *status.Fresh
+	patch              *patch.Host
 	// reporting is held while a report is made and sent.
 	reporting sync.Mutex
 	// statusWanted is whether the controller lacks this host's status, as it answered the last report.
@@ -78,6 +80,9 @@ func Run(ctx context.Context, cfg config.Agent) error {
 	log.Info("agent starts", "host", cfg.Name, "boot", boot, "listen", cfg.Listen)
 	if err := a.engine.Resume(ctx); err != nil {
 		return err
+	}
+	if err := a.patch.Resume(ctx); err != nil {
+		log.Warn("nothing keeps others from rebooting this host", "error", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.serve(ctx) })
@@ -115,7 +120,8 @@ func (a *agent) assemble() (err error) {
 	a.network = newPodNetwork(a)
 	a.watching = newSupervisor(a)
 	a.fresh = a.newFresh()
-	return nil
+	a.patch, err = a.newPatch()
+	return err
 }
 
 // tendEvery is how often the agent looks after pods that nobody acts on. What is urgent does not wait for it.

@@ -48,6 +48,11 @@ func (s *receiveServer) Prepare(ctx context.Context, req *connect.Request[drydoc
 	if err := s.fence.Admit(req.Msg.Needs.GetSpec().GetName(), req.Msg.Migration.GetEpoch(), 0); err != nil {
 		return nil, failed(err)
 	}
+	known, err := s.patch.Coming()
+	if err != nil {
+		return nil, failed(err)
+	}
+	defer known()
 	return answer(&drydockv1.ReceivePrepareResponse{}, s.engine.Prepare(ctx, req.Msg))
 }
 

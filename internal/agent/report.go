@@ -53,6 +53,7 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 		return nil, err
 	}
 	a.network.describe(info)
+	info.Labels = a.cfg.Labels
 	all, err := a.watching.all(ctx)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ func (a *agent) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle(drydockv1connect.NewAgentServiceHandler(&agentServer{a}))
 	mux.Handle(drydockv1connect.NewReceiveServiceHandler(&receiveServer{a}))
+	mux.Handle(drydockv1connect.NewPatchServiceHandler(&patchServer{a}))
 	guard := pki.NewGuard(pki.AgentPolicy(), time.Now)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)

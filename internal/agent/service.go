@@ -12,6 +12,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate"
 	"drydock/migrate/owner"
+	"drydock/patch"
 	"drydock/pods"
 
 	"connectrpc.com/connect"
@@ -57,6 +58,11 @@ func (s *agentServer) CreatePod(ctx context.Context, req *connect.Request[drydoc
 			return nil, failed(err)
 		}
 	}
+	known, err := s.patch.Coming()
+	if err != nil {
+		return nil, failed(err)
+	}
+	defer known()
 	// The pod's start is not the caller's to cancel: the owner's record says that it runs here.
 	ctx = context.WithoutCancel(ctx)
 	if err := s.engine.Create(ctx, &pods.Record{Spec: spec, Epoch: req.Msg.Epoch, Role: pods.Owned}); err != nil {
@@ -324,21 +330,29 @@ func (in *execInput) read(stream *connect.BidiStream[drydockv1.ExecRequest, dryd
 func failed(err error) error {
 	var known *connect.Error
 	var refused *migrate.Refused
+	var unpatched *patch.Refused
 	switch {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &refused):
-		e := connect.NewError(connect.CodeFailedPrecondition, err)
-		for _, reason := range refused.Reasons {
-			if detail, derr := connect.NewErrorDetail(reason); derr == nil {
-				e.AddDetail(detail)
-			}
-		}
-		return e
+		return refusal(err, refused.Reasons)
+	case errors.As(err, &unpatched):
+		return refusal(err, unpatched.Reasons)
 	case errors.Is(err, pods.ErrNotFound):
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, owner.ErrFenced):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
 	}
 	return connect.NewError(connect.CodeInternal, err)
+}
+
+// refusal carries reasons, each with what would remove it.
+func refusal(err error, reasons []*drydockv1.Refusal) *connect.Error {
+	e := connect.NewError(connect.CodeFailedPrecondition, err)
+	for _, reason := range reasons {
+		if detail, derr := connect.NewErrorDetail(reason); derr == nil {
+			e.AddDetail(detail)
+		}
+	}
+	return e
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -27,9 +26,8 @@ func (a *agent) newFresh() *status.Fresh {
 	case dnf.Present():
 		provider = &dnf.Dnf{Memory: memory, MaxAge: a.cfg.Packages.MaxAge, Now: time.Now}
 	}
-	simulated := os.Getenv("DRYDOCK_LAB") != ""
 	return &status.Fresh{
-		Collector: status.NewCollector(provider, status.PodsBelow(a.cfg.CgroupParent), simulated),
+		Collector: status.NewCollector(provider, status.PodsBelow(a.cfg.CgroupParent), simulated()),
 		Every:     lookEvery,
 		Refresh:   a.cfg.Packages.RefreshInterval,
 		Refreshed: func() (time.Time, error) {

@@ -28,13 +28,23 @@ const (
 // ErrNoContext is returned, wrapped, when a context is asked for that the file does not hold.
 var ErrNoContext = errors.New("no such context")
 
-// Context is one controller and the credentials for it. CA, Cert and Key are paths of PEM files.
+// Context is one controller and the credentials for it. CA, Cert and Key are paths of PEM files; where one is empty, what would be
+// in it may be in the context itself.
 type Context struct {
 	Name   string `yaml:"name"`
-	Server string `yaml:"server"` // unix:///path/of/socket or https://host:port
-	CA     string `yaml:"ca"`
-	Cert   string `yaml:"cert"`
-	Key    string `yaml:"key"`
+	Server string `yaml:"server"` // unix:///path/of/socket or https://host:port, several with commas
+	CA     string `yaml:"ca,omitempty"`
+	Cert   string `yaml:"cert,omitempty"`
+	Key    string `yaml:"key,omitempty"`
+
+	CAData   string `yaml:"ca-data,omitempty"`
+	CertData string `yaml:"cert-data,omitempty"`
+	KeyData  string `yaml:"key-data,omitempty"`
+}
+
+// HasCredentials says whether the context says who the operator is.
+func (c Context) HasCredentials() bool {
+	return c.CA+c.Cert+c.Key+c.CAData+c.CertData+c.KeyData != ""
 }
 
 // File is what the file of contexts holds.

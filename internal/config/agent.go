@@ -19,6 +19,8 @@ type Agent struct {
 	Listen string `mapstructure:"listen"`
 	// Controllers are their URLs, tried in this order.
 	Controllers []string `mapstructure:"controller"`
+	// Labels are the host's; pools choose hosts by them.
+	Labels map[string]string `mapstructure:"labels"`
 	// DataDir survives a boot, RunDir does not.
 	DataDir    string     `mapstructure:"data-dir"`
 	RunDir     string     `mapstructure:"run-dir"`
@@ -30,7 +32,9 @@ type Agent struct {
 	Migration    Migration `mapstructure:"migration"`
 	// Packages is how the host's package sources are looked after.
 	Packages Packages `mapstructure:"packages"`
-	Log      Log      `mapstructure:"log"`
+	// Reboot is how the host is rebooted.
+	Reboot Reboot `mapstructure:"reboot"`
+	Log    Log    `mapstructure:"log"`
 	// FaultDir is where tests ask the agent to stop at a named point of a migration; empty on every host that is not a test's.
 	FaultDir string `mapstructure:"fault-dir"`
 }
@@ -71,6 +75,19 @@ func (p Packages) validate() error {
 	return err
 }
 
+// Reboot is how the host is rebooted.
+type Reboot struct {
+	// Command reboots it, and is run by itself, without a shell; empty: logind does it.
+	Command []string `mapstructure:"command"`
+}
+
+func (r Reboot) validate() error {
+	if len(r.Command) == 0 {
+		return nil
+	}
+	return validPath("reboot.command", r.Command[0])
+}
+
 // Migration is how the host takes part in migrations.
 type Migration struct {
 	// Silence is how long the destination may take no byte of a pod that is being sent before the migration is given up.
@@ -106,6 +123,16 @@ func agentDefaults() Agent {
 	}
 }
 
+func validLabels(labels map[string]string) error {
+	var err error
+	for key, value := range labels {
+		if key == "" || strings.ContainsAny(key+value, " \t\n,=") {
+			err = errors.Join(err, fmt.Errorf("`labels` has %q: %q: write them without spaces, commas and equals signs, for example rack: r1", key, value))
+		}
+	}
+	return err
+}
+
 // Validate says all that is wrong, each with a remedy.
 func (a Agent) Validate() error {
 	err := errors.Join(
@@ -116,6 +143,8 @@ func (a Agent) Validate() error {
 		validPath("containerd.socket", a.Containerd.Socket),
 		validPath("cgroup-parent", a.CgroupParent),
 		a.Packages.validate(),
+		a.Reboot.validate(),
+		validLabels(a.Labels),
 		a.Log.validate(),
 	)
 	if host, _, split := net.SplitHostPort(a.Listen); split == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {

@@ -136,6 +136,19 @@ func TestAnAgentWithoutAddressOrControllerIsRefused(t *testing.T) {
 	}
 }
 
+func TestTheKeysOfLabelsAreTheOperators(t *testing.T) {
+	file := "name: h1\nlisten: 10.77.0.11:7441\ncontroller: [https://10.77.0.1:7440]\nlabels: "
+	got, err := LoadAgent(write(t, file+"{example.org/Zone: a, rack: 7, tier: ''}\n"), nil)
+	if diff := cmp.Diff(map[string]string{"example.org/Zone": "a", "rack": "7", "tier": ""}, got.Labels); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	for _, labels := range []string{"rack", "[rack]", "{'': r1}", "{a: 'b c'}"} {
+		if _, err := LoadAgent(write(t, file+labels+"\n"), nil); err == nil || !strings.Contains(err.Error(), "labels") {
+			t.Errorf("labels %s: %v", labels, err)
+		}
+	}
+}
+
 func TestVariablesOfOthersAreLeftAlone(t *testing.T) {
 	t.Setenv("DRYDOCK_CONTEXT", "lab")
 	if _, err := LoadController("", nil); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -22,6 +23,8 @@ type Controller struct {
 	Socket string `mapstructure:"socket"`
 	// DataDir holds the store, the certificates and the admin's credentials.
 	DataDir string `mapstructure:"data-dir"`
+	// PoolsDir holds the pools, one in each file; where there is none, there are no pools.
+	PoolsDir string `mapstructure:"pools-dir"`
 	// PodCIDR is what pods get their addresses from.
 	PodCIDR string `mapstructure:"pod-cidr"`
 	// PodPrefixLength is the prefix length that pods are given; 0: that of PodCIDR. Larger where pods and hosts share a network.
@@ -32,6 +35,57 @@ type Controller struct {
 	Etcd    Etcd       `mapstructure:"etcd"`
 	Log     Log        `mapstructure:"log"`
 	Timings Timings    `mapstructure:"timings"`
+	Audit   Audit      `mapstructure:"audit"`
+	// Join is how a controller that has no store yet gets a part of that of others.
+	Join ControllerJoin `mapstructure:"join"`
+}
+
+// ControllerJoin is how a controller joins others.
+type ControllerJoin struct {
+	// Controllers are the others' URLs, tried in this order; empty: this controller is the first.
+	Controllers []string `mapstructure:"controller"`
+	// TokenFile holds the token; it is not read once the controller has joined.
+	TokenFile string `mapstructure:"token-file"`
+}
+
+func (c Controller) validPeers() error {
+	var err error
+	if c.Etcd.Peer != "" {
+		peer, parse := netip.ParseAddrPort(c.Etcd.Peer)
+		if parse != nil || peer.Addr().IsUnspecified() || peer.Port() == 0 {
+			err = fmt.Errorf("`etcd.peer` %q is no ip:port that the other controllers reach, for example 10.77.0.2:7442", c.Etcd.Peer)
+		}
+		if len(c.Etcd.Endpoints) > 0 {
+			err = errors.Join(err, errors.New("`etcd.peer` and `etcd.endpoints` exclude each other: the store is either the controllers' own or outside"))
+		}
+	} else if len(c.Join.Controllers) > 0 {
+		err = errors.Join(err, errors.New("`join.controller` needs `etcd.peer`: with a store outside a controller needs no more than the same `etcd.endpoints`"))
+	}
+	for _, url := range c.Join.Controllers {
+		if !strings.HasPrefix(url, "https://") {
+			err = errors.Join(err, fmt.Errorf("`join.controller` %q must begin with https://", url))
+		}
+	}
+	return err
+}
+
+// Audit is how much of what was done is kept on record. What is removed is recorded itself.
+type Audit struct {
+	// MaxAge is how long an event is kept.
+	MaxAge time.Duration `mapstructure:"max-age"`
+	// MaxEvents is how many are kept.
+	MaxEvents int64 `mapstructure:"max-events"`
+}
+
+func (a Audit) validate() error {
+	var err error
+	if a.MaxAge < time.Hour {
+		err = fmt.Errorf("`audit.max-age` %s is too short: at least 1h", a.MaxAge)
+	}
+	if a.MaxEvents < 1000 {
+		err = errors.Join(err, fmt.Errorf("`audit.max-events` %d is too few: at least 1000", a.MaxEvents))
+	}
+	return err
 }
 
 // The kinds of network that can join the pods of different hosts.
@@ -58,6 +112,8 @@ type PodNetwork struct {
 
 // Etcd is an external store; without endpoints the controller runs one of its own.
 type Etcd struct {
+	// Peer is where the other controllers' stores reach this one's, ip:port; empty: the store is this controller's alone.
+	Peer      string   `mapstructure:"peer"`
 	Endpoints []string `mapstructure:"endpoints"`
 	CA        string   `mapstructure:"ca"`
 	Cert      string   `mapstructure:"cert"`
@@ -76,6 +132,8 @@ type Timings struct {
 	CallTimeout time.Duration `mapstructure:"call-timeout"`
 	// CreateTimeout is how long a host may take to start or stop a pod, images included.
 	CreateTimeout time.Duration `mapstructure:"create-timeout"`
+	// BootTimeout is how long a host may take to come back from a reboot before it is fenced, or counts as failed.
+	BootTimeout time.Duration `mapstructure:"boot-timeout"`
 }
 
 // LoadController reads a controller's configuration and checks it.
@@ -95,16 +153,19 @@ func controllerDefaults() Controller {
 		Name:    "controller",
 		Listen:  ":7440",
 		Socket:  "/run/drydock/controller.sock",
-		DataDir: "/var/lib/drydock/controller",
+		DataDir: "/var/lib/drydock/controller", PoolsDir: "/etc/drydock/pools",
 		PodCIDR: "10.77.128.0/17",
 		Network: PodNetwork{Kind: NetworkAuto, VNI: 7077, Port: 4789, MTU: 1500},
+		Join:    ControllerJoin{TokenFile: "/etc/drydock/controller-token"},
 		Log:     logDefaults(),
+		Audit:   Audit{MaxAge: 365 * 24 * time.Hour, MaxEvents: 100_000},
 		Timings: Timings{
 			ReportInterval:    2 * time.Second,
 			UnreachableAfter:  8 * time.Second,
 			ReconcileInterval: 2 * time.Second,
 			CallTimeout:       5 * time.Second,
 			CreateTimeout:     2 * time.Minute,
+			BootTimeout:       15 * time.Minute,
 		},
 	}
 }
@@ -115,9 +176,12 @@ func (c Controller) Validate() error {
 		validName("name", c.Name),
 		validListen("listen", c.Listen),
 		validPath("data-dir", c.DataDir),
+		validPath("pools-dir", c.PoolsDir),
 		validPath("socket", c.Socket),
 		c.validNetwork(),
 		c.Network.validate(),
+		c.Audit.validate(),
+		c.validPeers(),
 		c.Log.validate(),
 		c.Timings.validate(),
 	)
@@ -179,6 +243,7 @@ func (t Timings) validate() error {
 	for name, value := range map[string]time.Duration{
 		"report-interval": t.ReportInterval, "reconcile-interval": t.ReconcileInterval,
 		"call-timeout": t.CallTimeout, "create-timeout": t.CreateTimeout,
+		"boot-timeout": t.BootTimeout,
 	} {
 		if value < 10*time.Millisecond {
 			err = errors.Join(err, fmt.Errorf("`timings.%s` %s is too short: at least 10ms", name, value))

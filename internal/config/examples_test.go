@@ -25,6 +25,7 @@ func TestTheExampleOfAnAgentLoads(t *testing.T) {
 	}
 	want := agentDefaults()
 	want.Name, want.Listen, want.Controllers = "h1", "10.77.0.11:7441", []string{"https://10.77.0.2:7440"}
+	want.Labels = map[string]string{"tier": "web", "rack": "r1"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
+	"sigs.k8s.io/yaml"
 )
 
 const envPrefix = "DRYDOCK_"
@@ -31,7 +32,11 @@ func load[T any](file string, flags *pflag.FlagSet, defaults T) (T, error) {
 		if err := values.ReadInConfig(); err != nil {
 			return result, fmt.Errorf("read configuration %s: %w", file, err)
 		}
-		if err := knownKeys(file, values.AllKeys(), keys); err != nil {
+		maps := mapsOf(reflect.TypeFor[T]())
+		if err := knownKeys(file, withoutBelow(values.AllKeys(), maps), keys); err != nil {
+			return result, err
+		}
+		if err := setMaps(values, file, maps); err != nil {
 			return result, err
 		}
 	}
@@ -74,6 +79,48 @@ func keysOf(t reflect.Type, prefix string) []string {
 		}
 	}
 	return keys
+}
+
+// mapsOf lists the keys that hold a map of texts.
+func mapsOf(t reflect.Type) []string {
+	var keys []string
+	for field := range t.Fields() {
+		if field.Type == reflect.TypeFor[map[string]string]() {
+			keys = append(keys, field.Tag.Get("mapstructure"))
+		}
+	}
+	return keys
+}
+
+// withoutBelow leaves out what is written in a map: its keys are the operator's.
+func withoutBelow(found, maps []string) []string {
+	return slices.DeleteFunc(found, func(key string) bool {
+		return slices.ContainsFunc(maps, func(m string) bool { return strings.HasPrefix(key, m+".") })
+	})
+}
+
+// setMaps reads maps from the file itself: viper would take dots in their keys apart, and write them small.
+func setMaps(values *viper.Viper, file string, maps []string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read configuration %s: %w", file, err)
+	}
+	var content map[string]any
+	if err := yaml.Unmarshal(data, &content); err != nil {
+		return fmt.Errorf("read configuration %s: %w", file, err)
+	}
+	for _, key := range maps {
+		written, ok := content[key].(map[string]any)
+		if !ok {
+			continue
+		}
+		texts := make(map[string]string, len(written))
+		for name, value := range written {
+			texts[name] = fmt.Sprint(value)
+		}
+		values.Set(key, texts)
+	}
+	return nil
 }
 
 func knownKeys(file string, found, keys []string) error {

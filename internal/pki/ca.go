@@ -1,10 +1,12 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -13,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"time"
 )
@@ -99,6 +102,38 @@ func (ca *CA) Issue(id Identity, addresses ...string) ([]byte, error) {
 	return encodeBundle(der, key)
 }
 
+// StoreName is the common name of the certificates that the parts of a shared store know each other by. No host, controller or
+// user can be called so, and the certificates name no identity: they are good for nothing else.
+const StoreName = "drydock store"
+
+// IssueStore makes a key and a certificate for the part of a shared store that is reached at an IP address.
+func (ca *CA) IssueStore(address string) ([]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key for the store: %w", err)
+	}
+	template, err := ca.template(StoreName)
+	if err != nil {
+		return nil, err
+	}
+	template.IPAddresses = []net.IP{net.ParseIP(address)}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign a certificate for the store: %w", err)
+	}
+	return encodeBundle(der, key)
+}
+
+// HoldsStore says whether the certificate in three files is one of IssueStore for address, and not yet due.
+func (ca *CA) HoldsStore(caPath, certPath, keyPath, address string, now time.Time) bool {
+	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
+	if err != nil || pair.Leaf.CheckSignatureFrom(ca.cert) != nil || pair.Leaf.VerifyHostname(address) != nil {
+		return false
+	}
+	known, err := os.ReadFile(caPath)
+	return err == nil && bytes.Equal(known, ca.Certificate()) && now.Before(renewAt(pair.Leaf))
+}
+
 // Sign makes a certificate for id and the key of a PEM certificate request, of which nothing else is used: who it is for, the
 // caller has established.
 func (ca *CA) Sign(request []byte, id Identity, addresses ...string) ([]byte, error) {
@@ -121,21 +156,12 @@ func (ca *CA) Sign(request []byte, id Identity, addresses ...string) ([]byte, er
 }
 
 func (ca *CA) sign(id Identity, public any, addresses []string) ([]byte, error) {
-	serial, err := newSerial()
+	template, err := ca.template(id.Name)
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: id.Name},
-		NotBefore:             ca.now().Add(-backdate),
-		NotAfter:              ca.now().Add(LeafLifetime),
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
-		URIs:                  []*url.URL{id.URI()},
-	}
-	if id.Kind != Role {
+	template.URIs = []*url.URL{id.URI()}
+	if id.Kind == Controller || id.Kind == Host {
 		template.DNSNames = []string{id.Name}
 	}
 	for _, address := range addresses {
@@ -150,6 +176,23 @@ func (ca *CA) sign(id Identity, public any, addresses []string) ([]byte, error) 
 		return nil, fmt.Errorf("sign a certificate for %s: %w", id, err)
 	}
 	return der, nil
+}
+
+// template is what all certificates have in common but the CA's own.
+func (ca *CA) template(name string) (*x509.Certificate, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	return &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             ca.now().Add(-backdate),
+		NotAfter:              ca.now().Add(LeafLifetime),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+	}, nil
 }
 
 func newSerial() (*big.Int, error) {

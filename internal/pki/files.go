@@ -64,8 +64,8 @@ func parseBundle(bundle []byte) ([]*x509.Certificate, *ecdsa.PrivateKey, error) 
 	return certs, key, nil
 }
 
-// newRequest makes a key and a certificate request for it, both PEM.
-func newRequest(id Identity) (request, key []byte, err error) {
+// NewRequest makes a key and a certificate request for it, both PEM.
+func NewRequest(id Identity) (request, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key for %s: %w", id, err)

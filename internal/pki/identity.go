@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -14,8 +15,13 @@ type Kind string
 const (
 	Controller Kind = "controller"
 	Host       Kind = "host"
-	Role       Kind = "role"
+	// Role is whoever holds the credentials that a controller makes for itself, and User one whom an admin has added.
+	Role Kind = "role"
+	User Kind = "user"
 )
+
+// Local is a process on the controller's machine, named by its uid. There are no certificates for it.
+const Local Kind = "uid"
 
 const scheme = "drydock"
 
@@ -23,6 +29,8 @@ const scheme = "drydock"
 type Identity struct {
 	Kind Kind
 	Name string
+	// Rights are a user's.
+	Rights Rights
 }
 
 // Admin is the identity of an operator with all rights.
@@ -30,10 +38,29 @@ func Admin() Identity { return Identity{Kind: Role, Name: "admin"} }
 
 // URI is the identity as a certificate's subject alternative name.
 func (id Identity) URI() *url.URL {
-	return &url.URL{Scheme: scheme, Host: string(id.Kind), Path: "/" + id.Name}
+	uri := &url.URL{Scheme: scheme, Host: string(id.Kind), Path: "/" + id.Name}
+	if id.Kind == User {
+		uri.RawQuery = url.Values{"role": {id.Rights.String()}}.Encode()
+	}
+	return uri
 }
 
 func (id Identity) String() string { return string(id.Kind) + " " + id.Name }
+
+// Holds are the rights that an operator has, and NoRights for hosts and controllers.
+func (id Identity) Holds() Rights {
+	switch id.Kind {
+	case User:
+		return id.Rights
+	case Local:
+		return AdminRights
+	case Role:
+		if id == Admin() {
+			return AdminRights
+		}
+	}
+	return NoRights
+}
 
 // IdentityOf reads the identity from a certificate that was verified before. It fails where the certificate names none, or more
 // than one.
@@ -43,14 +70,9 @@ func IdentityOf(cert *x509.Certificate) (Identity, error) {
 		if uri.Scheme != scheme {
 			continue
 		}
-		id := Identity{Kind: Kind(uri.Host), Name: strings.TrimPrefix(uri.Path, "/")}
-		switch id.Kind {
-		case Controller, Host, Role:
-		default:
-			return Identity{}, fmt.Errorf("certificate %q names the unknown kind %q", cert.Subject.CommonName, uri.Host)
-		}
-		if id.Name == "" || strings.Contains(id.Name, "/") {
-			return Identity{}, fmt.Errorf("certificate %q has a malformed name %q", cert.Subject.CommonName, uri)
+		id, err := parseURI(uri, Controller, Host, Role, User)
+		if err != nil {
+			return Identity{}, fmt.Errorf("certificate %q %w", cert.Subject.CommonName, err)
 		}
 		found = append(found, id)
 	}
@@ -58,6 +80,24 @@ func IdentityOf(cert *x509.Certificate) (Identity, error) {
 		return Identity{}, fmt.Errorf("certificate %q names %d drydock identities instead of one", cert.Subject.CommonName, len(found))
 	}
 	return found[0], nil
+}
+
+func parseURI(uri *url.URL, kinds ...Kind) (Identity, error) {
+	id := Identity{Kind: Kind(uri.Host), Name: strings.TrimPrefix(uri.Path, "/")}
+	if uri.Scheme != scheme || !slices.Contains(kinds, id.Kind) {
+		return Identity{}, fmt.Errorf("names the unknown kind %q", uri.Host)
+	}
+	if id.Name == "" || strings.Contains(id.Name, "/") {
+		return Identity{}, fmt.Errorf("has a malformed name %q", uri)
+	}
+	if id.Kind != User {
+		return id, nil
+	}
+	var err error
+	if id.Rights, err = ParseRole(uri.Query().Get("role")); err != nil {
+		return Identity{}, fmt.Errorf("names a user: %w", err)
+	}
+	return id, nil
 }
 
 // Expect says whether a peer is the one that a client meant to reach.

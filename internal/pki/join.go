@@ -39,7 +39,7 @@ func Join(ctx context.Context, request JoinRequest, clock Clock) (*Keeper, *dryd
 	if err != nil {
 		return nil, nil, err
 	}
-	csr, key, err := newRequest(Identity{Kind: Host, Name: request.Name})
+	csr, key, err := NewRequest(Identity{Kind: Host, Name: request.Name})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -70,7 +70,7 @@ func joinAny(ctx context.Context, controllers []string, token Token, message *dr
 	}
 	var failed []string
 	for _, controller := range controllers {
-		client, base, err := pinnedClient(controller, token, clock)
+		client, base, err := PinnedClient(controller, token, clock)
 		if err != nil {
 			return nil, err
 		}
@@ -88,8 +88,8 @@ func joinAny(ctx context.Context, controllers []string, token Token, message *dr
 	return nil, fmt.Errorf("%w: %s", ErrNoAnswer, strings.Join(failed, "; "))
 }
 
-// pinnedClient trusts controllers whose chain ends in the CA that the token pins.
-func pinnedClient(controller string, token Token, clock Clock) (*http.Client, string, error) {
+// PinnedClient trusts controllers whose chain ends in the CA that the token pins.
+func PinnedClient(controller string, token Token, clock Clock) (*http.Client, string, error) {
 	expect := ExpectKind(Controller)
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS13,

@@ -135,7 +135,7 @@ func (k *Keeper) Run(ctx context.Context, renew Renew, log *slog.Logger) error {
 
 // RenewNow replaces the key and the certificate. New connections use it at once, those that are open go on.
 func (k *Keeper) RenewNow(ctx context.Context, renew Renew) error {
-	request, key, err := newRequest(k.Identity())
+	request, key, err := NewRequest(k.Identity())
 	if err != nil {
 		return err
 	}

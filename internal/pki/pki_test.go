@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,11 @@ func keep(t *testing.T, ca *CA, id Identity, clock Clock) *Keeper {
 // serve answers every allowed request with the caller's identity.
 func serve(t *testing.T, keeper *Keeper, policy Policy, now func() time.Time) string {
 	t.Helper()
+	return serveWith(t, keeper, NewGuard(policy, now))
+}
+
+func serveWith(t *testing.T, keeper *Keeper, guard *Guard) string {
+	t.Helper()
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, _ := FromContext(r.Context())
 		if _, err := w.Write([]byte(id.String())); err != nil {
@@ -54,7 +60,7 @@ func serve(t *testing.T, keeper *Keeper, policy Policy, now func() time.Time) st
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: NewGuard(policy, now).TLS(echo), TLSConfig: keeper.ServerTLS(true), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	server := &http.Server{Handler: guard.TLS(echo), TLSConfig: keeper.ServerTLS(true), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	go func() { _ = server.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() { _ = server.Close() })
 	return listener.Addr().String()
@@ -81,7 +87,7 @@ func get(t *testing.T, client *http.Client, url string) (int, string, error) {
 }
 
 func TestOnlyThoseWhomThePolicyNamesMayCall(t *testing.T) {
-	host, other := Identity{Host, "h1"}, Identity{Controller, "c1"}
+	host, other := Identity{Kind: Host, Name: "h1"}, Identity{Kind: Controller, Name: "c1"}
 	admin := Admin()
 	for name, test := range map[string]struct {
 		policy    Policy
@@ -90,7 +96,7 @@ func TestOnlyThoseWhomThePolicyNamesMayCall(t *testing.T) {
 		want      connect.Code
 	}{
 		"an operator runs pods":                {ControllerPolicy(), drydockv1connect.ControllerServiceRunPodProcedure, &admin, 0},
-		"another role does not":                {ControllerPolicy(), drydockv1connect.ControllerServiceRunPodProcedure, &Identity{Role, "viewer"}, connect.CodePermissionDenied},
+		"another role does not":                {ControllerPolicy(), drydockv1connect.ControllerServiceRunPodProcedure, &Identity{Kind: Role, Name: "viewer"}, connect.CodePermissionDenied},
 		"a host does not run pods":             {ControllerPolicy(), drydockv1connect.ControllerServiceRunPodProcedure, &host, connect.CodePermissionDenied},
 		"a stranger does not run pods":         {ControllerPolicy(), drydockv1connect.ControllerServiceRunPodProcedure, nil, connect.CodeUnauthenticated},
 		"a host reports":                       {ControllerPolicy(), drydockv1connect.CoordinationServiceReportProcedure, &host, 0},
@@ -118,8 +124,8 @@ func TestOnlyThoseWhomThePolicyNamesMayCall(t *testing.T) {
 
 func TestACallerIsWhomItsCertificateNames(t *testing.T) {
 	ca := newTestCA(t)
-	address := serve(t, keep(t, ca, Identity{Controller, "c1"}, SystemClock{}), ControllerPolicy(), time.Now)
-	client, base, err := Client(address, keep(t, ca, Identity{Host, "h1"}, SystemClock{}), ExpectKind(Controller))
+	address := serve(t, keep(t, ca, Identity{Kind: Controller, Name: "c1"}, SystemClock{}), ControllerPolicy(), time.Now)
+	client, base, err := Client(address, keep(t, ca, Identity{Kind: Host, Name: "h1"}, SystemClock{}), ExpectKind(Controller))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,20 +139,20 @@ func TestACallerIsWhomItsCertificateNames(t *testing.T) {
 
 func TestAPeerIsNotTakenForAnother(t *testing.T) {
 	ca, foreign := newTestCA(t), newTestCA(t)
-	me := keep(t, ca, Identity{Host, "h1"}, SystemClock{})
+	me := keep(t, ca, Identity{Kind: Host, Name: "h1"}, SystemClock{})
 	for name, test := range map[string]struct {
 		peer   *Keeper
 		expect Expect
 		ok     bool
 	}{
-		"a controller for a controller":   {keep(t, ca, Identity{Controller, "c1"}, SystemClock{}), ExpectKind(Controller), true},
-		"a host for itself":               {keep(t, ca, Identity{Host, "h2"}, SystemClock{}), ExpectHost("h2"), true},
-		"a host for a controller":         {keep(t, ca, Identity{Host, "h2"}, SystemClock{}), ExpectKind(Controller), false},
-		"a controller for a host":         {keep(t, ca, Identity{Controller, "h2"}, SystemClock{}), ExpectHost("h2"), false},
-		"a host for another host":         {keep(t, ca, Identity{Host, "h3"}, SystemClock{}), ExpectHost("h2"), false},
+		"a controller for a controller":   {keep(t, ca, Identity{Kind: Controller, Name: "c1"}, SystemClock{}), ExpectKind(Controller), true},
+		"a host for itself":               {keep(t, ca, Identity{Kind: Host, Name: "h2"}, SystemClock{}), ExpectHost("h2"), true},
+		"a host for a controller":         {keep(t, ca, Identity{Kind: Host, Name: "h2"}, SystemClock{}), ExpectKind(Controller), false},
+		"a controller for a host":         {keep(t, ca, Identity{Kind: Controller, Name: "h2"}, SystemClock{}), ExpectHost("h2"), false},
+		"a host for another host":         {keep(t, ca, Identity{Kind: Host, Name: "h3"}, SystemClock{}), ExpectHost("h2"), false},
 		"an operator for a controller":    {keep(t, ca, Admin(), SystemClock{}), ExpectKind(Controller), false},
-		"a controller of some other CA":   {keep(t, foreign, Identity{Controller, "c1"}, SystemClock{}), ExpectKind(Controller), false},
-		"a controller of times gone past": {keep(t, expiredCA(t, ca), Identity{Controller, "c1"}, SystemClock{}), ExpectKind(Controller), false},
+		"a controller of some other CA":   {keep(t, foreign, Identity{Kind: Controller, Name: "c1"}, SystemClock{}), ExpectKind(Controller), false},
+		"a controller of times gone past": {keep(t, expiredCA(t, ca), Identity{Kind: Controller, Name: "c1"}, SystemClock{}), ExpectKind(Controller), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := serve(t, test.peer, ControllerPolicy(), time.Now)
@@ -172,7 +178,7 @@ func expiredCA(t *testing.T, ca *CA) *CA {
 
 func TestAStrangersCertificateIsNotAccepted(t *testing.T) {
 	ca := newTestCA(t)
-	address := serve(t, keep(t, ca, Identity{Controller, "c1"}, SystemClock{}), ControllerPolicy(), time.Now)
+	address := serve(t, keep(t, ca, Identity{Kind: Controller, Name: "c1"}, SystemClock{}), ControllerPolicy(), time.Now)
 	stranger := keep(t, newTestCA(t), Admin(), SystemClock{})
 	// It believes the controller, and so gets as far as showing its own certificate.
 	stranger.current.Load().roots.AddCert(ca.cert)
@@ -188,7 +194,7 @@ func TestAStrangersCertificateIsNotAccepted(t *testing.T) {
 func TestAnOpenConnectionDoesNotOutliveItsCertificate(t *testing.T) {
 	ca := newTestCA(t)
 	later := func() time.Time { return time.Now().Add(LeafLifetime + time.Hour) }
-	address := serve(t, keep(t, ca, Identity{Controller, "c1"}, SystemClock{}), ControllerPolicy(), later)
+	address := serve(t, keep(t, ca, Identity{Kind: Controller, Name: "c1"}, SystemClock{}), ControllerPolicy(), later)
 	client, base, err := Client(address, keep(t, ca, Admin(), SystemClock{}), ExpectKind(Controller))
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +220,7 @@ func (c *stepClock) After(d time.Duration) <-chan time.Time {
 func TestACertificateIsRenewedAfterTwoThirdsOfItsLifeWithoutARestart(t *testing.T) {
 	ca := newTestCA(t)
 	clock := &stepClock{now: time.Now(), waits: make(chan time.Duration), fire: make(chan time.Time)}
-	keeper := keep(t, ca, Identity{Controller, "c1"}, clock)
+	keeper := keep(t, ca, Identity{Kind: Controller, Name: "c1"}, clock)
 	address := serve(t, keeper, ControllerPolicy(), time.Now)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -266,9 +272,9 @@ func TestACertificateIsRenewedAfterTwoThirdsOfItsLifeWithoutARestart(t *testing.
 
 func TestARenewalForSomebodyElseIsNotUsed(t *testing.T) {
 	ca := newTestCA(t)
-	keeper := keep(t, ca, Identity{Host, "h1"}, SystemClock{})
+	keeper := keep(t, ca, Identity{Kind: Host, Name: "h1"}, SystemClock{})
 	err := keeper.RenewNow(t.Context(), func(_ context.Context, request []byte) ([]byte, []byte, error) {
-		cert, err := ca.Sign(request, Identity{Host, "h2"})
+		cert, err := ca.Sign(request, Identity{Kind: Host, Name: "h2"})
 		return cert, ca.Certificate(), err
 	})
 	if err == nil || keeper.Identity().Name != "h1" {
@@ -335,7 +341,7 @@ func TestATargetThatIsNoneIsNamed(t *testing.T) {
 	}
 }
 
-func TestASocketIsServedAsItsOwner(t *testing.T) {
+func TestACallerOnASocketIsItsUID(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", path)
 	if err != nil {
@@ -347,9 +353,10 @@ func TestASocketIsServedAsItsOwner(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	server := httptest.NewUnstartedServer(NewGuard(ControllerPolicy(), time.Now).Socket(Admin(), echo))
+	server := httptest.NewUnstartedServer(NewGuard(ControllerPolicy(), time.Now).Socket(echo))
 	server.Listener.Close()
 	server.Listener = listener
+	server.Config.ConnContext = SocketContext
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
@@ -358,7 +365,7 @@ func TestASocketIsServedAsItsOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, body, err := get(t, client, base+drydockv1connect.ControllerServiceListPodsProcedure); err != nil || body != "HTTP/2.0 role admin" {
+	if _, body, err := get(t, client, base+drydockv1connect.ControllerServiceListPodsProcedure); err != nil || body != "HTTP/2.0 uid "+strconv.Itoa(os.Getuid()) {
 		t.Errorf("got %q, %v", body, err)
 	}
 	if status, _, err := get(t, client, base+drydockv1connect.CoordinationServiceReportProcedure); err != nil || status != 403 {

@@ -1,6 +1,9 @@
 package plan
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // blackout is how long a pod is expected to be silent for a move in a mode, and how long the move takes in all.
 func (in *Input) blackout(p Pod, mode Mode) (silent, all time.Duration) {
@@ -11,10 +14,10 @@ func (in *Input) blackout(p Pod, mode Mode) (silent, all time.Duration) {
 		}
 		return time.Duration(float64(bytes) / float64(r.Bandwidth) * float64(time.Second))
 	}
-	files := copying(p.FileBytes)
+	files, memory := copying(p.FileBytes), cmp.Or(p.Used, p.Memory)
 	switch mode {
 	case Precopy:
-		rest, sent := p.Memory, p.Memory
+		rest, sent := memory, memory
 		for range 10 {
 			dirty := int64(copying(rest).Seconds() * float64(p.DirtyPerSecond))
 			if dirty >= rest {
@@ -25,9 +28,9 @@ func (in *Input) blackout(p Pod, mode Mode) (silent, all time.Duration) {
 		}
 		return r.Freeze + copying(rest), r.Move + r.Freeze + copying(sent) + files
 	case Postcopy:
-		return r.Freeze, r.Move + r.Freeze + copying(p.Memory) + files
+		return r.Freeze, r.Move + r.Freeze + copying(memory) + files
 	}
-	return r.Freeze + copying(p.Memory), r.Move + r.Freeze + copying(p.Memory) + files
+	return r.Freeze + copying(memory), r.Move + r.Freeze + copying(memory) + files
 }
 
 // mode is the one with the shortest blackout that the pool and the pod allow, or none where none meets the budget. Post-copy,

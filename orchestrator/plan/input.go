@@ -23,7 +23,8 @@ type Input struct {
 type Refusal struct{ Reason, Remedy string }
 
 // Stack is what decides whether two hosts can hand over to each other.
-type Stack struct{ Kernel, CRIU, Runtime, Arch string }
+// Network names hosts between which the network carries pods.
+type Stack struct{ Kernel, CRIU, Runtime, Arch, Network string }
 
 // Package is one package of a patch, pinned to the version To.
 type Package struct{ Name, From, To string }
@@ -65,6 +66,8 @@ type Pod struct {
 	// Home is the host that it has affinity to, if any.
 	Home        string
 	CPU, Memory int64
+	// Used is what of its memory is in use, and is copied when it moves; 0: all of it.
+	Used int64
 	// FileBytes is what of its files moves with it; DirtyPerSecond is how many bytes of its memory change in a second.
 	FileBytes, DirtyPerSecond int64
 	// Modes are those that the pod and its host can be moved with.

@@ -31,7 +31,9 @@ type Dir struct {
 type entry struct {
 	content []byte
 	pool    *Pool
-	fault   error
+	// text is what the pool was read from; content may have a fault since.
+	text  []byte
+	fault error
 }
 
 const (
@@ -61,6 +63,18 @@ func (d *Dir) Pools() map[string]*Pool {
 		}
 	}
 	return pools
+}
+
+// Text is the file that a pool in force was read from, and what stood in it.
+func (d *Dir) Text(name string) (file string, text []byte, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for file, e := range d.entries {
+		if e.pool != nil && e.pool.Name == name {
+			return file, bytes.Clone(e.text), true
+		}
+	}
+	return "", nil, false
 }
 
 // Faults are what is wrong with files, by their names. The pool that such a file held before may still be in force.
@@ -174,7 +188,7 @@ func takeAll(files []string, entries map[string]entry) (differ []string) {
 
 // take is what becomes of a file that was read; before is what it was, others are the other files.
 func take(file string, content []byte, err error, before entry, others map[string]entry) entry {
-	next := entry{content: content, pool: before.pool}
+	next := entry{content: content, pool: before.pool, text: before.text}
 	if err != nil {
 		next.content, next.fault = nil, fmt.Errorf("read pool: %w", err)
 		return next
@@ -188,7 +202,7 @@ func take(file string, content []byte, err error, before entry, others map[strin
 		next.fault = err
 		return next
 	}
-	next.pool = p
+	next.pool, next.text = p, content
 	return next
 }
 

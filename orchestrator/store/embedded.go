@@ -24,9 +24,15 @@ const (
 	// tick and election are in milliseconds: with no other member there is nobody to wait for.
 	tick     = 20
 	election = 200
+	// With others there is a network between them.
+	sharedTick     = 100
+	sharedElection = 1000
+	// waitNotice is how often the log says that the others are waited for.
+	waitNotice = 15 * time.Second
 )
 
-// openEmbedded runs an etcd of one member that listens nowhere: the controller is its only client, and calls it directly.
+// openEmbedded runs an etcd that has the controller as its only client, which calls it directly. It listens nowhere, but for the
+// other parts of a store that is shared.
 func openEmbedded(ctx context.Context, config Config) (*Store, error) {
 	lock, err := lockDir(config.DataDir)
 	if err != nil {
@@ -36,7 +42,13 @@ func openEmbedded(ctx context.Context, config Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
-	return &Store{client: v3client.New(server.Server), etcd: server, lock: lock, log: config.Log}, nil
+	s := &Store{client: v3client.New(server.Server), etcd: server, lock: lock, log: config.Log, shared: config.Membership != nil}
+	if s.shared {
+		if err := s.announce(ctx, config.Membership.Address); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
 }
 
 func startEmbedded(ctx context.Context, config Config) (*embed.Etcd, error) {
@@ -54,24 +66,47 @@ func startEmbedded(ctx context.Context, config Config) (*embed.Etcd, error) {
 	settings.AutoCompactionMode = embed.CompactorModePeriodic
 	settings.AutoCompactionRetention = retention
 	settings.TickMs, settings.ElectionMs = tick, election
+	if config.Membership != nil {
+		if err := config.Membership.apply(settings); err != nil {
+			return nil, err
+		}
+	}
 	ready := new(atomic.Bool)
 	settings.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(config.Log, ready))
 	server, err := embed.StartEtcd(settings)
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded store in %s: %w", dir, err)
 	}
-	select {
-	case <-server.Server.ReadyNotify():
-		ready.Store(true)
-		return server, nil
-	case err = <-server.Err():
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-time.After(startTimeout):
-		err = fmt.Errorf("not ready after %s", startTimeout)
+	if err := awaitReady(ctx, server, config); err != nil {
+		server.Close()
+		return nil, fmt.Errorf("start the embedded store in %s: %w", dir, err)
 	}
-	server.Close()
-	return nil, fmt.Errorf("start the embedded store in %s: %w", dir, err)
+	ready.Store(true)
+	return server, nil
+}
+
+// awaitReady waits until the store answers: a shared one as long as it takes until more than half of its parts are there.
+func awaitReady(ctx context.Context, server *embed.Etcd, config Config) error {
+	limit := time.After(startTimeout)
+	if config.Membership != nil {
+		limit = nil
+	}
+	for {
+		select {
+		case <-server.Server.ReadyNotify():
+			return nil
+		case err := <-server.Err():
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-limit:
+			return fmt.Errorf("not ready after %s", startTimeout)
+		case <-time.After(waitNotice):
+			if config.Log != nil {
+				config.Log.Warn("the store waits for those of other controllers: more than half must be there")
+			}
+		}
+	}
 }
 
 func etcdDir(dataDir string) string { return filepath.Join(dataDir, "etcd") }

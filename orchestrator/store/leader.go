@@ -11,8 +11,10 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// leaseSeconds is how long a leader that cannot reach the store stays one.
-const leaseSeconds = 10
+// leaseSeconds is how long a leader that cannot reach the store stays one. Where a shared store has lost its own leader with the
+// controller that led, its parts agree on another within a second or two, and leases last as long again from then on: another
+// controller leads within about 10 s.
+const leaseSeconds = 6
 
 // Term is one time of leadership. Its revision is higher than that of every term before it.
 type Term struct {
@@ -101,6 +103,23 @@ func decodeLeader(value []byte) (Leader, error) {
 		return Leader{}, fmt.Errorf("decode who leads: %w", err)
 	}
 	return leader, nil
+}
+
+// Candidates are all controllers that live: the one that leads, and after it those that would, in the order of their turn.
+func (s *Store) Candidates(ctx context.Context, prefix string) ([]Leader, error) {
+	response, err := s.client.Get(ctx, prefix+"/", clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	if err != nil {
+		return nil, fmt.Errorf("look for controllers: %w", err)
+	}
+	all := make([]Leader, 0, len(response.Kvs))
+	for _, kv := range response.Kvs {
+		leader, err := decodeLeader(kv.Value)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, leader)
+	}
+	return all, nil
 }
 
 // Leader is the controller that leads, or ErrNotFound.

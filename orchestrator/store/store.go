@@ -31,7 +31,9 @@ type Config struct {
 	Endpoints []string
 	// CAFile, CertFile and KeyFile are for an external cluster that wants TLS.
 	CAFile, CertFile, KeyFile string
-	Log                       *slog.Logger
+	// Membership is set where an embedded store is shared with other controllers.
+	Membership *Membership
+	Log        *slog.Logger
 }
 
 // Store is an open store. It is safe for concurrent use.
@@ -40,6 +42,8 @@ type Store struct {
 	etcd   *embed.Etcd
 	lock   *dirLock
 	log    *slog.Logger
+	// shared: other controllers can hold parts of this store.
+	shared bool
 }
 
 // dialTimeout is how long an external cluster may take to answer at the start.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
@@ -46,23 +47,39 @@ func (t *Txn) PutBytes(key string, value []byte) *Txn {
 	return t
 }
 
+// DeleteRange removes all values from the key from on, up to the key end and without it.
+func (t *Txn) DeleteRange(from, end string) *Txn {
+	t.then = append(t.then, clientv3.OpDelete(from, clientv3.WithRange(end)))
+	return t
+}
+
 // Delete removes a value; that there is none is no error.
 func (t *Txn) Delete(key string) *Txn {
 	t.then = append(t.then, clientv3.OpDelete(key))
 	return t
 }
 
-// Commit writes everything and returns the new revision, or writes nothing and returns ErrConflict. After any other error it
-// is not known which.
+// Commit writes everything and returns the new revision, or writes nothing and returns ErrConflict, or ErrDeposed where ctx
+// belongs to a term that is over (WithGuard). After any other error it is not known which.
 func (t *Txn) Commit(ctx context.Context) (int64, error) {
 	if t.err != nil {
 		return 0, t.err
 	}
-	response, err := t.store.client.Txn(ctx).If(t.when...).Then(t.then...).Commit()
-	if err != nil {
-		return 0, fmt.Errorf("write to the store: %w", err)
+	txn := t.store.client.Txn(ctx)
+	term := guardOf(ctx)
+	if term == nil {
+		txn = txn.If(t.when...).Then(t.then...)
+	} else {
+		txn = txn.If(slices.Concat(t.when, []clientv3.Cmp{term.Holds()})...).Then(t.then...).Else(term.look())
 	}
-	if !response.Succeeded {
+	response, err := txn.Commit()
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("write to the store: %w", err)
+	case response.Succeeded:
+	case term != nil && term.over((*clientv3.GetResponse)(response.Responses[0].GetResponseRange())):
+		return 0, ErrDeposed
+	default:
 		return 0, ErrConflict
 	}
 	return response.Header.Revision, nil

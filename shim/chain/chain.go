@@ -62,6 +62,7 @@ type Chain struct {
 type Step struct {
 	From, To   string
 	translator message.Translator
+	hop        *hop
 }
 
 // Plan makes the chain from a client's version to a server's. Calls through it are counted in counter, which may be nil.
@@ -74,10 +75,10 @@ func (l *Line) Plan(client, server string, counter *Counter) (*Chain, error) {
 	}
 	c := &Chain{service: l.service, client: client, server: server, counter: counter}
 	for at := from; at < to; at++ {
-		c.steps = append(c.steps, Step{l.versions[at], l.versions[at+1], l.links[at].Up})
+		c.steps = append(c.steps, Step{l.versions[at], l.versions[at+1], l.links[at].Up, counter.hop(l.versions[at], l.versions[at+1])})
 	}
 	for at := from; at > to; at-- {
-		c.steps = append(c.steps, Step{l.versions[at], l.versions[at-1], l.links[at-1].Down})
+		c.steps = append(c.steps, Step{l.versions[at], l.versions[at-1], l.links[at-1].Down, counter.hop(l.versions[at], l.versions[at-1])})
 	}
 	return c, nil
 }
@@ -85,24 +86,32 @@ func (l *Line) Plan(client, server string, counter *Counter) (*Chain, error) {
 // Steps are in the order in which a request goes through them. A chain without steps, between equal versions, changes nothing.
 func (c *Chain) Steps() []Step { return slices.Clone(c.steps) }
 
+// Server is the version that the chain leads to.
+func (c *Chain) Server() string { return c.server }
+
 // Exchange is one call that is under way through a chain.
 type Exchange struct {
 	chain *Chain
 	// done are the steps that the request went through.
-	done []message.Exchange
+	done  []message.Exchange
+	watch Watch
 }
 
 var _ message.Exchange = (*Exchange)(nil)
 
 // Request takes a request to the server's version, in place. The error is a *message.Refusal, and the request has not been made.
 func (c *Chain) Request(ctx context.Context, r *message.Request) (*Exchange, error) {
-	x := &Exchange{chain: c, done: make([]message.Exchange, 0, len(c.steps))}
+	x := &Exchange{chain: c, done: make([]message.Exchange, 0, len(c.steps)), watch: watchOf(ctx)}
 	for i, step := range c.steps {
 		if step.translator == nil {
 			x.done = append(x.done, nil)
 			continue
 		}
-		exchange, err := step.translator.Request(ctx, r)
+		var exchange message.Exchange
+		err := c.pass(i, x.watch, "request", func() View { return viewOfRequest(r) }, func() (err error) {
+			exchange, err = step.translator.Request(ctx, r)
+			return err
+		})
 		if err != nil {
 			return nil, c.refuse(i, err, false)
 		}
@@ -122,7 +131,8 @@ func (x *Exchange) Item(ctx context.Context, v *message.Value) error {
 		if step == nil {
 			continue
 		}
-		if err := step.Item(ctx, v); err != nil {
+		err := x.chain.pass(i, x.watch, "message", func() View { return viewOfMessage(v) }, func() error { return step.Item(ctx, v) })
+		if err != nil {
 			return x.chain.refuse(i, err, false)
 		}
 	}
@@ -131,20 +141,20 @@ func (x *Exchange) Item(ctx context.Context, v *message.Value) error {
 
 // Response takes the server's answer back to the client's version.
 func (x *Exchange) Response(ctx context.Context, r *message.Response) error {
-	return x.back(func(step message.Exchange) error { return step.Response(ctx, r) })
+	return x.back("answer", func() View { return viewOfAnswer(r) }, func(step message.Exchange) error { return step.Response(ctx, r) })
 }
 
 // ReplyItem takes one message of the response's stream back.
 func (x *Exchange) ReplyItem(ctx context.Context, v *message.Value) error {
-	return x.back(func(step message.Exchange) error { return step.ReplyItem(ctx, v) })
+	return x.back("answer-message", func() View { return viewOfMessage(v) }, func(step message.Exchange) error { return step.ReplyItem(ctx, v) })
 }
 
-func (x *Exchange) back(translate func(message.Exchange) error) error {
+func (x *Exchange) back(part string, view func() View, translate func(message.Exchange) error) error {
 	for i, step := range slices.Backward(x.done) {
 		if step == nil {
 			continue
 		}
-		if err := translate(step); err != nil {
+		if err := x.chain.pass(i, x.watch, part, view, func() error { return translate(step) }); err != nil {
 			return x.chain.refuse(i, err, true)
 		}
 	}

@@ -18,16 +18,21 @@ const (
 	Untranslatable
 )
 
-// Counter counts calls by their versions. It is safe for concurrent use.
+// Counter counts calls by their versions, and times hops. It is safe for concurrent use.
 type Counter struct {
 	mu     sync.Mutex
 	counts map[[2]string]*[4]uint64
+	hops   map[[2]string]*hop
 }
 
 // Count is what happened between one version of client and one of server.
 type Count struct {
-	Client, Server                                 string
-	Passed, Translated, Disallowed, Untranslatable uint64
+	Client         string `json:"client"`
+	Server         string `json:"server"`
+	Passed         uint64 `json:"passed"`
+	Translated     uint64 `json:"translated"`
+	Disallowed     uint64 `json:"disallowed"`
+	Untranslatable uint64 `json:"untranslatable"`
 }
 
 func (c *Counter) add(client, server string, o Outcome) {

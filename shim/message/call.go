@@ -79,6 +79,21 @@ func (b *Body) Set(v *Value) {
 // Untouched says that nobody looked into a body that has not come yet: it can be sent on as it comes.
 func (b *Body) Untouched() bool { return b.load != nil }
 
+// Shown is the body as JSON, for whoever watches; nil where it is none, is empty, or has not come yet. It changes nothing.
+func (b *Body) Shown() []byte {
+	if b.parsed && b.value != nil {
+		return b.value.AppendJSON(nil)
+	}
+	if _, ok := b.codec.(JSON); !ok || len(b.raw) == 0 {
+		return nil
+	}
+	v, err := ParseJSON(b.raw)
+	if err != nil {
+		return nil
+	}
+	return v.AppendJSON(nil)
+}
+
 // Bytes is the body to send.
 func (b *Body) Bytes() ([]byte, error) {
 	if b.load != nil {

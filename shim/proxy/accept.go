@@ -6,21 +6,33 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
+	"time"
 )
 
-// portKey is the context's key for the version that a connection's port stands for.
-type portKey struct{}
+// acceptPause is waited after an accept that failed: the process may have too many files open.
+const acceptPause = 50 * time.Millisecond
 
-// versioned is a connection whose port may say its client's version.
-type versioned struct {
+// knownKey is the context's key for the version that is known with a connection.
+type knownKey struct{}
+
+// held is a connection that the proxy holds until it is closed. Its address or port may say its client's version.
+type held struct {
 	net.Conn
 	version string
+	proxy   *Proxy
 }
 
-func portVersion(c net.Conn) string {
-	if v, ok := c.(*versioned); ok {
-		return v.version
+// Close closes the connection; the proxy holds it no longer.
+func (h *held) Close() error {
+	h.proxy.release(h.Conn)
+	return h.Conn.Close()
+}
+
+func knownVersion(c net.Conn) string {
+	if h, ok := c.(*held); ok {
+		return h.version
 	}
 	return ""
 }
@@ -53,8 +65,9 @@ func (l *listener) Close() error {
 	return err
 }
 
-// Serve accepts connections until the listener or the proxy is closed. The version, where it is not empty, is that of every
-// client of this listener: the record's client.ports.
+// Serve accepts connections until the listener or the proxy is closed; whoever closes the listener only leaves the connections
+// that it has accepted to go on. The version, where it is not empty, is that of every client of this listener: the record's
+// client.ports.
 func (p *Proxy) Serve(in net.Listener, version string) error {
 	l := &listener{Listener: in, conns: make(chan net.Conn), closed: make(chan struct{})}
 	p.mu.Lock()
@@ -68,20 +81,43 @@ func (p *Proxy) Serve(in net.Listener, version string) error {
 	go func() { served <- p.server.Serve(l) }()
 	for {
 		c, err := in.Accept()
-		if err != nil {
-			err = errors.Join(ignoreClosed(err), ignoreClosed(l.Close()))
-			return errors.Join(err, ignoreClosed(<-served))
+		if errors.Is(err, net.ErrClosed) {
+			p.forget(l)
+			return errors.Join(ignoreClosed(l.Close()), ignoreClosed(<-served))
 		}
-		if r := p.ready.Load(); r.splices(version) {
-			go p.splice(c, r.Server)
+		if err != nil {
+			p.log.Warn("a connection could not be accepted", "error", err)
+			time.Sleep(acceptPause)
 			continue
 		}
-		select {
-		case l.conns <- &versioned{c, version}:
-		case <-l.closed:
-			_ = c.Close() // nobody takes it any more
-		}
+		p.take(c, l, version)
 	}
+}
+
+// take splices a connection, or hands it to the HTTP server.
+func (p *Proxy) take(c net.Conn, l *listener, byPort string) {
+	if !p.hold(c) {
+		_ = c.Close()
+		return
+	}
+	r := p.ready.Load()
+	h := &held{c, r.known(c, byPort), p}
+	if r.splices(h.version) {
+		p.spliced.Add(1)
+		go p.splice(h, r.Server)
+		return
+	}
+	select {
+	case l.conns <- h:
+	case <-l.closed:
+		_ = h.Close() // nobody takes it any more
+	}
+}
+
+func (p *Proxy) forget(l *listener) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listeners = slices.DeleteFunc(p.listeners, func(one *listener) bool { return one == l })
 }
 
 func ignoreClosed(err error) error {
@@ -92,12 +128,8 @@ func ignoreClosed(err error) error {
 }
 
 // splice joins two connections; the kernel moves the bytes. Either side may end before the other.
-func (p *Proxy) splice(client net.Conn, address string) {
-	if !p.hold(client) {
-		_ = client.Close()
-		return
-	}
-	defer p.release(client)
+func (p *Proxy) splice(client *held, address string) {
+	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	server, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	cancel()
@@ -109,9 +141,9 @@ func (p *Proxy) splice(client net.Conn, address string) {
 	back := make(chan struct{})
 	go func() {
 		defer close(back)
-		half(client, server)
+		half(client.Conn, server)
 	}()
-	half(server, client)
+	half(server, client.Conn)
 	<-back
 }
 
@@ -131,15 +163,22 @@ func (p *Proxy) hold(c net.Conn) bool {
 	if p.closed {
 		return false
 	}
-	p.splices[c] = struct{}{}
-	p.running.Add(1)
+	p.conns[c] = struct{}{}
 	return true
 }
 
 func (p *Proxy) release(c net.Conn) {
 	p.mu.Lock()
-	delete(p.splices, c)
-	p.mu.Unlock()
-	_ = c.Close()
-	p.running.Done()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+	if p.closed && len(p.conns) == 0 {
+		p.empty.Broadcast()
+	}
+}
+
+// Connections is how many clients are connected.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
 }

@@ -31,6 +31,8 @@ type call struct {
 	grpc     bool
 	in       message.Path
 	exchange *chain.Exchange
+	// traced says that somebody watches: bodies of a known length are read, so that they can be shown.
+	traced bool
 	// broken is why the request's stream ended early.
 	broken atomic.Pointer[message.Refusal]
 }
@@ -83,8 +85,8 @@ func rewrite(r *httputil.ProxyRequest) {
 // parse tells the client's version, and so the chain.
 func (r *ready) parse(c *call) error {
 	header := c.request.Header
-	byPort, _ := c.request.Context().Value(portKey{}).(string)
-	c.client = r.clientOf(byPort, header)
+	known, _ := c.request.Context().Value(knownKey{}).(string)
+	c.client = r.clientOf(known, header)
 	var ok bool
 	if c.chain, ok = r.chains[c.client]; !ok {
 		return &unknownVersion{c.client, r.Record.Versions}
@@ -114,7 +116,9 @@ func (r *ready) translate(c *call) error {
 	c.in = slices.Clone(path)
 	m := &message.Request{Method: out.Method, Path: path, Query: maps.Clone(query), Header: out.Header, Stream: c.grpc}
 	if !c.grpc && out.Body != nil && out.Body != http.NoBody {
-		m.Body = message.LazyBody(func() ([]byte, error) { return readAll(out.Body, r.MaxBody) }, codecOf(out.Header))
+		if m.Body, err = r.body(c, out.Body, out.ContentLength, codecOf(out.Header)); err != nil {
+			return err
+		}
 	}
 	if c.exchange, err = c.chain.Request(ctx, m); err != nil {
 		return err
@@ -182,10 +186,13 @@ func (r *ready) compose(c *call) error {
 	in := c.response
 	m := &message.Response{Status: in.StatusCode, Header: in.Header, Stream: c.grpc}
 	bodiless := c.request.Method == http.MethodHead || in.StatusCode == http.StatusNoContent || in.StatusCode == http.StatusNotModified
+	var err error
 	if !c.grpc && !bodiless {
-		m.Body = message.LazyBody(func() ([]byte, error) { return readAll(in.Body, r.MaxBody) }, codecOf(in.Header))
+		m.Body, err = r.body(c, in.Body, in.ContentLength, codecOf(in.Header))
 	}
-	err := c.exchange.Response(c.request.Context(), m)
+	if err == nil {
+		err = c.exchange.Response(c.request.Context(), m)
+	}
 	if err == nil && !c.grpc && !bodiless && !m.Body.Untouched() {
 		var data []byte
 		if data, err = m.Body.Bytes(); err == nil {
@@ -207,6 +214,16 @@ func (r *ready) compose(c *call) error {
 	}
 	in.StatusCode, in.Status = m.Status, ""
 	return nil
+}
+
+// body is read when a translator looks into it. That of a call that is traced is read at once where that changes nothing.
+func (r *ready) body(c *call, from io.Reader, length int64, codec message.Codec) (message.Body, error) {
+	read := func() ([]byte, error) { return readAll(from, r.MaxBody) }
+	if !c.traced || codec == nil || length < 0 || length > r.MaxBody {
+		return message.LazyBody(read, codec), nil
+	}
+	data, err := read()
+	return message.NewBody(data, codec), err
 }
 
 // readAll is bounded.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,11 +39,15 @@ type Proxy struct {
 
 	reconfigure sync.Mutex
 
+	spliced atomic.Uint64
+	unknown atomic.Uint64
+	watches watches
+
 	mu        sync.Mutex
+	empty     sync.Cond
 	listeners []*listener
-	splices   map[net.Conn]struct{}
+	conns     map[net.Conn]struct{}
 	closed    bool
-	running   sync.WaitGroup
 }
 
 type lane struct {
@@ -52,7 +57,8 @@ type lane struct {
 
 // New plans every chain and makes a proxy that accepts nothing yet.
 func New(s Settings, log *slog.Logger) (*Proxy, error) {
-	p := &Proxy{lanes: make(chan *lane, maxIdle), log: log, splices: map[net.Conn]struct{}{}}
+	p := &Proxy{lanes: make(chan *lane, maxIdle), log: log, conns: map[net.Conn]struct{}{}}
+	p.empty.L = &p.mu
 	r, err := s.ready(&p.counter)
 	if err != nil {
 		return nil, err
@@ -74,7 +80,7 @@ func New(s Settings, log *slog.Logger) (*Proxy, error) {
 		Handler: duplex(replies), Protocols: protocols(true, true), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, portKey{}, portVersion(c))
+			return context.WithValue(ctx, knownKey{}, knownVersion(c))
 		},
 	}
 	return p, nil
@@ -112,6 +118,21 @@ func (b *buffers) Put(one []byte) { b.pool.Put(&one) }
 // Counts says what became of calls, by the versions of client and server. Spliced connections hold uncounted calls.
 func (p *Proxy) Counts() []chain.Count { return p.counter.Counts() }
 
+// Hops says how long each translator took.
+func (p *Proxy) Hops() []chain.Hop { return p.counter.Hops() }
+
+// Spliced is how many connections were joined to the server unread, ever.
+func (p *Proxy) Spliced() uint64 { return p.spliced.Load() }
+
+// Unknown is how many calls were refused because the record does not have the version that their client said.
+func (p *Proxy) Unknown() uint64 { return p.unknown.Load() }
+
+// Changes is how many times the graph of operators was changed.
+func (p *Proxy) Changes() uint64 {
+	_, changes := p.flow.Graph()
+	return changes
+}
+
 // Reconfigure goes over to other settings, without a pause: a call meets the old ones or the new ones. Where they are not
 // valid the old ones stay. Connections that are spliced stay spliced.
 func (p *Proxy) Reconfigure(ctx context.Context, s Settings) error {
@@ -139,12 +160,19 @@ func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	c := &call{request: r}
+	traced := p.watches.begin(c)
 	if err := l.Send(r.Context(), c); err != nil {
 		p.free(l)
+		traced.end(c, err)
 		return nil, err
 	}
 	<-l.done
 	p.free(l)
+	var unknown *unknownVersion
+	if errors.As(c.err, &unknown) {
+		p.unknown.Add(1)
+	}
+	traced.end(c, c.err)
 	return c.response, c.err
 }
 
@@ -173,7 +201,7 @@ func (p *Proxy) free(l *lane) {
 func (p *Proxy) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
-	listeners := p.listeners
+	listeners := slices.Clone(p.listeners)
 	p.mu.Unlock()
 	var errs []error
 	for _, l := range listeners {
@@ -183,11 +211,13 @@ func (p *Proxy) Close(ctx context.Context) error {
 		errs = append(errs, err, p.server.Close())
 	}
 	p.mu.Lock()
-	for c := range p.splices {
-		errs = append(errs, c.Close())
+	for c := range p.conns {
+		_ = c.Close() // it may be closed already
+	}
+	for len(p.conns) > 0 {
+		p.empty.Wait()
 	}
 	p.mu.Unlock()
-	p.running.Wait()
 	p.flow.Close()
 	p.plain.CloseIdleConnections()
 	p.h2.CloseIdleConnections()

@@ -3,7 +3,9 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 
 	"drydock/shim/chain"
 	"drydock/shim/record"
@@ -15,6 +17,8 @@ type Settings struct {
 	Record *record.Record
 	// Server is the address of the server, host:port, and Version what it speaks.
 	Server, Version string
+	// Clients are versions that are known by the client's address: those of pods, from their manifests.
+	Clients map[netip.Addr]string
 	// MaxBody bounds the bodies and messages that are translated, in bytes; 0 is 4 MiB. Others are not bounded.
 	MaxBody int64
 }
@@ -42,13 +46,32 @@ func (s Settings) ready(counter *chain.Counter) (*ready, error) {
 		}
 		r.chains[version] = c
 	}
+	for address, version := range s.Clients {
+		if r.chains[version] == nil {
+			return nil, fmt.Errorf("the client %s: %w", address, &chain.UnknownVersionError{
+				Service: s.Record.Service, Version: version, Known: s.Record.Versions,
+			})
+		}
+	}
 	return r, nil
 }
 
-// clientOf is the version that a call's client speaks, by its header or by default.
-func (r *ready) clientOf(byPort string, header http.Header) string {
-	if byPort != "" {
-		return byPort
+// known is the version of a connection's client where its address or its port says it.
+func (r *ready) known(c net.Conn, byPort string) string {
+	if len(r.Clients) > 0 {
+		if from, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+			if version, ok := r.Clients[from.AddrPort().Addr().Unmap()]; ok {
+				return version
+			}
+		}
+	}
+	return byPort
+}
+
+// clientOf is the version that a call's client speaks: known with its connection, or by its header, or by default.
+func (r *ready) clientOf(known string, header http.Header) string {
+	if known != "" {
+		return known
 	}
 	if name := r.Record.Client.Header; name != "" && header.Get(name) != "" {
 		return header.Get(name)
@@ -57,9 +80,9 @@ func (r *ready) clientOf(byPort string, header http.Header) string {
 }
 
 // splices says whether every call of a connection means the same to the server, known before its first byte.
-func (r *ready) splices(byPort string) bool {
-	if byPort == "" && r.Record.Client.Header != "" {
+func (r *ready) splices(known string) bool {
+	if known == "" && r.Record.Client.Header != "" {
 		return false
 	}
-	return r.clientOf(byPort, nil) == r.Version
+	return r.clientOf(known, nil) == r.Version
 }

@@ -464,7 +464,9 @@ type HostInfo struct {
 	// Load averages over 1, 5 and 15 minutes.
 	Load []float64 `protobuf:"fixed64,23,rep,packed,name=load,proto3" json:"load,omitempty"`
 	// Those of /, /boot and the agent's data, each once.
-	Filesystems   []*Filesystem `protobuf:"bytes,24,rep,name=filesystems,proto3" json:"filesystems,omitempty"`
+	Filesystems []*Filesystem `protobuf:"bytes,24,rep,name=filesystems,proto3" json:"filesystems,omitempty"`
+	// As its configuration names them; pools choose hosts by them.
+	Labels        map[string]string `protobuf:"bytes,25,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -663,6 +665,13 @@ func (x *HostInfo) GetLoad() []float64 {
 func (x *HostInfo) GetFilesystems() []*Filesystem {
 	if x != nil {
 		return x.Filesystems
+	}
+	return nil
+}
+
+func (x *HostInfo) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -3345,7 +3354,7 @@ type ExecRequest_Start struct {
 
 func (x *ExecRequest_Start) Reset() {
 	*x = ExecRequest_Start{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[58]
+	mi := &file_drydock_v1_controller_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +3366,7 @@ func (x *ExecRequest_Start) String() string {
 func (*ExecRequest_Start) ProtoMessage() {}
 
 func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[58]
+	mi := &file_drydock_v1_controller_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3425,7 +3434,7 @@ type ExecRequest_Resize struct {
 
 func (x *ExecRequest_Resize) Reset() {
 	*x = ExecRequest_Resize{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[59]
+	mi := &file_drydock_v1_controller_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3437,7 +3446,7 @@ func (x *ExecRequest_Resize) String() string {
 func (*ExecRequest_Resize) ProtoMessage() {}
 
 func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[59]
+	mi := &file_drydock_v1_controller_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3504,7 +3513,7 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x120\n" +
-	"\x05tried\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xbc\a\n" +
+	"\x05tried\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xb1\b\n" +
 	"\bHostInfo\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\tR\x06kernel\x12\x0e\n" +
 	"\x02os\x18\x02 \x01(\tR\x02os\x12\x12\n" +
@@ -3530,10 +3539,14 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x0enetwork_reason\x18\x15 \x01(\tR\rnetworkReason\x12#\n" +
 	"\rvxlan_problem\x18\x16 \x01(\tR\fvxlanProblem\x12\x12\n" +
 	"\x04load\x18\x17 \x03(\x01R\x04load\x128\n" +
-	"\vfilesystems\x18\x18 \x03(\v2\x16.drydock.v1.FilesystemR\vfilesystems\x1a?\n" +
+	"\vfilesystems\x18\x18 \x03(\v2\x16.drydock.v1.FilesystemR\vfilesystems\x128\n" +
+	"\x06labels\x18\x19 \x03(\v2 .drydock.v1.HostInfo.LabelsEntryR\x06labels\x1a?\n" +
 	"\x11CriuFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"_\n" +
+	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
 	"\n" +
 	"Filesystem\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
@@ -3731,7 +3744,7 @@ func file_drydock_v1_controller_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_controller_proto_rawDescData
 }
 
-var file_drydock_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_drydock_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_drydock_v1_controller_proto_goTypes = []any{
 	(*GetVersionRequest)(nil),       // 0: drydock.v1.GetVersionRequest
 	(*GetVersionResponse)(nil),      // 1: drydock.v1.GetVersionResponse
@@ -3791,117 +3804,119 @@ var file_drydock_v1_controller_proto_goTypes = []any{
 	(*BackupStoreRequest)(nil),      // 55: drydock.v1.BackupStoreRequest
 	(*BackupStoreResponse)(nil),     // 56: drydock.v1.BackupStoreResponse
 	nil,                             // 57: drydock.v1.HostInfo.CriuFeaturesEntry
-	(*ExecRequest_Start)(nil),       // 58: drydock.v1.ExecRequest.Start
-	(*ExecRequest_Resize)(nil),      // 59: drydock.v1.ExecRequest.Resize
-	(*durationpb.Duration)(nil),     // 60: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 61: google.protobuf.Timestamp
-	(*StatusSummary)(nil),           // 62: drydock.v1.StatusSummary
-	(*Refusal)(nil),                 // 63: drydock.v1.Refusal
-	(MigrationMode)(0),              // 64: drydock.v1.MigrationMode
-	(*MigrationProgress)(nil),       // 65: drydock.v1.MigrationProgress
-	(*MigrationReport)(nil),         // 66: drydock.v1.MigrationReport
-	(*HostStatus)(nil),              // 67: drydock.v1.HostStatus
-	(*Image)(nil),                   // 68: drydock.v1.Image
-	(*PodSpec)(nil),                 // 69: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 70: drydock.v1.Pod
+	nil,                             // 58: drydock.v1.HostInfo.LabelsEntry
+	(*ExecRequest_Start)(nil),       // 59: drydock.v1.ExecRequest.Start
+	(*ExecRequest_Resize)(nil),      // 60: drydock.v1.ExecRequest.Resize
+	(*durationpb.Duration)(nil),     // 61: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 62: google.protobuf.Timestamp
+	(*StatusSummary)(nil),           // 63: drydock.v1.StatusSummary
+	(*Refusal)(nil),                 // 64: drydock.v1.Refusal
+	(MigrationMode)(0),              // 65: drydock.v1.MigrationMode
+	(*MigrationProgress)(nil),       // 66: drydock.v1.MigrationProgress
+	(*MigrationReport)(nil),         // 67: drydock.v1.MigrationReport
+	(*HostStatus)(nil),              // 68: drydock.v1.HostStatus
+	(*Image)(nil),                   // 69: drydock.v1.Image
+	(*PodSpec)(nil),                 // 70: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 71: drydock.v1.Pod
 }
 var file_drydock_v1_controller_proto_depIdxs = []int32{
-	60, // 0: drydock.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	61, // 1: drydock.v1.CreateJoinTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	61, // 2: drydock.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	61, // 0: drydock.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	62, // 1: drydock.v1.CreateJoinTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	62, // 2: drydock.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
 	6,  // 3: drydock.v1.Host.info:type_name -> drydock.v1.HostInfo
 	5,  // 4: drydock.v1.Host.links:type_name -> drydock.v1.HostLink
-	62, // 5: drydock.v1.Host.summary:type_name -> drydock.v1.StatusSummary
-	61, // 6: drydock.v1.HostLink.tried:type_name -> google.protobuf.Timestamp
+	63, // 5: drydock.v1.Host.summary:type_name -> drydock.v1.StatusSummary
+	62, // 6: drydock.v1.HostLink.tried:type_name -> google.protobuf.Timestamp
 	57, // 7: drydock.v1.HostInfo.criu_features:type_name -> drydock.v1.HostInfo.CriuFeaturesEntry
-	63, // 8: drydock.v1.HostInfo.problems:type_name -> drydock.v1.Refusal
-	60, // 9: drydock.v1.HostInfo.uptime:type_name -> google.protobuf.Duration
+	64, // 8: drydock.v1.HostInfo.problems:type_name -> drydock.v1.Refusal
+	61, // 9: drydock.v1.HostInfo.uptime:type_name -> google.protobuf.Duration
 	7,  // 10: drydock.v1.HostInfo.filesystems:type_name -> drydock.v1.Filesystem
-	4,  // 11: drydock.v1.ListHostsResponse.hosts:type_name -> drydock.v1.Host
-	4,  // 12: drydock.v1.GetHostResponse.host:type_name -> drydock.v1.Host
-	64, // 13: drydock.v1.DrainHostRequest.mode:type_name -> drydock.v1.MigrationMode
-	65, // 14: drydock.v1.DrainHostResponse.progress:type_name -> drydock.v1.MigrationProgress
-	66, // 15: drydock.v1.DrainHostResponse.report:type_name -> drydock.v1.MigrationReport
-	14, // 16: drydock.v1.DrainHostResponse.summary:type_name -> drydock.v1.DrainSummary
-	63, // 17: drydock.v1.DrainSummary.refusals:type_name -> drydock.v1.Refusal
-	4,  // 18: drydock.v1.ResumeHostResponse.host:type_name -> drydock.v1.Host
-	25, // 19: drydock.v1.DoctorHostResponse.checks:type_name -> drydock.v1.DoctorCheck
-	67, // 20: drydock.v1.GetHostStatusResponse.status:type_name -> drydock.v1.HostStatus
-	62, // 21: drydock.v1.GetHostStatusResponse.summary:type_name -> drydock.v1.StatusSummary
-	27, // 22: drydock.v1.ImportImageRequest.header:type_name -> drydock.v1.ImportImageHeader
-	68, // 23: drydock.v1.ImportImageResponse.images:type_name -> drydock.v1.Image
-	68, // 24: drydock.v1.PullImageResponse.image:type_name -> drydock.v1.Image
-	68, // 25: drydock.v1.ListImagesResponse.images:type_name -> drydock.v1.Image
-	69, // 26: drydock.v1.RunPodRequest.spec:type_name -> drydock.v1.PodSpec
-	70, // 27: drydock.v1.RunPodResponse.pod:type_name -> drydock.v1.Pod
-	70, // 28: drydock.v1.ListPodsResponse.pods:type_name -> drydock.v1.Pod
-	70, // 29: drydock.v1.GetPodResponse.pod:type_name -> drydock.v1.Pod
-	70, // 30: drydock.v1.StartPodResponse.pod:type_name -> drydock.v1.Pod
-	60, // 31: drydock.v1.StopPodRequest.grace:type_name -> google.protobuf.Duration
-	70, // 32: drydock.v1.StopPodResponse.pod:type_name -> drydock.v1.Pod
-	58, // 33: drydock.v1.ExecRequest.start:type_name -> drydock.v1.ExecRequest.Start
-	59, // 34: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
-	64, // 35: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
-	60, // 36: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
-	65, // 37: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
-	66, // 38: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
-	66, // 39: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
-	66, // 40: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
-	0,  // 41: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
-	2,  // 42: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
-	8,  // 43: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
-	10, // 44: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
-	12, // 45: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
-	15, // 46: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
-	17, // 47: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
-	19, // 48: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
-	21, // 49: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
-	23, // 50: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
-	26, // 51: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
-	29, // 52: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
-	31, // 53: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
-	33, // 54: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
-	35, // 55: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
-	37, // 56: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
-	39, // 57: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
-	41, // 58: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
-	43, // 59: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
-	45, // 60: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
-	47, // 61: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
-	49, // 62: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
-	51, // 63: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
-	53, // 64: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
-	55, // 65: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
-	1,  // 66: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
-	3,  // 67: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
-	9,  // 68: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
-	11, // 69: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
-	13, // 70: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
-	16, // 71: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
-	18, // 72: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
-	20, // 73: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
-	22, // 74: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
-	24, // 75: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
-	28, // 76: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
-	30, // 77: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
-	32, // 78: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
-	34, // 79: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
-	36, // 80: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
-	38, // 81: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
-	40, // 82: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
-	42, // 83: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
-	44, // 84: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
-	46, // 85: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
-	48, // 86: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
-	50, // 87: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
-	52, // 88: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
-	54, // 89: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
-	56, // 90: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
-	66, // [66:91] is the sub-list for method output_type
-	41, // [41:66] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	58, // 11: drydock.v1.HostInfo.labels:type_name -> drydock.v1.HostInfo.LabelsEntry
+	4,  // 12: drydock.v1.ListHostsResponse.hosts:type_name -> drydock.v1.Host
+	4,  // 13: drydock.v1.GetHostResponse.host:type_name -> drydock.v1.Host
+	65, // 14: drydock.v1.DrainHostRequest.mode:type_name -> drydock.v1.MigrationMode
+	66, // 15: drydock.v1.DrainHostResponse.progress:type_name -> drydock.v1.MigrationProgress
+	67, // 16: drydock.v1.DrainHostResponse.report:type_name -> drydock.v1.MigrationReport
+	14, // 17: drydock.v1.DrainHostResponse.summary:type_name -> drydock.v1.DrainSummary
+	64, // 18: drydock.v1.DrainSummary.refusals:type_name -> drydock.v1.Refusal
+	4,  // 19: drydock.v1.ResumeHostResponse.host:type_name -> drydock.v1.Host
+	25, // 20: drydock.v1.DoctorHostResponse.checks:type_name -> drydock.v1.DoctorCheck
+	68, // 21: drydock.v1.GetHostStatusResponse.status:type_name -> drydock.v1.HostStatus
+	63, // 22: drydock.v1.GetHostStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	27, // 23: drydock.v1.ImportImageRequest.header:type_name -> drydock.v1.ImportImageHeader
+	69, // 24: drydock.v1.ImportImageResponse.images:type_name -> drydock.v1.Image
+	69, // 25: drydock.v1.PullImageResponse.image:type_name -> drydock.v1.Image
+	69, // 26: drydock.v1.ListImagesResponse.images:type_name -> drydock.v1.Image
+	70, // 27: drydock.v1.RunPodRequest.spec:type_name -> drydock.v1.PodSpec
+	71, // 28: drydock.v1.RunPodResponse.pod:type_name -> drydock.v1.Pod
+	71, // 29: drydock.v1.ListPodsResponse.pods:type_name -> drydock.v1.Pod
+	71, // 30: drydock.v1.GetPodResponse.pod:type_name -> drydock.v1.Pod
+	71, // 31: drydock.v1.StartPodResponse.pod:type_name -> drydock.v1.Pod
+	61, // 32: drydock.v1.StopPodRequest.grace:type_name -> google.protobuf.Duration
+	71, // 33: drydock.v1.StopPodResponse.pod:type_name -> drydock.v1.Pod
+	59, // 34: drydock.v1.ExecRequest.start:type_name -> drydock.v1.ExecRequest.Start
+	60, // 35: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
+	65, // 36: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
+	61, // 37: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
+	66, // 38: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
+	67, // 39: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
+	67, // 40: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
+	67, // 41: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
+	0,  // 42: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
+	2,  // 43: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
+	8,  // 44: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
+	10, // 45: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
+	12, // 46: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
+	15, // 47: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
+	17, // 48: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
+	19, // 49: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
+	21, // 50: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
+	23, // 51: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
+	26, // 52: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
+	29, // 53: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
+	31, // 54: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
+	33, // 55: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
+	35, // 56: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
+	37, // 57: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
+	39, // 58: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
+	41, // 59: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
+	43, // 60: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
+	45, // 61: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
+	47, // 62: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
+	49, // 63: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
+	51, // 64: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
+	53, // 65: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
+	55, // 66: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
+	1,  // 67: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
+	3,  // 68: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
+	9,  // 69: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
+	11, // 70: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
+	13, // 71: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
+	16, // 72: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
+	18, // 73: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
+	20, // 74: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
+	22, // 75: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
+	24, // 76: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
+	28, // 77: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
+	30, // 78: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
+	32, // 79: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
+	34, // 80: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
+	36, // 81: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
+	38, // 82: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
+	40, // 83: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
+	42, // 84: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
+	44, // 85: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
+	46, // 86: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
+	48, // 87: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
+	50, // 88: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
+	52, // 89: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
+	54, // 90: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
+	56, // 91: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
+	67, // [67:92] is the sub-list for method output_type
+	42, // [42:67] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_controller_proto_init() }
@@ -3943,7 +3958,7 @@ func file_drydock_v1_controller_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_controller_proto_rawDesc), len(file_drydock_v1_controller_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -211,6 +211,8 @@ type Patch struct {
 	// The kernel that runs after a reboot, as `uname -r` says it; empty where it stays the same.
 	Kernel        string `protobuf:"bytes,5,opt,name=kernel,proto3" json:"kernel,omitempty"`
 	DownloadBytes int64  `protobuf:"varint,6,opt,name=download_bytes,json=downloadBytes,proto3" json:"download_bytes,omitempty"`
+	// Updates that the policy asks for and that are left as they are: held, and by whom.
+	Left          []*Refusal `protobuf:"bytes,7,rep,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +287,13 @@ func (x *Patch) GetDownloadBytes() int64 {
 		return x.DownloadBytes
 	}
 	return 0
+}
+
+func (x *Patch) GetLeft() []*Refusal {
+	if x != nil {
+		return x.Left
+	}
+	return nil
 }
 
 type ResolveRequest struct {
@@ -504,7 +513,9 @@ type ApplyRequest struct {
 	Id    string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Patch *Patch `protobuf:"bytes,2,opt,name=patch,proto3" json:"patch,omitempty"`
 	// keep or replace: what becomes of configuration files that were changed on the host.
-	Conffiles     string `protobuf:"bytes,3,opt,name=conffiles,proto3" json:"conffiles,omitempty"`
+	Conffiles string `protobuf:"bytes,3,opt,name=conffiles,proto3" json:"conffiles,omitempty"`
+	// Where the first call with this id ended without success, try again instead of telling that.
+	Again         bool `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -558,6 +569,13 @@ func (x *ApplyRequest) GetConffiles() string {
 		return x.Conffiles
 	}
 	return ""
+}
+
+func (x *ApplyRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 type ApplyResponse struct {
@@ -775,7 +793,9 @@ func (x *OccupyRequest) GetWhy() string {
 type OccupyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What was found that reboots hosts by itself, such as unattended-upgrades' Automatic-Reboot.
-	Automatic     []*Refusal `protobuf:"bytes,1,rep,name=automatic,proto3" json:"automatic,omitempty"`
+	Automatic []*Refusal `protobuf:"bytes,1,rep,name=automatic,proto3" json:"automatic,omitempty"`
+	// Whether logind refuses reboots to others now. False where the host has no logind.
+	Held          bool `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -815,6 +835,13 @@ func (x *OccupyResponse) GetAutomatic() []*Refusal {
 		return x.Automatic
 	}
 	return nil
+}
+
+func (x *OccupyResponse) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
 }
 
 type ReleaseRequest struct {
@@ -1074,7 +1101,9 @@ type VerifyResponse struct {
 	// What is not as it should be; empty: the host is fit.
 	Refusals []*Refusal `protobuf:"bytes,3,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	// The host is still starting: ask again.
-	Starting      bool `protobuf:"varint,4,opt,name=starting,proto3" json:"starting,omitempty"`
+	Starting bool `protobuf:"varint,4,opt,name=starting,proto3" json:"starting,omitempty"`
+	// What was not looked at, and why.
+	Unchecked     []string `protobuf:"bytes,5,rep,name=unchecked,proto3" json:"unchecked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1135,6 +1164,13 @@ func (x *VerifyResponse) GetStarting() bool {
 		return x.Starting
 	}
 	return false
+}
+
+func (x *VerifyResponse) GetUnchecked() []string {
+	if x != nil {
+		return x.Unchecked
+	}
+	return nil
 }
 
 type RunHookRequest struct {
@@ -1286,14 +1322,15 @@ const file_drydock_v1_patch_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06origin\x18\a \x01(\tR\x06origin\x12\x16\n" +
 	"\x06sha256\x18\b \x01(\tR\x06sha256\x12%\n" +
-	"\x0edownload_bytes\x18\t \x01(\x03R\rdownloadBytes\"\xf2\x01\n" +
+	"\x0edownload_bytes\x18\t \x01(\x03R\rdownloadBytes\"\x9b\x02\n" +
 	"\x05Patch\x125\n" +
 	"\bpackages\x18\x01 \x03(\v2\x19.drydock.v1.PinnedPackageR\bpackages\x12'\n" +
 	"\x0freboot_required\x18\x02 \x01(\bR\x0erebootRequired\x12%\n" +
 	"\x0ereboot_reasons\x18\x03 \x03(\tR\rrebootReasons\x12#\n" +
 	"\rrestarts_pods\x18\x04 \x03(\tR\frestartsPods\x12\x16\n" +
 	"\x06kernel\x18\x05 \x01(\tR\x06kernel\x12%\n" +
-	"\x0edownload_bytes\x18\x06 \x01(\x03R\rdownloadBytes\"[\n" +
+	"\x0edownload_bytes\x18\x06 \x01(\x03R\rdownloadBytes\x12'\n" +
+	"\x04left\x18\a \x03(\v2\x13.drydock.v1.RefusalR\x04left\"[\n" +
 	"\x0eResolveRequest\x12/\n" +
 	"\x06policy\x18\x01 \x01(\v2\x17.drydock.v1.PatchPolicyR\x06policy\x12\x18\n" +
 	"\arefresh\x18\x02 \x01(\bR\arefresh\"k\n" +
@@ -1307,11 +1344,12 @@ const file_drydock_v1_patch_proto_rawDesc = "" +
 	"bytes_done\x18\x01 \x01(\x03R\tbytesDone\x12\x1f\n" +
 	"\vbytes_total\x18\x02 \x01(\x03R\n" +
 	"bytesTotal\x12\x1a\n" +
-	"\bactivity\x18\x03 \x01(\tR\bactivity\"e\n" +
+	"\bactivity\x18\x03 \x01(\tR\bactivity\"{\n" +
 	"\fApplyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x05patch\x18\x02 \x01(\v2\x11.drydock.v1.PatchR\x05patch\x12\x1c\n" +
-	"\tconffiles\x18\x03 \x01(\tR\tconffiles\"v\n" +
+	"\tconffiles\x18\x03 \x01(\tR\tconffiles\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\bR\x05again\"v\n" +
 	"\rApplyResponse\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x05R\apercent\x12\x1a\n" +
 	"\bactivity\x18\x02 \x01(\tR\bactivity\x12/\n" +
@@ -1326,9 +1364,10 @@ const file_drydock_v1_patch_proto_rawDesc = "" +
 	"\x05ended\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x12\x10\n" +
 	"\x03log\x18\b \x01(\tR\x03log\"!\n" +
 	"\rOccupyRequest\x12\x10\n" +
-	"\x03why\x18\x01 \x01(\tR\x03why\"C\n" +
+	"\x03why\x18\x01 \x01(\tR\x03why\"W\n" +
 	"\x0eOccupyResponse\x121\n" +
-	"\tautomatic\x18\x01 \x03(\v2\x13.drydock.v1.RefusalR\tautomatic\"\x10\n" +
+	"\tautomatic\x18\x01 \x03(\v2\x13.drydock.v1.RefusalR\tautomatic\x12\x12\n" +
+	"\x04held\x18\x02 \x01(\bR\x04held\"\x10\n" +
 	"\x0eReleaseRequest\"\x11\n" +
 	"\x0fReleaseResponse\"@\n" +
 	"\rRebootRequest\x12\x17\n" +
@@ -1341,12 +1380,13 @@ const file_drydock_v1_patch_proto_rawDesc = "" +
 	"\rVerifyRequest\x12'\n" +
 	"\x05patch\x18\x01 \x01(\v2\x11.drydock.v1.PatchR\x05patch\x12\x1e\n" +
 	"\vold_boot_id\x18\x02 \x01(\tR\toldBootId\x12#\n" +
-	"\rwithout_probe\x18\x03 \x01(\bR\fwithoutProbe\"\x8e\x01\n" +
+	"\rwithout_probe\x18\x03 \x01(\bR\fwithoutProbe\"\xac\x01\n" +
 	"\x0eVerifyResponse\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x16\n" +
 	"\x06kernel\x18\x02 \x01(\tR\x06kernel\x12/\n" +
 	"\brefusals\x18\x03 \x03(\v2\x13.drydock.v1.RefusalR\brefusals\x12\x1a\n" +
-	"\bstarting\x18\x04 \x01(\bR\bstarting\"\xa1\x01\n" +
+	"\bstarting\x18\x04 \x01(\bR\bstarting\x12\x1c\n" +
+	"\tunchecked\x18\x05 \x03(\tR\tunchecked\"\xa1\x01\n" +
 	"\x0eRunHookRequest\x12\x18\n" +
 	"\acommand\x18\x01 \x03(\tR\acommand\x123\n" +
 	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x12\n" +
@@ -1407,41 +1447,42 @@ var file_drydock_v1_patch_proto_goTypes = []any{
 }
 var file_drydock_v1_patch_proto_depIdxs = []int32{
 	1,  // 0: drydock.v1.Patch.packages:type_name -> drydock.v1.PinnedPackage
-	0,  // 1: drydock.v1.ResolveRequest.policy:type_name -> drydock.v1.PatchPolicy
-	2,  // 2: drydock.v1.ResolveResponse.patch:type_name -> drydock.v1.Patch
-	20, // 3: drydock.v1.ResolveResponse.refusals:type_name -> drydock.v1.Refusal
-	2,  // 4: drydock.v1.DownloadRequest.patch:type_name -> drydock.v1.Patch
-	2,  // 5: drydock.v1.ApplyRequest.patch:type_name -> drydock.v1.Patch
-	9,  // 6: drydock.v1.ApplyResponse.result:type_name -> drydock.v1.PatchResult
-	20, // 7: drydock.v1.PatchResult.refusals:type_name -> drydock.v1.Refusal
-	21, // 8: drydock.v1.PatchResult.started:type_name -> google.protobuf.Timestamp
-	21, // 9: drydock.v1.PatchResult.ended:type_name -> google.protobuf.Timestamp
-	20, // 10: drydock.v1.OccupyResponse.automatic:type_name -> drydock.v1.Refusal
-	20, // 11: drydock.v1.RebootResponse.refusals:type_name -> drydock.v1.Refusal
-	2,  // 12: drydock.v1.VerifyRequest.patch:type_name -> drydock.v1.Patch
-	20, // 13: drydock.v1.VerifyResponse.refusals:type_name -> drydock.v1.Refusal
-	22, // 14: drydock.v1.RunHookRequest.timeout:type_name -> google.protobuf.Duration
-	3,  // 15: drydock.v1.PatchService.Resolve:input_type -> drydock.v1.ResolveRequest
-	5,  // 16: drydock.v1.PatchService.Download:input_type -> drydock.v1.DownloadRequest
-	7,  // 17: drydock.v1.PatchService.Apply:input_type -> drydock.v1.ApplyRequest
-	10, // 18: drydock.v1.PatchService.Occupy:input_type -> drydock.v1.OccupyRequest
-	12, // 19: drydock.v1.PatchService.Release:input_type -> drydock.v1.ReleaseRequest
-	14, // 20: drydock.v1.PatchService.Reboot:input_type -> drydock.v1.RebootRequest
-	16, // 21: drydock.v1.PatchService.Verify:input_type -> drydock.v1.VerifyRequest
-	18, // 22: drydock.v1.PatchService.RunHook:input_type -> drydock.v1.RunHookRequest
-	4,  // 23: drydock.v1.PatchService.Resolve:output_type -> drydock.v1.ResolveResponse
-	6,  // 24: drydock.v1.PatchService.Download:output_type -> drydock.v1.DownloadResponse
-	8,  // 25: drydock.v1.PatchService.Apply:output_type -> drydock.v1.ApplyResponse
-	11, // 26: drydock.v1.PatchService.Occupy:output_type -> drydock.v1.OccupyResponse
-	13, // 27: drydock.v1.PatchService.Release:output_type -> drydock.v1.ReleaseResponse
-	15, // 28: drydock.v1.PatchService.Reboot:output_type -> drydock.v1.RebootResponse
-	17, // 29: drydock.v1.PatchService.Verify:output_type -> drydock.v1.VerifyResponse
-	19, // 30: drydock.v1.PatchService.RunHook:output_type -> drydock.v1.RunHookResponse
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	20, // 1: drydock.v1.Patch.left:type_name -> drydock.v1.Refusal
+	0,  // 2: drydock.v1.ResolveRequest.policy:type_name -> drydock.v1.PatchPolicy
+	2,  // 3: drydock.v1.ResolveResponse.patch:type_name -> drydock.v1.Patch
+	20, // 4: drydock.v1.ResolveResponse.refusals:type_name -> drydock.v1.Refusal
+	2,  // 5: drydock.v1.DownloadRequest.patch:type_name -> drydock.v1.Patch
+	2,  // 6: drydock.v1.ApplyRequest.patch:type_name -> drydock.v1.Patch
+	9,  // 7: drydock.v1.ApplyResponse.result:type_name -> drydock.v1.PatchResult
+	20, // 8: drydock.v1.PatchResult.refusals:type_name -> drydock.v1.Refusal
+	21, // 9: drydock.v1.PatchResult.started:type_name -> google.protobuf.Timestamp
+	21, // 10: drydock.v1.PatchResult.ended:type_name -> google.protobuf.Timestamp
+	20, // 11: drydock.v1.OccupyResponse.automatic:type_name -> drydock.v1.Refusal
+	20, // 12: drydock.v1.RebootResponse.refusals:type_name -> drydock.v1.Refusal
+	2,  // 13: drydock.v1.VerifyRequest.patch:type_name -> drydock.v1.Patch
+	20, // 14: drydock.v1.VerifyResponse.refusals:type_name -> drydock.v1.Refusal
+	22, // 15: drydock.v1.RunHookRequest.timeout:type_name -> google.protobuf.Duration
+	3,  // 16: drydock.v1.PatchService.Resolve:input_type -> drydock.v1.ResolveRequest
+	5,  // 17: drydock.v1.PatchService.Download:input_type -> drydock.v1.DownloadRequest
+	7,  // 18: drydock.v1.PatchService.Apply:input_type -> drydock.v1.ApplyRequest
+	10, // 19: drydock.v1.PatchService.Occupy:input_type -> drydock.v1.OccupyRequest
+	12, // 20: drydock.v1.PatchService.Release:input_type -> drydock.v1.ReleaseRequest
+	14, // 21: drydock.v1.PatchService.Reboot:input_type -> drydock.v1.RebootRequest
+	16, // 22: drydock.v1.PatchService.Verify:input_type -> drydock.v1.VerifyRequest
+	18, // 23: drydock.v1.PatchService.RunHook:input_type -> drydock.v1.RunHookRequest
+	4,  // 24: drydock.v1.PatchService.Resolve:output_type -> drydock.v1.ResolveResponse
+	6,  // 25: drydock.v1.PatchService.Download:output_type -> drydock.v1.DownloadResponse
+	8,  // 26: drydock.v1.PatchService.Apply:output_type -> drydock.v1.ApplyResponse
+	11, // 27: drydock.v1.PatchService.Occupy:output_type -> drydock.v1.OccupyResponse
+	13, // 28: drydock.v1.PatchService.Release:output_type -> drydock.v1.ReleaseResponse
+	15, // 29: drydock.v1.PatchService.Reboot:output_type -> drydock.v1.RebootResponse
+	17, // 30: drydock.v1.PatchService.Verify:output_type -> drydock.v1.VerifyResponse
+	19, // 31: drydock.v1.PatchService.RunHook:output_type -> drydock.v1.RunHookResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_patch_proto_init() }

@@ -179,7 +179,9 @@ type Cordon struct {
 	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
 	// Set while a drain runs.
-	Drain         *Drain `protobuf:"bytes,3,opt,name=drain,proto3" json:"drain,omitempty"`
+	Drain *Drain `protobuf:"bytes,3,opt,name=drain,proto3" json:"drain,omitempty"`
+	// Why, where the owner says so.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +235,13 @@ func (x *Cordon) GetDrain() *Drain {
 		return x.Drain
 	}
 	return nil
+}
+
+func (x *Cordon) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type Drain struct {
@@ -887,12 +896,146 @@ func (x *TokenRecord) GetExpires() *timestamppb.Timestamp {
 	return nil
 }
 
+// RolloutRecord is a rollout without its hosts and its plan, which lie beside it: one record for each host and each round.
+type RolloutRecord struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Rollout *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	// The pool's file as it was when the rollout began: it goes by that to its end.
+	Pool          []byte `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	PoolFile      string `protobuf:"bytes,3,opt,name=pool_file,json=poolFile,proto3" json:"pool_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolloutRecord) Reset() {
+	*x = RolloutRecord{}
+	mi := &file_drydock_v1_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolloutRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolloutRecord) ProtoMessage() {}
+
+func (x *RolloutRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolloutRecord.ProtoReflect.Descriptor instead.
+func (*RolloutRecord) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RolloutRecord) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+func (x *RolloutRecord) GetPool() []byte {
+	if x != nil {
+		return x.Pool
+	}
+	return nil
+}
+
+func (x *RolloutRecord) GetPoolFile() string {
+	if x != nil {
+		return x.PoolFile
+	}
+	return ""
+}
+
+// PoolRecord is what is known of a pool beyond its file.
+type PoolRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rollout that has not ended, if any.
+	Rollout string `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	// When the last one started, and when the schedule last tried to start one.
+	Started *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=started,proto3" json:"started,omitempty"`
+	Tried   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=tried,proto3" json:"tried,omitempty"`
+	// What came of that, where nothing started.
+	Problem       string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolRecord) Reset() {
+	*x = PoolRecord{}
+	mi := &file_drydock_v1_store_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolRecord) ProtoMessage() {}
+
+func (x *PoolRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_store_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolRecord.ProtoReflect.Descriptor instead.
+func (*PoolRecord) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PoolRecord) GetRollout() string {
+	if x != nil {
+		return x.Rollout
+	}
+	return ""
+}
+
+func (x *PoolRecord) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *PoolRecord) GetTried() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Tried
+	}
+	return nil
+}
+
+func (x *PoolRecord) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 var File_drydock_v1_store_proto protoreflect.FileDescriptor
 
 const file_drydock_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/store.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x18drydock/v1/rollout.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n" +
 	"\n" +
 	"HostRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -902,11 +1045,12 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\x06cordon\x18\x05 \x01(\v2\x12.drydock.v1.CordonR\x06cordon\x12 \n" +
 	"\fdead_boot_id\x18\x06 \x01(\tR\n" +
 	"deadBootId\x12\"\n" +
-	"\rpast_boot_ids\x18\a \x03(\tR\vpastBootIds\"y\n" +
+	"\rpast_boot_ids\x18\a \x03(\tR\vpastBootIds\"\x91\x01\n" +
 	"\x06Cordon\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12'\n" +
-	"\x05drain\x18\x03 \x01(\v2\x11.drydock.v1.DrainR\x05drain\"R\n" +
+	"\x05drain\x18\x03 \x01(\v2\x11.drydock.v1.DrainR\x05drain\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"R\n" +
 	"\x05Drain\x12-\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x19.drydock.v1.MigrationModeR\x04mode\x12\x1a\n" +
 	"\bparallel\x18\x02 \x01(\x05R\bparallel\"\xd1\x02\n" +
@@ -960,7 +1104,17 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\"W\n" +
 	"\vTokenRecord\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x124\n" +
-	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires*~\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"o\n" +
+	"\rRolloutRecord\x12-\n" +
+	"\arollout\x18\x01 \x01(\v2\x13.drydock.v1.RolloutR\arollout\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\fR\x04pool\x12\x1b\n" +
+	"\tpool_file\x18\x03 \x01(\tR\bpoolFile\"\xa8\x01\n" +
+	"\n" +
+	"PoolRecord\x12\x18\n" +
+	"\arollout\x18\x01 \x01(\tR\arollout\x124\n" +
+	"\astarted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x120\n" +
+	"\x05tried\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem*~\n" +
 	"\fDesiredState\x12\x1d\n" +
 	"\x19DESIRED_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15DESIRED_STATE_RUNNING\x10\x01\x12\x19\n" +
@@ -980,7 +1134,7 @@ func file_drydock_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_drydock_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_drydock_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_drydock_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_drydock_v1_store_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: drydock.v1.DesiredState
 	(*HostRecord)(nil),            // 1: drydock.v1.HostRecord
@@ -994,45 +1148,51 @@ var file_drydock_v1_store_proto_goTypes = []any{
 	(*LinkRecord)(nil),            // 9: drydock.v1.LinkRecord
 	(*LinkEnd)(nil),               // 10: drydock.v1.LinkEnd
 	(*TokenRecord)(nil),           // 11: drydock.v1.TokenRecord
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(MigrationMode)(0),            // 13: drydock.v1.MigrationMode
-	(*HostInfo)(nil),              // 14: drydock.v1.HostInfo
-	(*Pod)(nil),                   // 15: drydock.v1.Pod
-	(*Image)(nil),                 // 16: drydock.v1.Image
-	(*StatusSummary)(nil),         // 17: drydock.v1.StatusSummary
-	(*PodSpec)(nil),               // 18: drydock.v1.PodSpec
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
-	(*MigrationSpec)(nil),         // 20: drydock.v1.MigrationSpec
-	(*MigrationReport)(nil),       // 21: drydock.v1.MigrationReport
+	(*RolloutRecord)(nil),         // 12: drydock.v1.RolloutRecord
+	(*PoolRecord)(nil),            // 13: drydock.v1.PoolRecord
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(MigrationMode)(0),            // 15: drydock.v1.MigrationMode
+	(*HostInfo)(nil),              // 16: drydock.v1.HostInfo
+	(*Pod)(nil),                   // 17: drydock.v1.Pod
+	(*Image)(nil),                 // 18: drydock.v1.Image
+	(*StatusSummary)(nil),         // 19: drydock.v1.StatusSummary
+	(*PodSpec)(nil),               // 20: drydock.v1.PodSpec
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*MigrationSpec)(nil),         // 22: drydock.v1.MigrationSpec
+	(*MigrationReport)(nil),       // 23: drydock.v1.MigrationReport
+	(*Rollout)(nil),               // 24: drydock.v1.Rollout
 }
 var file_drydock_v1_store_proto_depIdxs = []int32{
-	12, // 0: drydock.v1.HostRecord.joined:type_name -> google.protobuf.Timestamp
+	14, // 0: drydock.v1.HostRecord.joined:type_name -> google.protobuf.Timestamp
 	2,  // 1: drydock.v1.HostRecord.cordon:type_name -> drydock.v1.Cordon
-	12, // 2: drydock.v1.Cordon.since:type_name -> google.protobuf.Timestamp
+	14, // 2: drydock.v1.Cordon.since:type_name -> google.protobuf.Timestamp
 	3,  // 3: drydock.v1.Cordon.drain:type_name -> drydock.v1.Drain
-	13, // 4: drydock.v1.Drain.mode:type_name -> drydock.v1.MigrationMode
-	12, // 5: drydock.v1.HostReport.received:type_name -> google.protobuf.Timestamp
-	14, // 6: drydock.v1.HostReport.info:type_name -> drydock.v1.HostInfo
-	15, // 7: drydock.v1.HostReport.pods:type_name -> drydock.v1.Pod
-	16, // 8: drydock.v1.HostReport.images:type_name -> drydock.v1.Image
-	17, // 9: drydock.v1.HostReport.summary:type_name -> drydock.v1.StatusSummary
-	18, // 10: drydock.v1.PodRecord.spec:type_name -> drydock.v1.PodSpec
+	15, // 4: drydock.v1.Drain.mode:type_name -> drydock.v1.MigrationMode
+	14, // 5: drydock.v1.HostReport.received:type_name -> google.protobuf.Timestamp
+	16, // 6: drydock.v1.HostReport.info:type_name -> drydock.v1.HostInfo
+	17, // 7: drydock.v1.HostReport.pods:type_name -> drydock.v1.Pod
+	18, // 8: drydock.v1.HostReport.images:type_name -> drydock.v1.Image
+	19, // 9: drydock.v1.HostReport.summary:type_name -> drydock.v1.StatusSummary
+	20, // 10: drydock.v1.PodRecord.spec:type_name -> drydock.v1.PodSpec
 	0,  // 11: drydock.v1.PodRecord.desired:type_name -> drydock.v1.DesiredState
-	12, // 12: drydock.v1.PodRecord.created:type_name -> google.protobuf.Timestamp
-	19, // 13: drydock.v1.PodRecord.stop_grace:type_name -> google.protobuf.Duration
-	20, // 14: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
-	12, // 15: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
-	21, // 16: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
-	12, // 17: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
+	14, // 12: drydock.v1.PodRecord.created:type_name -> google.protobuf.Timestamp
+	21, // 13: drydock.v1.PodRecord.stop_grace:type_name -> google.protobuf.Duration
+	22, // 14: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
+	14, // 15: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
+	23, // 16: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
+	14, // 17: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
 	10, // 18: drydock.v1.LinkRecord.a:type_name -> drydock.v1.LinkEnd
 	10, // 19: drydock.v1.LinkRecord.b:type_name -> drydock.v1.LinkEnd
-	12, // 20: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
-	12, // 21: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	14, // 20: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
+	14, // 21: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
+	24, // 22: drydock.v1.RolloutRecord.rollout:type_name -> drydock.v1.Rollout
+	14, // 23: drydock.v1.PoolRecord.started:type_name -> google.protobuf.Timestamp
+	14, // 24: drydock.v1.PoolRecord.tried:type_name -> google.protobuf.Timestamp
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_store_proto_init() }
@@ -1043,6 +1203,7 @@ func file_drydock_v1_store_proto_init() {
 	file_drydock_v1_controller_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_rollout_proto_init()
 	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1050,7 +1211,7 @@ func file_drydock_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_store_proto_rawDesc), len(file_drydock_v1_store_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

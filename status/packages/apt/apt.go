@@ -108,18 +108,11 @@ func (a *Apt) Collect(ctx context.Context) (*packages.Inventory, error) {
 	var unknown error
 	updates, err := a.updates(ctx, installed)
 	unknown = errors.Join(unknown, err)
-	sources, err := a.sources(ctx, p)
-	if err != nil {
+	var jerr error
+	if status.Sources, jerr, err = a.judge(ctx, p, installed, updates); err != nil {
 		return nil, err
 	}
-	index := newIndex(installed, updates)
-	unknown = errors.Join(unknown, a.verify(ctx, p, sources, index))
-	for _, s := range sources {
-		status.Sources = append(status.Sources, s.wire)
-	}
-	packages.Block(updates, status.Sources, index.offers)
-	index.classify(updates)
-	unknown = errors.Join(unknown, a.advise(ctx, p, updates, status.Sources, index))
+	unknown = errors.Join(unknown, jerr)
 	status.Updates = updates
 	if unknown != nil {
 		status.State.Error = unknown.Error()
@@ -128,6 +121,34 @@ func (a *Apt) Collect(ctx context.Context) (*packages.Inventory, error) {
 	inventory.Kernels, inventory.Available = kernels(installed, updates)
 	inventory.Core = core(installed, p)
 	return inventory, nil
+}
+
+// judge notes on updates where they come from and why they must not be installed. unknown is what is not known of single
+// sources and advisories.
+func (a *Apt) judge(ctx context.Context, p paths, list []installed, updates []*drydockv1.PackageUpdate) (wire []*drydockv1.PackageSource, unknown, err error) {
+	sources, err := a.sources(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	index := newIndex(list, updates)
+	unknown = a.verify(ctx, p, sources, index)
+	for _, s := range sources {
+		wire = append(wire, s.wire)
+	}
+	packages.Block(updates, wire, index.offers)
+	index.classify(updates)
+	return wire, errors.Join(unknown, a.advise(ctx, p, updates, wire, index)), nil
+}
+
+// Judge does for updates by name, architecture and version what Collect does for those that it finds: it notes where they come
+// from, the SHA-256 of their files as the verified metadata has it, and why they must not be installed.
+func (a *Apt) Judge(ctx context.Context, updates []*drydockv1.PackageUpdate) error {
+	p, err := a.paths(ctx)
+	if err != nil {
+		return err
+	}
+	_, unknown, err := a.judge(ctx, p, nil, updates)
+	return errors.Join(unknown, err)
 }
 
 // interrupted says what a dpkg that was stopped half-way left.

@@ -29,11 +29,11 @@ const (
 // listFile is a file of the good archive in apt's lists.
 func (w *world) listFile(end string) string {
 	w.t.Helper()
-	found, err := filepath.Glob(w.path("var/lib/apt/lists/*" + end))
+	found, err := filepath.Glob(w.Path("var/lib/apt/lists/*" + end))
 	if err != nil || len(found) != 1 {
 		w.t.Fatalf("files in apt's lists that end with %s: %v, %v", end, found, err)
 	}
-	rel, err := filepath.Rel(w.root, found[0])
+	rel, err := filepath.Rel(w.Root, found[0])
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -42,18 +42,18 @@ func (w *world) listFile(end string) string {
 
 func (w *world) replace(file, from, to string) {
 	w.t.Helper()
-	text := w.read(file)
+	text := w.Read(file)
 	if !strings.Contains(text, from) {
 		w.t.Fatalf("%s lacks %q", file, from)
 	}
-	w.write(file, strings.Replace(text, from, to, 1))
+	w.Write(file, strings.Replace(text, from, to, 1))
 }
 
 // aptUpdate is what somebody else on the host may do, with apt's own settings.
 func (w *world) aptUpdate(options ...string) {
 	w.t.Helper()
 	cmd := exec.Command("apt-get", append([]string{"update"}, options...)...)
-	cmd.Env = append(os.Environ(), "APT_CONFIG="+w.path("apt.conf"), "LC_ALL=C")
+	cmd.Env = append(os.Environ(), "APT_CONFIG="+w.Path("apt.conf"), "LC_ALL=C")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		w.t.Fatalf("apt-get update: %v\n%s", err, out)
 	}
@@ -66,47 +66,47 @@ func TestNothingIsInstalledFromMetadataThatCannotBeBelieved(t *testing.T) {
 		reason string
 	}{
 		"expired, and apt told not to look": {func(w *world) {
-			a := w.good()
-			a.until = w.now.Add(-time.Minute)
-			w.publish(a)
-			w.source("stable", "check-valid-until=no signed-by="+w.path("archive.asc"))
+			a := w.Good()
+			a.Until = w.Now.Add(-time.Minute)
+			w.Publish(a)
+			w.Source("stable", "check-valid-until=no signed-by="+w.Path("archive.asc"))
 			w.refresh()
 		}, expired, "it expired on "},
-		"expired since it was fetched": {func(w *world) { w.now = w.now.Add(8 * 24 * time.Hour) }, expired, "it expired on "},
-		"from the future":              {func(w *world) { w.now = w.now.Add(-2 * time.Hour) }, notYetValid, "the host's clock says"},
+		"expired since it was fetched": {func(w *world) { w.Now = w.Now.Add(8 * 24 * time.Hour) }, expired, "it expired on "},
+		"from the future":              {func(w *world) { w.Now = w.Now.Add(-2 * time.Hour) }, notYetValid, "the host's clock says"},
 		"unsigned, with trusted=yes": {func(w *world) {
-			a := w.good()
-			a.key = ""
-			w.publish(a)
+			a := w.Good()
+			a.Key = ""
+			w.Publish(a)
 			w.forget() // apt lets no source go from signed to unsigned
-			w.source("stable", "trusted=yes")
+			w.Source("stable", "trusted=yes")
 			w.aptUpdate()
 		}, unsigned, "trusted=yes"},
 		"unsigned, with allow-insecure=yes": {func(w *world) {
-			a := w.good()
-			a.key = ""
-			w.publish(a)
+			a := w.Good()
+			a.Key = ""
+			w.Publish(a)
 			w.forget() // apt lets no source go from signed to unsigned
-			w.source("stable", "allow-insecure=yes")
+			w.Source("stable", "allow-insecure=yes")
 			w.aptUpdate()
 		}, unsigned, "allow-insecure=yes"},
 		"unsigned, with apt told to allow that everywhere": {func(w *world) {
-			a := w.good()
-			a.key = ""
-			w.publish(a)
+			a := w.Good()
+			a.Key = ""
+			w.Publish(a)
 			w.forget() // apt lets no source go from signed to unsigned
-			w.source("stable", "")
+			w.Source("stable", "")
 			w.aptUpdate("-o", "Acquire::AllowInsecureRepositories=true")
 		}, unsigned, "neither InRelease nor Release.gpg"},
 		"without a Release file": {func(w *world) {
-			os.Remove(w.path("srv/stable/dists/stable/InRelease"))
+			os.Remove(w.Path("srv/stable/dists/stable/InRelease"))
 			w.forget()
-			w.source("stable", "trusted=yes")
+			w.Source("stable", "trusted=yes")
 			w.aptUpdate()
 		}, unsigned, "trusted=yes"},
 		"signed by a key that is not the source's": {func(w *world) {
-			w.key("stranger")
-			w.source("stable", "signed-by="+w.path("stranger.asc"))
+			w.Key("stranger")
+			w.Source("stable", "signed-by="+w.Path("stranger.asc"))
 		}, badSignature, "NO_PUBKEY"},
 		"with a Release file that was changed here": {func(w *world) {
 			w.replace(w.listFile("InRelease"), "Label: Debian", "Label: Drebian")
@@ -114,51 +114,51 @@ func TestNothingIsInstalledFromMetadataThatCannotBeBelieved(t *testing.T) {
 		"with an index that was changed here": {func(w *world) {
 			w.replace(w.listFile("Packages"), "Size: ", "Size: 1")
 		}, tampered, "is not the one that was signed"},
-		"with an index that was removed here": {func(w *world) { os.Remove(w.path(w.listFile("Packages"))) }, missing, "does not lie here"},
+		"with an index that was removed here": {func(w *world) { os.Remove(w.Path(w.listFile("Packages"))) }, missing, "does not lie here"},
 		"with an index that was changed on the way": {func(w *world) {
-			a := w.good()
-			a.date, a.packages = w.now, []deb{{name: "tool", version: "3.0-1"}}
-			w.publish(a)
+			a := w.Good()
+			a.Date, a.Packages = w.Now, []deb{{Name: "tool", Version: "3.0-1"}}
+			w.Publish(a)
 			dir := "srv/stable/dists/stable/main/binary-amd64/"
-			os.Remove(w.path(dir + "Packages.xz"))
+			os.Remove(w.Path(dir + "Packages.xz"))
 			w.replace(dir+"Packages", "Size: ", "Size: 1")
 			w.refresh()
 		}, refreshFailed, "Failed to fetch"},
 		"changed on the way, signature and all": {func(w *world) {
 			const file = "srv/stable/dists/stable/InRelease"
 			w.replace(file, "Label: Debian", "Label: Drebian")
-			w.touch(file)
+			w.Touch(file)
 			w.refresh()
 		}, refreshFailed, "the last refresh failed"},
 		"of an archive that vanished": {func(w *world) {
-			os.RemoveAll(w.path("srv/stable"))
+			os.RemoveAll(w.Path("srv/stable"))
 			w.refresh()
 		}, refreshFailed, "no longer has a Release file"},
 		"put back to an older state": {func(w *world) {
-			a := w.good()
-			a.date = w.now.Add(-2 * time.Hour)
-			w.publish(a)
+			a := w.Good()
+			a.Date = w.Now.Add(-2 * time.Hour)
+			w.Publish(a)
 			w.forget()
 			w.refresh()
 		}, rolledBack, "was seen before"},
 		"not compared with the archive for long": {func(w *world) {
-			a := w.good()
-			a.until, a.date = time.Time{}, w.now
-			w.publish(a)
+			a := w.Good()
+			a.Until, a.Date = time.Time{}, w.Now
+			w.Publish(a)
 			w.refresh()
-			w.now = w.now.Add(7*24*time.Hour + time.Minute)
+			w.Now = w.Now.Add(7*24*time.Hour + time.Minute)
 		}, stale, "last compared"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.publish(w.good())
-			w.trust("stable")
-			w.have("tool 1.0-1")
+			w.Publish(w.Good())
+			w.Trust("stable")
+			w.Have("tool 1.0-1")
 			w.refresh()
 			if u := only(t, w.collect()); len(u.Blocked) != 0 {
 				t.Fatal("blocked before anything is broken:", u)
 			}
-			w.list = nil
+			w.Sources = nil
 			test.spoil(w)
 			inventory := w.collect()
 			s := inventory.Status.Sources[0]
@@ -176,7 +176,7 @@ func TestNothingIsInstalledFromMetadataThatCannotBeBelieved(t *testing.T) {
 
 // forget removes what apt has fetched, as an operator may.
 func (w *world) forget() {
-	found, err := filepath.Glob(w.path("var/lib/apt/lists/*_*"))
+	found, err := filepath.Glob(w.Path("var/lib/apt/lists/*_*"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -189,14 +189,14 @@ func (w *world) forget() {
 
 func TestListsThatAptCannotReadAreAnErrorThatNamesTheFile(t *testing.T) {
 	w := newWorld(t)
-	w.publish(w.good())
-	w.trust("stable")
-	w.have("tool 1.0-1")
+	w.Publish(w.Good())
+	w.Trust("stable")
+	w.Have("tool 1.0-1")
 	w.refresh()
 	file := w.listFile("InRelease")
-	text := w.read(file)
+	text := w.Read(file)
 	for _, around := range []string{"Suite: stable\n\n" + text, text + "\nSuite: stable\n"} {
-		w.write(file, around)
+		w.Write(file, around)
 		if _, err := w.apt.Collect(context.Background()); err == nil || !strings.Contains(err.Error(), file) {
 			t.Error(err)
 		}
@@ -205,9 +205,9 @@ func TestListsThatAptCannotReadAreAnErrorThatNamesTheFile(t *testing.T) {
 
 func TestASourceThatWasNeverFetchedIsMissing(t *testing.T) {
 	w := newWorld(t)
-	w.publish(w.good())
-	w.trust("stable")
-	w.have("tool 1.0-1")
+	w.Publish(w.Good())
+	w.Trust("stable")
+	w.Have("tool 1.0-1")
 	status := w.collect().Status
 	if len(status.Sources) != 1 || len(status.Sources[0].Problems) != 1 || status.Sources[0].Problems[0].Fault != missing {
 		t.Error(status.Sources)
@@ -216,10 +216,10 @@ func TestASourceThatWasNeverFetchedIsMissing(t *testing.T) {
 
 func TestASourceIsSoundAgainOnceItsFaultIsGone(t *testing.T) {
 	w := newWorld(t)
-	w.publish(w.good())
-	w.trust("stable")
-	w.have("tool 1.0-1")
-	if err := os.Rename(w.path("srv/stable"), w.path("srv/away")); err != nil {
+	w.Publish(w.Good())
+	w.Trust("stable")
+	w.Have("tool 1.0-1")
+	if err := os.Rename(w.Path("srv/stable"), w.Path("srv/away")); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.apt.Refresh(context.Background()); err != nil {
@@ -228,7 +228,7 @@ func TestASourceIsSoundAgainOnceItsFaultIsGone(t *testing.T) {
 	if p := w.collect().Status.Sources[0].Problems; len(p) != 2 || p[1].Fault != refreshFailed && p[0].Fault != refreshFailed {
 		t.Fatal(p)
 	}
-	if err := os.Rename(w.path("srv/away"), w.path("srv/stable")); err != nil {
+	if err := os.Rename(w.Path("srv/away"), w.Path("srv/stable")); err != nil {
 		t.Fatal(err)
 	}
 	w.aptUpdate() // by whomever

@@ -153,8 +153,8 @@ func parseSimulation(out, native string) map[string]change {
 
 var kernelImage = regexp.MustCompile(`^linux-image-(?:unsigned-)?([0-9].*)$`)
 
-// kernelOf is the kernel that a package holds, or nil.
-func kernelOf(name, version string) *drydockv1.Kernel {
+// KernelOf is the kernel that a package holds, or nil.
+func KernelOf(name, version string) *drydockv1.Kernel {
 	m := kernelImage.FindStringSubmatch(name)
 	if m == nil || strings.HasSuffix(name, "-dbg") || strings.HasSuffix(name, "-dbgsym") {
 		return nil
@@ -164,13 +164,13 @@ func kernelOf(name, version string) *drydockv1.Kernel {
 
 func kernels(list []installed, updates []*drydockv1.PackageUpdate) (have []*drydockv1.Kernel, available *drydockv1.Kernel) {
 	for _, p := range list {
-		if k := kernelOf(p.name, p.version); k != nil {
+		if k := KernelOf(p.name, p.version); k != nil {
 			have = append(have, k)
 		}
 	}
 	slices.SortFunc(have, func(x, y *drydockv1.Kernel) int { return Compare(y.Version, x.Version) })
 	for _, u := range updates {
-		if k := kernelOf(u.Name, u.To); k != nil && (available == nil || Compare(k.Version, available.Version) > 0) {
+		if k := KernelOf(u.Name, u.To); k != nil && (available == nil || Compare(k.Version, available.Version) > 0) {
 			available = k
 		}
 	}
@@ -179,11 +179,14 @@ func kernels(list []installed, updates []*drydockv1.PackageUpdate) (have []*dryd
 
 var corePackage = regexp.MustCompile(`^(libc6|systemd|dbus|dbus-daemon|dbus-broker|intel-microcode|amd64-microcode|firmware-.*|linux-firmware)$`)
 
-// core are the packages that run from the boot on, in every process or below them all.
+// IsCore says whether a package runs from the boot on, in every process or below them all, so that only a boot replaces it.
+func IsCore(name string) bool { return corePackage.MatchString(name) }
+
+// core are such packages among those installed.
 func core(list []installed, p paths) []packages.Installed {
 	var found []packages.Installed
 	for _, pkg := range list {
-		if !corePackage.MatchString(pkg.name) {
+		if !IsCore(pkg.name) {
 			continue
 		}
 		// dpkg writes a package's list of files anew whenever it unpacks it.

@@ -1,0 +1,206 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/plan"
+)
+
+// admit lets the next round begin: the error budget is not spent, the plan still fits what there is, and the window is open long
+// enough. Where the plan does not fit any more, another is made for the hosts that are left.
+func (x *execution) admit(ctx context.Context, head *drydockv1.Rollout) error {
+	for {
+		hosts, err := x.rolloutHosts(ctx, x.id)
+		if err != nil {
+			return err
+		}
+		if err := x.withinBudget(hosts); err != nil {
+			return err
+		}
+		if err := x.present(ctx, head, hosts); err != nil {
+			return err
+		}
+		if err := x.fit(ctx, head); err != nil {
+			return err
+		}
+		if head, err = x.head(ctx); err != nil || head.GetRound() >= head.GetRounds() {
+			return err
+		}
+		waited, err := x.window(ctx, head)
+		if err != nil {
+			return err
+		}
+		if !waited {
+			return x.begin(ctx, head)
+		}
+	}
+}
+
+func (x *execution) withinBudget(hosts []*drydockv1.RolloutHost) error {
+	failed := 0
+	for _, h := range hosts {
+		if h.GetState() == hostFailed {
+			failed++
+		}
+	}
+	if failed <= x.pool.ErrorBudget.Hosts {
+		return nil
+	}
+	return &setback{fmt.Sprintf("%d hosts have failed, and the error budget is %d", failed, x.pool.ErrorBudget.Hosts), problemsOf(hosts)}
+}
+
+// present waits for the hosts of the next round to answer, for as long as a boot may take; one that does not has failed.
+func (x *execution) present(ctx context.Context, head *drydockv1.Rollout, hosts []*drydockv1.RolloutHost) error {
+	round, err := x.round(ctx, head)
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		if h.GetState() != hostPending || !slices.ContainsFunc(round.GetHosts(), func(p *drydockv1.PlanHost) bool { return p.GetHost() == h.GetHost() }) {
+			continue
+		}
+		deadline := x.now().Add(x.config.Timings.BootTimeout)
+		err := x.wait(ctx, func() (bool, string, time.Time, error) {
+			known, err := x.host(ctx, h.GetHost())
+			if err != nil {
+				return false, "", deadline, x.removed(h, err)
+			}
+			gone := !x.now().Before(deadline)
+			return known.answers() || gone, "host " + h.GetHost() + " does not answer", deadline, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fit compares the rounds that are left with what there is, and plans anew where they do not fit.
+func (x *execution) fit(ctx context.Context, head *drydockv1.Rollout) error {
+	s, err := x.surveyLeft(ctx)
+	if err != nil {
+		return err
+	}
+	in, err := s.input(ctx)
+	if err != nil {
+		return err
+	}
+	rounds, err := x.rolloutRounds(ctx, x.id)
+	if err != nil {
+		return err
+	}
+	left := rounds[min(int(head.GetRound()), len(rounds)):min(int(head.GetRounds()), len(rounds))]
+	reason := plan.Verify(in, planOf(x.pool.Name, left))
+	if reason == nil {
+		return nil
+	}
+	x.log.Info("rollout is planned anew", "rollout", x.id, "reason", reason)
+	if err := s.probe(ctx); err != nil {
+		return err
+	}
+	fresh, err := s.makePlan(ctx)
+	if err != nil {
+		return err
+	}
+	if len(fresh.GetBlockers()) > 0 {
+		var reasons []*drydockv1.Refusal
+		for _, b := range fresh.GetBlockers() {
+			reasons = append(reasons, because(fmt.Sprintf("pod %s on %s: %s", b.GetPod(), b.GetHost(), b.GetReason()), b.GetRemedy()))
+		}
+		return &setback{"the plan does not hold any more (" + reason.Error() + "), and there is no other", reasons}
+	}
+	if err := x.writeRounds(ctx, x.r, x.id, int(head.GetRound()), fresh.GetRounds()); err != nil {
+		return err
+	}
+	if err := x.dropHosts(ctx, s); err != nil {
+		return err
+	}
+	_, err = x.change(ctx, func(now *drydockv1.Rollout) error {
+		now.Rounds = head.GetRound() + int32(len(fresh.GetRounds()))
+		now.Skipped = fresh.GetSkipped()
+		now.Steps = append(now.Steps, &drydockv1.RolloutStep{Name: "plan anew", Note: reason.Error(), Round: head.GetRound()})
+		return nil
+	})
+	return err
+}
+
+// surveyLeft is the pool as the rollout sees it: hosts that it has patched lack nothing, the others what was pinned for them.
+func (x *execution) surveyLeft(ctx context.Context) (*survey, error) {
+	s := x.newSurvey(x.r, x.pool, x.by())
+	hosts, err := x.rolloutHosts(ctx, x.id)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range hosts {
+		switch h.GetState() {
+		case hostPatched:
+			s.patches[h.GetHost()] = &drydockv1.Patch{}
+		case hostFailed, hostSkipped:
+			s.away[h.GetHost()] = because("it has failed or was left out of this rollout", "see `drydock rollout show "+x.id+"`")
+		default:
+			s.patches[h.GetHost()] = h.GetPatch()
+		}
+	}
+	return s, s.look(ctx)
+}
+
+// dropHosts takes out the hosts that are left and cannot take part any more: one that is cordoned is skipped, any other has failed.
+func (x *execution) dropHosts(ctx context.Context, s *survey) error {
+	hosts, err := x.rolloutHosts(ctx, x.id)
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		why := s.away[h.GetHost()]
+		if why == nil || h.GetState() == hostFailed || h.GetState() == hostSkipped {
+			continue
+		}
+		if s.hosts[h.GetHost()].state == hostCordoned {
+			err = x.skipHost(ctx, h, why)
+		} else {
+			err = x.failHost(ctx, rolloutStep{name: stepAdmit}, h, nil, &setback{"it cannot take part", []*drydockv1.Refusal{why}})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// window waits until the round may begin, and says whether it had to.
+func (x *execution) window(ctx context.Context, head *drydockv1.Rollout) (waited bool, err error) {
+	round, err := x.round(ctx, head)
+	if err != nil {
+		return false, err
+	}
+	err = x.wait(ctx, func() (bool, string, time.Time, error) {
+		ok, why, again := x.pool.WindowSet().MayStart(x.now(), round.GetDuration().AsDuration())
+		waited = waited || !ok
+		return ok, why, again, nil
+	})
+	return waited, err
+}
+
+// begin marks the hosts of the round as being patched.
+func (x *execution) begin(ctx context.Context, head *drydockv1.Rollout) error {
+	round, err := x.round(ctx, head)
+	if err != nil {
+		return err
+	}
+	for _, planned := range round.GetHosts() {
+		_, err := x.changeHost(ctx, planned.GetHost(), func(h *drydockv1.RolloutHost) error {
+			if h.GetState() == hostPending {
+				h.State = hostRunning
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/gate"
+	"drydock/orchestrator/pool"
+)
+
+// gone is what follows for a host that has not answered for as long as a boot may take: where the pool says how, it is switched
+// off. Only then may what it ran be started elsewhere.
+func (x *execution) gone(ctx context.Context, h *drydockv1.RolloutHost, what string, cause error) error {
+	known, err := x.host(ctx, h.GetHost())
+	if err != nil {
+		return x.removed(h, err)
+	}
+	reason := fmt.Sprintf("host %s is not back after %s: %v", h.GetHost(), x.config.Timings.BootTimeout, cause)
+	remedy := "look after it, and run `drydock rollout resume " + x.id + "`"
+	if known.answers() || x.pool.Fence == nil {
+		return &setback{what, []*drydockv1.Refusal{because(reason, remedy)}}
+	}
+	boot := known.record.GetBootId()
+	if output, err := x.fence(ctx, h.GetHost()); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &setback{what, []*drydockv1.Refusal{
+			because(reason, remedy),
+			because(fmt.Sprintf("it could not be switched off: %v: %s", err, lastLine(output)), "switch it off, and run `drydock host confirm-dead "+h.GetHost()+" --boot-id "+boot+"`"),
+		}}
+	}
+	x.log.Warn("host was switched off", "rollout", x.id, "host", h.GetHost(), "boot", boot)
+	if err := x.onRecord(ctx, h.GetHost(), func(record *drydockv1.HostRecord) error {
+		if record.GetBootId() == boot {
+			record.DeadBootId = boot
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if _, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
+		h.FencedBootId = boot
+		return nil
+	}); err != nil {
+		return err
+	}
+	return &setback{what, []*drydockv1.Refusal{because(reason+"; it was switched off", remedy)}}
+}
+
+// fence switches a host off, and is nil only where that is certain.
+func (x *execution) fence(ctx context.Context, host string) (output string, err error) {
+	f := x.pool.Fence
+	if f.IPMI == nil {
+		argv := make([]string, 0, len(f.Command))
+		for _, arg := range f.Command {
+			argv = append(argv, gate.ForHost(arg, host))
+		}
+		return x.command(ctx, argv, f.Timeout, host)
+	}
+	if output, err = x.command(ctx, ipmi(f.IPMI, host, "off"), f.Timeout, host); err != nil {
+		return output, err
+	}
+	deadline := x.now().Add(f.Timeout)
+	for {
+		output, err = x.command(ctx, ipmi(f.IPMI, host, "status"), f.Timeout, host)
+		if err == nil && strings.Contains(strings.ToLower(output), "power is off") {
+			return output, nil
+		}
+		if !x.now().Before(deadline) {
+			return output, errors.Join(err, errors.New("its management controller does not say that it is off"))
+		}
+		if !sleep(ctx, x.config.Timings.ReconcileInterval) {
+			return output, ctx.Err()
+		}
+	}
+}
+
+// ipmi is ipmitool's command line. The password is read by ipmitool from the file, so that no process list shows it.
+func ipmi(f *pool.IPMI, host, power string) []string {
+	return []string{"ipmitool", "-I", f.Interface, "-H", gate.ForHost(f.Address, host), "-U", f.User, "-f", f.PasswordFile, "chassis", "power", power}
+}

@@ -1,0 +1,114 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/owner"
+)
+
+// stopFor stops a pod until its host is patched. That it will be started again is journalled first.
+func (x *execution) stopFor(ctx context.Context, h *drydockv1.RolloutHost, pod string) error {
+	_, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
+		if !slices.Contains(h.GetStoppedPods(), pod) {
+			h.StoppedPods = append(h.StoppedPods, pod)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	x.show(h.GetHost(), "stops "+pod, 0)
+	if _, err := x.stopPod(ctx, x.r, pod, durationpb.New(x.pool.Pods.Grace)); err != nil && connect.CodeOf(err) != connect.CodeNotFound {
+		return x.failed("stop pod "+pod, err)
+	}
+	return nil
+}
+
+// restartOn stops a pod and starts it again on another host. A pod with files of its own is stopped on its host instead, and
+// started there: they do not move with it.
+func (x *execution) restartOn(ctx context.Context, m *drydockv1.PlanMove) error {
+	item, err := x.pod(ctx, m.GetPod())
+	if err != nil {
+		return nil
+	}
+	for _, volume := range item.Value.GetSpec().GetVolumes() {
+		if volume.GetLocal() != nil {
+			return x.stopFor(ctx, &drydockv1.RolloutHost{Host: m.GetFrom()}, m.GetPod())
+		}
+	}
+	if err := x.stopFor(ctx, &drydockv1.RolloutHost{Host: m.GetFrom()}, m.GetPod()); err != nil {
+		return err
+	}
+	if err := x.startAt(ctx, m.GetPod(), m.GetTo()); err != nil {
+		return x.failed("start pod "+m.GetPod()+" on "+m.GetTo(), err)
+	}
+	return x.startedAgain(ctx, m.GetFrom(), m.GetPod())
+}
+
+func (x *execution) startAt(ctx context.Context, pod, to string) error {
+	target, err := x.host(ctx, to)
+	if err != nil {
+		return err
+	}
+	if err := x.hand(ctx, pod, owner.Place{Host: to, BootID: target.record.GetBootId()}); err != nil {
+		return err
+	}
+	return x.converge(ctx, x.r, pod)
+}
+
+// hand makes another host the owner of a stopped pod, and wants it to run, before anybody else looks at it.
+func (x *execution) hand(ctx context.Context, pod string, to owner.Place) error {
+	defer x.locks.lock(pod)()
+	own, err := x.ownerOf(ctx, pod)
+	if err != nil {
+		return err
+	}
+	if own.State == owner.Stopped {
+		if _, err := x.r.owners.Start(ctx, pod, own.Epoch, to); err != nil {
+			return err
+		}
+	}
+	_, err = x.want(ctx, x.r, pod, func(record *drydockv1.PodRecord) error {
+		record.Desired = wantRunning
+		return nil
+	})
+	return err
+}
+
+// startStopped starts the pods that were stopped for a host, where it answers.
+func (x *execution) startStopped(ctx context.Context, h *drydockv1.RolloutHost) error {
+	hosts, err := x.rolloutHosts(ctx, x.id)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(hosts, func(other *drydockv1.RolloutHost) bool { return other.GetHost() == h.GetHost() })
+	if i < 0 {
+		return nil
+	}
+	var failed error
+	for _, pod := range hosts[i].GetStoppedPods() {
+		_, err := x.startPod(ctx, x.r, pod)
+		if err == nil || connect.CodeOf(err) == connect.CodeNotFound {
+			err = x.startedAgain(ctx, h.GetHost(), pod)
+		} else {
+			err = fmt.Errorf("pod %s: %w", pod, err)
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+func (x *execution) startedAgain(ctx context.Context, host, pod string) error {
+	_, err := x.changeHost(ctx, host, func(h *drydockv1.RolloutHost) error {
+		h.StoppedPods = slices.DeleteFunc(h.StoppedPods, func(p string) bool { return p == pod })
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,302 @@
+//go:build root
+
+package patch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/apttest"
+	"drydock/patch"
+	"drydock/patch/apt"
+	"drydock/status"
+	"drydock/status/packages"
+	statusapt "drydock/status/packages/apt"
+
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// TestMain is also the program that works on packages, and one that asks for it and may be killed.
+func TestMain(m *testing.M) {
+	if len(os.Args) < 4 || os.Args[1] != "act" {
+		os.Exit(m.Run())
+	}
+	act := map[string]func(conf, dir string) error{"installer": actInstaller, "agent": actAgent}[os.Args[2]]
+	if err := act(os.Args[3], os.Args[4]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func actInstaller(conf, dir string) error {
+	return patch.RunJob(context.Background(), dir, func(string) (patch.Installer, error) { return &apt.Apt{Config: conf}, nil })
+}
+
+// actAgent asks for what the file named order.json in a directory says.
+func actAgent(conf, dir string) error {
+	p := &drydockv1.Patch{}
+	data, err := os.ReadFile(filepath.Join(dir, "order.json"))
+	if err == nil {
+		err = protojson.Unmarshal(data, p)
+	}
+	if err != nil {
+		return err
+	}
+	h, err := patch.New(patch.Config{Dir: filepath.Join(dir, "patches"), Installer: &apt.Apt{Config: conf}, Program: program(conf), Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		_, err = h.Apply(context.Background(), patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, func(int32, string) {})
+	}
+	return err
+}
+
+func program(conf string) []string {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return []string{self, "act", "installer", conf}
+}
+
+// world is a host with packages of its own that can be patched.
+type world struct {
+	*apttest.World
+	t    *testing.T
+	host *patch.Host
+	cfg  patch.Config
+	// running is the kernel that seems to run.
+	running string
+	// pods are those that seem to be here.
+	pods []string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{World: apttest.New(t), t: t, running: "6.12.94+deb13-amd64"}
+	// Tests publish at times of their own.
+	provider := &statusapt.Apt{Memory: packages.NewMemory(w.Path("memory.json")), MaxAge: 7 * 24 * time.Hour, Config: w.Path("apt.conf"), Now: func() time.Time { return w.Now }}
+	collector := status.NewCollector(provider, func([]string) string { return "" }, false)
+	w.Make("boot")
+	w.cfg = patch.Config{
+		Dir: w.Path("data/patches"), Installer: &apt.Apt{Config: w.Path("apt.conf"), Judge: provider}, Program: program(w.Path("apt.conf")),
+		Look: func(ctx context.Context, refresh bool) (*drydockv1.HostStatus, error) {
+			look := collector.Collect
+			if refresh {
+				look = collector.Refresh
+			}
+			found, err := look(ctx)
+			if err == nil {
+				found.Kernel.Running, found.Kernel.RunningVersion, found.Reboot = w.running, "", nil
+			}
+			return found, err
+		},
+		Users:      func(context.Context, []string) ([]string, error) { return nil, nil },
+		Pods:       func(context.Context) ([]string, error) { return w.pods, nil },
+		Containerd: func(context.Context) (string, error) { return "v2", nil },
+		Boot:       "boot-1", BootDir: w.Path("boot"), Log: slog.New(slog.DiscardHandler),
+	}
+	w.begin()
+	return w
+}
+
+// begin starts the host's agent, as after its end.
+func (w *world) begin() {
+	w.t.Helper()
+	var err error
+	if w.host, err = patch.New(w.cfg); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// offer publishes packages in place of those that were offered.
+func (w *world) offer(debs ...apttest.Deb) {
+	w.t.Helper()
+	a := w.Good()
+	a.Packages = debs
+	w.Publish(a)
+	if len(w.Sources) == 0 {
+		w.Trust("stable")
+	}
+}
+
+func (w *world) resolve(policy *drydockv1.PatchPolicy) *drydockv1.ResolveResponse {
+	w.t.Helper()
+	res, err := w.host.Resolve(context.Background(), policy, true)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+var all = &drydockv1.PatchPolicy{What: patch.All}
+
+// patch is that of all updates, and nothing is in its way.
+func (w *world) patch() *drydockv1.Patch {
+	w.t.Helper()
+	res := w.resolve(all)
+	if len(res.Refusals) != 0 || len(res.Patch.Packages) == 0 {
+		w.t.Fatal(res)
+	}
+	return res.Patch
+}
+
+func (w *world) download(p *drydockv1.Patch) error {
+	return w.host.Download(context.Background(), p, func(int32, string) {})
+}
+
+func (w *world) apply(p *drydockv1.Patch) *drydockv1.PatchResult {
+	w.t.Helper()
+	return w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, func(int32, string) {})
+}
+
+func (w *world) applyWith(o patch.Order, tell patch.Tell) *drydockv1.PatchResult {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	result, err := w.host.Apply(ctx, o, tell)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return result
+}
+
+// done fails the test where a result says that the patch was not applied.
+func (w *world) done(result *drydockv1.PatchResult) {
+	w.t.Helper()
+	if !result.Done || len(result.Refusals) != 0 {
+		w.t.Fatalf("not done: %v\n%s", result.Refusals, result.Log)
+	}
+}
+
+// at fails the test where dpkg has another version.
+func (w *world) at(versions map[string]string) {
+	w.t.Helper()
+	for name, want := range versions {
+		if got := w.Installed(name); got != want {
+			w.t.Errorf("%s is at %q, and not at %q", name, got, want)
+		}
+	}
+}
+
+// reasons are those of an error or a list, in one text.
+func reasons(what any) string {
+	var list []*drydockv1.Refusal
+	switch what := what.(type) {
+	case []*drydockv1.Refusal:
+		list = what
+	case error:
+		var refused *patch.Refused
+		if errors.As(what, &refused) {
+			list = refused.Reasons
+		}
+	}
+	var text strings.Builder
+	for _, r := range list {
+		if r.Remedy == "" {
+			return ""
+		}
+		text.WriteString(r.Reason + "\n")
+	}
+	return text.String()
+}
+
+// slow is a script that waits, once it has said that it runs, until it is let go.
+func (w *world) slow(name string) string {
+	return fmt.Sprintf("touch %[1]s\nn=0\nwhile [ -e %[1]s ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done", w.Path(name))
+}
+
+func (w *world) await(what string, is func() bool) {
+	w.t.Helper()
+	for range 600 {
+		if is() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.t.Fatalf("waited in vain: %s", what)
+}
+
+func (w *world) awaitFile(name string) {
+	w.t.Helper()
+	w.await(name, func() bool { _, err := os.Stat(w.Path(name)); return err == nil })
+}
+
+// processes are those of this world whose program has a name.
+func (w *world) processes(name string) []int {
+	w.t.Helper()
+	found, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var pids []int
+	for _, dir := range found {
+		comm, _ := os.ReadFile(dir + "/comm")
+		line, _ := os.ReadFile(dir + "/cmdline")
+		if strings.TrimSpace(string(comm)) == name && strings.Contains(string(line), w.Root) {
+			if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && pid != os.Getpid() {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// kill ends processes of this world without warning.
+func (w *world) kill(names ...string) {
+	w.t.Helper()
+	for _, name := range names {
+		pids := w.processes(name)
+		if len(pids) == 0 {
+			w.t.Fatalf("no %s runs", name)
+		}
+		for _, pid := range pids {
+			p, err := os.FindProcess(pid)
+			if err == nil {
+				err = p.Kill()
+			}
+			if err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// self is the name of the program that works on packages.
+func self() string {
+	name, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	name = filepath.Base(name)
+	return name[:min(len(name), 15)]
+}
+
+// locked holds dpkg's lock in a process of its own until it is released.
+func (w *world) locked(name string) (pid int, release func()) {
+	w.t.Helper()
+	cmd := exec.Command("python3", "-c", "import fcntl,sys,os\nf=open(sys.argv[1],'w')\nfcntl.lockf(f,fcntl.LOCK_EX)\nprint('held',flush=True)\nsys.stdin.read()", w.Path(name))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		w.t.Fatal(err)
+	}
+	return cmd.Process.Pid, func() { in.Close(); cmd.Wait() }
+}

@@ -1,0 +1,169 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"drydock/internal/strictyaml"
+	"drydock/shim/proxy"
+	"drydock/shim/record"
+)
+
+// Config is a shim's configuration file.
+type Config struct {
+	// Record is the upgrade record's file, beside this one.
+	Record string `yaml:"record" need:"write record: FILE, the service's upgrade record"`
+	Server Server `yaml:"server" need:"write server: {address: 127.0.0.1:8080, version: v1}"`
+	// Listen are the addresses where clients' connections arrive.
+	Listen []Listen `yaml:"listen" need:"write listen: [{address: ':8081'}]"`
+	// Clients are versions by the address that clients come from.
+	Clients map[string]string `yaml:"clients"`
+	// MaxBody bounds what is translated, in bytes; 0 is 4 MiB.
+	MaxBody int64 `yaml:"max-body"`
+	// Control is the socket for those who run the shim; its directory is made.
+	Control string `yaml:"control" need:"write control: /run/drydock/shim/NAME.sock"`
+	// Grace is how long calls may go on when the shim is told to end; 0 is 30s.
+	Grace time.Duration `yaml:"grace"`
+}
+
+// Server is the program behind the shim.
+type Server struct {
+	Address string `yaml:"address" need:"write address: HOST:PORT, where the server listens"`
+	Version string `yaml:"version" need:"write version: what the server speaks"`
+}
+
+// Listen is one address. Port is the one that clients connect to, where connections are led here from another.
+type Listen struct {
+	Address string `yaml:"address" need:"write address: HOST:PORT, or :PORT for every address"`
+	Port    int    `yaml:"port"`
+}
+
+const defaultGrace = 30 * time.Second
+
+// loaded is a configuration with its record, whose examples hold.
+type loaded struct {
+	Config
+	record  *record.Record
+	clients map[netip.Addr]string
+}
+
+// load reads a configuration. What is wrong with it or with its record is strictyaml.Problems.
+func load(ctx context.Context, file string) (*loaded, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("shim: %w", err)
+	}
+	l := &loaded{clients: map[netip.Addr]string{}}
+	document, err := strictyaml.Decode(file, data, &l.Config)
+	if err != nil {
+		return nil, err
+	}
+	v := &validator{document: document}
+	v.addresses(l)
+	if l.Grace < 0 || l.MaxBody < 0 {
+		v.add("", "grace or max-body is less than 0", "leave it out")
+	}
+	if l.Grace == 0 {
+		l.Grace = defaultGrace
+	}
+	if !filepath.IsAbs(l.Control) {
+		v.add("control", "is not absolute", "write /run/drydock/shim/NAME.sock")
+	}
+	if err := v.problems.Err(); err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(l.Record) {
+		l.Record = filepath.Join(filepath.Dir(file), l.Record)
+	}
+	if l.record, err = record.Load(l.Record); err != nil {
+		return nil, err
+	}
+	if err := l.record.Check(ctx); err != nil {
+		return nil, err
+	}
+	v.versions(l)
+	return l, v.problems.Err()
+}
+
+type validator struct {
+	document *strictyaml.Document
+	problems strictyaml.Problems
+}
+
+func (v *validator) add(path, reason, remedy string) {
+	v.problems = append(v.problems, v.document.Problem(path, reason, remedy))
+}
+
+func (v *validator) addresses(l *loaded) {
+	if len(l.Listen) == 0 {
+		v.add("listen", "there is no address", "write listen: [{address: ':8081'}]")
+	}
+	seen := map[string]bool{}
+	for i, one := range l.Listen {
+		path := fmt.Sprintf("listen[%d]", i)
+		if _, err := portOf(one.Address); err != nil {
+			v.add(path+".address", err.Error(), "write HOST:PORT, or :PORT for every address")
+		}
+		if seen[one.Address] {
+			v.add(path+".address", "is there twice", "remove one of them")
+		}
+		seen[one.Address] = true
+		if one.Port < 0 || one.Port > 65535 {
+			v.add(path+".port", "is no port", "write a number between 1 and 65535, or leave it out")
+		}
+	}
+	if port, err := portOf(l.Server.Address); err != nil || port == 0 {
+		v.add("server.address", "is no host:port", "write HOST:PORT, where the server listens")
+	}
+	for text, version := range l.Clients {
+		address, err := netip.ParseAddr(text)
+		if err != nil {
+			v.add("clients."+text, "is no address", "write an IP address")
+		}
+		l.clients[address.Unmap()] = version
+	}
+}
+
+func (v *validator) versions(l *loaded) {
+	known := func(path, version string) {
+		if _, err := l.record.Line.Plan(version, version, nil); err != nil {
+			v.add(path, err.Error(), "use one of the record's, or add it there")
+		}
+	}
+	known("server.version", l.Server.Version)
+	for text, version := range l.Clients {
+		known("clients."+text, version)
+	}
+}
+
+func portOf(address string) (int, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no host:port", address)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("%q has no port", address)
+	}
+	return int(n), nil
+}
+
+// settings are what the proxy is given.
+func (l *loaded) settings() proxy.Settings {
+	return proxy.Settings{Record: l.record, Server: l.Server.Address, Version: l.Server.Version, Clients: l.clients, MaxBody: l.MaxBody}
+}
+
+// version is that of clients of one address; empty where their port says none.
+func (l *loaded) version(one Listen) string {
+	port := one.Port
+	if port == 0 {
+		port, _ = portOf(one.Address) // it was validated
+	}
+	return l.record.Client.Ports[port]
+}

@@ -1,0 +1,171 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"drydock/internal/version"
+	"drydock/shim/chain"
+)
+
+// State is what a shim says of itself.
+type State struct {
+	Service string `json:"service"`
+	PID     int    `json:"pid"`
+	// Program is the version of drydock that runs.
+	Program string    `json:"program"`
+	Since   time.Time `json:"since"`
+	// State is serving, or draining where another process has taken over.
+	State    string   `json:"state"`
+	Versions []string `json:"versions"`
+	// Version is what the server speaks.
+	Version     string        `json:"version"`
+	Server      string        `json:"server"`
+	Listen      []string      `json:"listen"`
+	Connections int           `json:"connections"`
+	Spliced     uint64        `json:"spliced"`
+	Unknown     uint64        `json:"unknown"`
+	Changes     uint64        `json:"changes"`
+	Calls       []chain.Count `json:"calls"`
+	Hops        []HopState    `json:"hops"`
+}
+
+// HopState is how long a translator took, in all and on average.
+type HopState struct {
+	From  string        `json:"from"`
+	To    string        `json:"to"`
+	Times uint64        `json:"times"`
+	Total time.Duration `json:"total_ns"`
+	Mean  time.Duration `json:"mean_ns"`
+}
+
+// control is the socket of those who run the shim.
+type control struct {
+	server *http.Server
+
+	mu   sync.Mutex
+	path string
+}
+
+func newControl(p *Process) (*control, error) {
+	path := p.config.Control
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("shim: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("shim: control socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false) // it may have another name by then
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("shim: %w", err), l.Close(), os.Remove(path))
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{p})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /state", p.serveState)
+	mux.HandleFunc("POST /reload", p.serveReload)
+	mux.HandleFunc("GET /trace", p.serveTrace)
+	mux.HandleFunc("POST /handover", p.serveHandover)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	c := &control{server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, path: path}
+	go func() {
+		if err := c.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			p.log.Error("the control socket is served no more", "error", err)
+		}
+	}()
+	return c, nil
+}
+
+// rename makes place for a successor's socket.
+func (c *control) rename(to string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := os.Rename(c.path, to); err != nil {
+		return err
+	}
+	c.path = to
+	return nil
+}
+
+func (c *control) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(c.server.Close(), os.Remove(c.path))
+}
+
+// State is how the shim is now.
+func (p *Process) State() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := State{
+		Service: p.config.record.Service, PID: os.Getpid(), Program: version.String(), Since: p.since, State: "serving", Versions: p.config.record.Versions,
+		Version: p.config.Server.Version, Server: p.config.Server.Address, Listen: []string{}, Connections: p.proxy.Connections(),
+		Spliced: p.proxy.Spliced(), Unknown: p.proxy.Unknown(), Changes: p.proxy.Changes(), Calls: p.proxy.Counts(), Hops: []HopState{},
+	}
+	if p.isRetired() {
+		s.State = "draining"
+	}
+	for _, one := range p.config.Listen {
+		if l := p.listeners[one.Address]; l != nil {
+			s.Listen = append(s.Listen, l.Addr().String())
+		}
+	}
+	for _, h := range p.proxy.Hops() {
+		s.Hops = append(s.Hops, HopState{h.From, h.To, h.Times, h.Total, h.Total / time.Duration(h.Times)})
+	}
+	return s
+}
+
+func (p *Process) serveState(w http.ResponseWriter, _ *http.Request) { answer(w, p.State()) }
+
+func answer(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(value) // a client that has gone does not read it
+}
+
+// serveReload reloads the processes that are draining too: their connections meet the new configuration as well.
+func (p *Process) serveReload(w http.ResponseWriter, r *http.Request) {
+	err := p.reload(r.Context())
+	if !p.isRetired() {
+		others, globErr := filepath.Glob(drainingPath(p.config.Control, "*"))
+		err = errors.Join(err, globErr)
+		for _, other := range others {
+			if e := (Client{other}).Reload(r.Context()); e != nil {
+				err = errors.Join(err, fmt.Errorf("%s, which ends with its last connection: %w", filepath.Base(other), e))
+			}
+		}
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	answer(w, p.State())
+}
+
+func (p *Process) serveTrace(w http.ResponseWriter, r *http.Request) {
+	wait, err := time.ParseDuration(r.URL.Query().Get("wait"))
+	if err != nil {
+		http.Error(w, "wait: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	trace, err := p.proxy.Trace(ctx, r.URL.Query().Get("path"))
+	if err != nil {
+		http.Error(w, "no call came within "+wait.String(), http.StatusGatewayTimeout)
+		return
+	}
+	answer(w, trace)
+}
