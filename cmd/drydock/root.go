@@ -39,11 +39,8 @@ func newRootCommand(a *app) *cobra.Command {
 		newControllerCommand(),
 		newAgentCommand(),
 		newKeeperCommand(),
-<<<<<<< HEAD
 		newManPagesCommand(),
-=======
 		newInstallerCommand(),
->>>>>>> main
 	)
 	a.addReason(cmd)
 	return cmd
