@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build deb generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo soak bench-migrate bench-overhead bench-plan clean
+.PHONY: test-vm demo soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -70,6 +70,10 @@ test-faults: bootstrap-go bootstrap-lab ## Break migrations at every point, in e
 
 test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations once at every step, and every link once
 	$(GO) test -count=1 -timeout=50m -v -tags faults ./lab/faults/... -set ci
+
+test-vm: build bootstrap-lab ## Try virtual machines as hosts: moves, an upgrade, a real reboot, a power cut
+	$(GO) run ./packaging
+	$(TEST) -v -tags vm ./lab/real
 
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
 	$(GO) build -o build/bin/demo ./lab/demo/main

@@ -131,7 +131,7 @@ func fakeQEMU(t *testing.T, answers map[string][]string) string {
 func TestTheNewestPackageBesideTheProgramIsTaken(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Binary: filepath.Join(dir, "drydock")}
-	if _, err := o.findPackage(); err == nil || !strings.Contains(err.Error(), "make deb") {
+	if _, err := o.FindPackage(); err == nil || !strings.Contains(err.Error(), "make deb") {
 		t.Errorf("no package, and no word of how to get one: %v", err)
 	}
 	for i, name := range []string{"drydock_2_amd64.deb", "drydock_10_amd64.deb", "drydock_3_arm64.deb"} {
@@ -144,7 +144,7 @@ func TestTheNewestPackageBesideTheProgramIsTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := o.findPackage()
+	got, err := o.FindPackage()
 	if err != nil || filepath.Base(got) != "drydock_10_amd64.deb" {
 		t.Errorf("%s, %v", got, err)
 	}

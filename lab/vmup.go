@@ -26,14 +26,14 @@ func (o Options) validateVM() []error {
 	if len(o.HostServices) != 2 {
 		errs = append(errs, fmt.Errorf("driver %s: machines run containerd and the agent, no other services", DriverVM))
 	}
-	if _, err := o.findPackage(); err != nil {
+	if _, err := o.FindPackage(); err != nil {
 		errs = append(errs, err)
 	}
 	return errs
 }
 
-// findPackage is the package to install in virtual machines.
-func (o Options) findPackage() (string, error) {
+// FindPackage is the package that virtual machines install: Package, or the newest beside Binary.
+func (o Options) FindPackage() (string, error) {
 	if o.Package != "" {
 		_, err := os.Stat(o.Package)
 		return o.Package, err
@@ -58,7 +58,7 @@ func changed(path string) time.Time {
 
 // startVMs makes every machine, few at a time.
 func (u *up) startVMs(ctx context.Context) error {
-	deb, err := u.opts.findPackage()
+	deb, err := u.opts.FindPackage()
 	if err != nil {
 		return err
 	}
