@@ -37,13 +37,14 @@ type ImageSender struct {
 	root  string
 	conns []net.Conn
 	sent  map[string]int64
+	flush chan flush
 	sums  ledger
 	bytes atomic.Int64
 }
 
 // NewImageSender sends what lies below root over conns, which stay the caller's to close.
 func NewImageSender(root string, conns []net.Conn) *ImageSender {
-	return &ImageSender{root: root, conns: conns, sent: make(map[string]int64), sums: ledger{sums: make(map[string]Sums)}}
+	return &ImageSender{root: root, conns: conns, sent: make(map[string]int64), flush: make(chan flush), sums: ledger{sums: make(map[string]Sums)}}
 }
 
 // Bytes sent so far.
@@ -73,6 +74,29 @@ func (s *ImageSender) Send(ctx context.Context, written <-chan struct{}) (map[st
 	return s.sent, nil
 }
 
+// flush asks for what is below a directory.
+type flush struct {
+	dir  string
+	done chan error
+}
+
+// Flush has a Send that runs hand all that lies below dir, relative to the root, to its connections, and returns when they have
+// taken it. The files there are complete: they are not looked at again.
+func (s *ImageSender) Flush(ctx context.Context, dir string) error {
+	f := flush{dir, make(chan error, 1)}
+	select {
+	case s.flush <- f:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-f.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Sums of all that was sent, by the files' paths below the root, once Send has returned.
 func (s *ImageSender) Sums() map[string]Sums { return s.sums.sums }
 
@@ -84,18 +108,25 @@ func (s *ImageSender) follow(ctx context.Context, written <-chan struct{}, parts
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-written:
-			return s.collect(ctx, parts, true)
+			return s.collect(ctx, parts, "", true)
+		case f := <-s.flush:
+			err := s.collect(ctx, parts, f.dir, true)
+			f.done <- err
+			if err != nil {
+				return err
+			}
 		case <-tick.C:
-			if err := s.collect(ctx, parts, false); err != nil {
+			if err := s.collect(ctx, parts, "", false); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// collect hands out what has been written since it last looked; before the end only the pages, and whole parts of them.
-func (s *ImageSender) collect(ctx context.Context, parts chan<- part, all bool) error {
-	return filepath.WalkDir(s.root, func(path string, d fs.DirEntry, err error) error {
+// collect hands out what has been written below dir since it last looked; before the end only the pages, and whole parts of
+// them.
+func (s *ImageSender) collect(ctx context.Context, parts chan<- part, dir string, all bool) error {
+	return filepath.WalkDir(filepath.Join(s.root, dir), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
