@@ -22,8 +22,8 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
-.PHONY: help build deb generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: test-vm demo soak bench-migrate bench-overhead bench-plan clean
+.PHONY: help build deb images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
+.PHONY: test-vm demo demo-patch soak bench-migrate bench-overhead bench-plan clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -34,6 +34,12 @@ build: bootstrap-go ## Build the program, static: build/drydock
 deb: build ## Build Debian packages for amd64 and arm64: build/drydock_VERSION_ARCH.deb
 	$(foreach arch,amd64 arm64,GOARCH=$(arch) $(BUILD) -o build/bin/drydock-$(arch) ./cmd/drydock && \
 	$(GO) run ./packaging -binary build/bin/drydock-$(arch) -native build/drydock -arch $(arch) &&) true
+
+images: bootstrap-go bootstrap-lab ## Make images of Redis, PostgreSQL, nginx and a self-checking program: build/images
+	$(GO) run ./lab/images/main
+
+translators: bootstrap-go ## Build the translators that are WebAssembly modules: configs/services/*.wasm
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -buildmode=c-shared -o configs/services/people.wasm ./shim/module/people/wasm
 
 generate: bootstrap-go ## Generate the code of the API from api/
 	$(GO) tool buf generate
@@ -78,6 +84,10 @@ test-vm: build bootstrap-lab ## Try virtual machines as hosts: moves, an upgrade
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
 	$(GO) build -o build/bin/demo ./lab/demo/main
 	build/bin/demo
+
+demo-patch: build bootstrap-lab ## Patch three hosts with six pods in use on them: build/demo-patch.json
+	$(GO) build -o build/bin/demo-patch ./lab/demo/patch
+	build/bin/demo-patch
 
 soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for leaks: build/soak.json
 	$(GO) build -o build/bin/soak ./lab/soak/main

@@ -50,8 +50,10 @@ func (l *Lab) KillHost(ctx context.Context, host string) error {
 	if err != nil {
 		return err
 	}
-	if err := l.setPort(host, false); err != nil {
-		return err
+	if joined(host) {
+		if err := l.setPort(host, false); err != nil {
+			return err
+		}
 	}
 	if err := now.Init.signal(unix.SIGKILL); err != nil {
 		return err
@@ -238,12 +240,19 @@ func (l *Lab) clearNode(ctx context.Context, node string) error {
 		return err
 	}
 	return errors.Join(
-		l.unplug(node),
+		l.dropNetwork(node),
 		removeGroup(ctx, l.nodeGroup(node)),
-		removeIfThere(l.NetNS(node)),
 		removeIfThere(l.runningRecord(node)),
 		removeIfThere(l.keeperRecord(node)),
 	)
+}
+
+// dropNetwork removes what a node's init had on the switch.
+func (l *Lab) dropNetwork(node string) error {
+	if !joined(node) {
+		return nil
+	}
+	return errors.Join(l.unplug(node), removeIfThere(l.NetNS(node)))
 }
 
 // running is the record of a host that runs. The error wraps ErrDown if it does not.

@@ -13,14 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HostMain is what the hidden commands `lab host-keeper` and `lab host-init` run, called with what follows `lab`. It
-// returns when the host, or its init, has ended.
+// HostMain is what the hidden commands `lab host-keeper`, `lab host-init` and `lab package-relay` run, called with what follows `lab`. It
+// returns when what it runs has ended.
 func HostMain(args []string) error {
 	switch {
 	case len(args) == 3 && args[0] == "host-keeper":
 		return runKeeper(args[1], args[2])
 	case len(args) == 3 && args[0] == "host-init":
 		return runInit(args[1], args[2])
+	case len(args) == 3 && args[0] == "package-relay":
+		return runRelay(args[1], args[2])
 	}
 	return fmt.Errorf("lab %v: no such command", args)
 }
@@ -68,8 +70,13 @@ func setUp(specPath, boot string) (*supervisor, error) {
 	if err := joinGroup(filepath.Join(l.nodeGroup(s.Node), "system")); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(raiseFileLimit(), silenceFilters(), unix.Sethostname([]byte(s.Node))); err != nil {
+	if err := errors.Join(raiseFileLimit(), unix.Sethostname([]byte(s.Node))); err != nil {
 		return nil, fmt.Errorf("host %s: %w", s.Node, err)
+	}
+	if joined(s.Node) {
+		if err := silenceFilters(); err != nil {
+			return nil, fmt.Errorf("host %s: %w", s.Node, err)
+		}
 	}
 	if err := enterRoot(l, s, boot); err != nil {
 		return nil, fmt.Errorf("host %s: %w", s.Node, err)
@@ -86,3 +93,6 @@ func raiseFileLimit() error {
 	lim.Cur = lim.Max
 	return unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
 }
+
+// rebootCommand reboots the host that it is run in: what an agent is told to run.
+func rebootCommand() []string { return []string{"/usr/bin/kill", "-HUP", "1"} }

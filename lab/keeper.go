@@ -114,12 +114,10 @@ func (k *keeper) bringUp(ctx context.Context, child *held, now *running) error {
 	if err := writeJSON(k.lab.runningRecord(k.node), now); err != nil {
 		return err
 	}
-	link := k.lab.NetNS(k.node)
-	if err := errors.Join(removeIfThere(link), os.Symlink(fmt.Sprintf("/proc/%d/ns/net", pid), link)); err != nil {
-		return err
-	}
-	if err := k.lab.plugHost(ctx, k.node, pid); err != nil {
-		return err
+	if joined(k.node) {
+		if err := k.join(ctx, pid); err != nil {
+			return err
+		}
 	}
 	if err := child.goOn(); err != nil {
 		return err
@@ -128,13 +126,24 @@ func (k *keeper) bringUp(ctx context.Context, child *held, now *running) error {
 	return writeJSON(k.lab.runningRecord(k.node), now)
 }
 
+// join puts a new init's network on the switch.
+func (k *keeper) join(ctx context.Context, pid int) error {
+	link := k.lab.NetNS(k.node)
+	if err := errors.Join(removeIfThere(link), os.Symlink(fmt.Sprintf("/proc/%d/ns/net", pid), link)); err != nil {
+		return err
+	}
+	return k.lab.plugHost(ctx, k.node, pid)
+}
+
 // awaitDeath returns once the init is dying, seen by the end of its report: from here nothing leaves the host. Frozen
 // processes of it do not take the signal that ends them until they are thawed.
 func (k *keeper) awaitDeath(ctx context.Context, child *held) {
 	_, _ = io.Copy(io.Discard, child.report)
 	child.report.Close()
-	if err := k.lab.setPort(k.node, false); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	if joined(k.node) {
+		if err := k.lab.setPort(k.node, false); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 	}
 	if err := k.endGroups(ctx, killGroup); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -144,9 +153,8 @@ func (k *keeper) awaitDeath(ctx context.Context, child *held) {
 // clean removes what a host that has ended leaves: its link, its cgroups, its records of running.
 func (k *keeper) clean(ctx context.Context) error {
 	return errors.Join(
-		k.lab.unplug(k.node),
+		k.lab.dropNetwork(k.node),
 		k.endGroups(ctx, removeGroup),
-		removeIfThere(k.lab.NetNS(k.node)),
 		removeIfThere(k.lab.runningRecord(k.node)),
 	)
 }
@@ -168,10 +176,11 @@ func initCommand(l *Lab, node, boot string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", "lab", "host-init", l.specPath(node), boot)
 	cmd.Dir = "/"
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &unix.SysProcAttr{
-		Setsid:     true,
-		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET,
+	spaces := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC)
+	if joined(node) {
+		spaces |= unix.CLONE_NEWNET
 	}
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Cloneflags: spaces}
 	return cmd
 }
 

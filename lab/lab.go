@@ -67,7 +67,8 @@ type record struct {
 	Created  time.Time `json:"created"`
 	Complete bool      `json:"complete"` // Up came to its end
 	// PortSecurity: the switch knows one MAC of each host.
-	PortSecurity bool `json:"port_security,omitempty"`
+	PortSecurity bool    `json:"port_security,omitempty"`
+	Updates      Updates `json:"updates"`
 	// Driver is DriverVM, or empty; Image is what its machines are made from.
 	Driver string `json:"driver,omitempty"`
 	Image  string `json:"image,omitempty"`
@@ -118,7 +119,17 @@ func (l *Lab) Name() string { return l.name }
 func (l *Lab) Hosts() []string { return slices.Clone(l.rec.Hosts) }
 
 // nodes names everything that runs an init.
-func (l *Lab) nodes() []string { return append([]string{ControllerNode}, l.rec.Hosts...) }
+func (l *Lab) nodes() []string {
+	first := []string{ControllerNode}
+	if l.rec.Updates.Pending() {
+		first = append(first, PackagesNode)
+	}
+	return append(first, l.rec.Hosts...)
+}
+
+// joined tells whether a node's init has a network namespace of its own. The packages' node is on the switch with one that
+// outlives its init, which itself is in the machine's network.
+func joined(node string) bool { return node != PackagesNode }
 
 // Address is the address of a host, of the controller, or of the client.
 func (l *Lab) Address(node string) string { return address(node, l.rec.Hosts) }
@@ -132,7 +143,7 @@ func (l *Lab) DataDir(host string) string { return l.nodeDir(host, "data") }
 // ConfigDir is where on the machine a host's /etc/drydock lies.
 func (l *Lab) ConfigDir(host string) string { return l.nodeDir(host, "etc") }
 
-// FaultDir is where on the machine the points lie at which a host's agent is to stop, if Options.FaultPoints was set: for a
+// FaultDir is where on the machine the points lie at which a host's agent, or the controller, is to stop, if Options.FaultPoints was set: for a
 // file of a point's name, which becomes NAME.reached when the agent stands there; it goes on when that is removed.
 func (l *Lab) FaultDir(host string) string { return filepath.Join(l.ConfigDir(host), "faults") }
 
@@ -182,6 +193,8 @@ func address(node string, hosts []string) string {
 		return controllerAddr
 	case ClientNode:
 		return clientAddr
+	case PackagesNode:
+		return packagesAddr
 	}
 	return fmt.Sprintf("10.77.0.%d", 11+slices.Index(hosts, node))
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"drydock/orchestrator/pool"
 )
 
 func TestTheMirrorIsTheMachinesOwnOrDebians(t *testing.T) {
@@ -78,9 +80,20 @@ func TestTheAgentsConfigurationSaysWhereItIs(t *testing.T) {
 		"cgroup-parent": "/drydock-lab/x/h2", "network": map[string]any{"bridge": "br0"},
 		"join":     map[string]any{"token-file": "/etc/drydock/token"},
 		"packages": map[string]any{"refresh-interval": "0s"},
+		"reboot":   map[string]any{"command": []any{"/usr/bin/kill", "-HUP", "1"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestTheLabsPoolIsTakenAndHasEveryHost(t *testing.T) {
+	p, err := pool.Parse("lab.yaml", []byte(poolConfig([]string{"h1", "h2"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"h1", "h2"}, p.Hosts.Names); diff != "" || p.Name != Pool {
+		t.Error(p.Name, diff)
 	}
 }
 

@@ -47,8 +47,11 @@ func mountings(l *Lab, s spec) []mounting {
 	if _, err := os.Stat("/dev/mqueue"); err == nil {
 		list = append(list, mounting{target: "dev/mqueue", source: "mqueue", fstype: "mqueue", flags: quiet})
 	}
-	if s.Node == ControllerNode {
+	switch s.Node {
+	case ControllerNode:
 		return append(list, mounting{target: "run/drydock-api", source: l.runDir()})
+	case PackagesNode:
+		return append(list, proxyMounts(l)...)
 	}
 	return append(list, mounting{target: "var/lib/containerd", source: l.nodeDir(s.Node, "containerd")})
 }

@@ -57,24 +57,27 @@ func (l *Lab) makeClient(ctx context.Context) error {
 	if err := makeGroup(filepath.Join(l.group(), ClientNode)); err != nil {
 		return err
 	}
-	if err := newNetNS(l.NetNS(ClientNode), nil); err != nil {
+	return l.makeNetwork(ctx, ClientNode)
+}
+
+// makeNetwork makes a network namespace that no process needs to hold, and plugs it in as a node's.
+func (l *Lab) makeNetwork(ctx context.Context, node string) error {
+	if err := newNetNS(l.NetNS(node), nil); err != nil {
 		return err
 	}
-	ns, err := netns.GetFromPath(l.NetNS(ClientNode))
+	ns, err := netns.GetFromPath(l.NetNS(node))
 	if err != nil {
-		return fmt.Errorf("client namespace: %w", err)
+		return fmt.Errorf("namespace of %s: %w", node, err)
 	}
 	defer ns.Close()
-	if err := l.plug(ClientNode, netlink.NsFd(ns)); err != nil {
+	if err := l.plug(node, netlink.NsFd(ns)); err != nil {
 		return err
 	}
-	err = withHandle(l.NetNS(ClientNode), func(h *netlink.Handle) error {
-		return l.address(h, uplink, ClientNode)
-	})
+	err = withHandle(l.NetNS(node), func(h *netlink.Handle) error { return l.address(h, uplink, node) })
 	if err != nil {
 		return err
 	}
-	return l.awaitLink(ctx, ClientNode, l.NetNS(ClientNode), uplink)
+	return l.awaitLink(ctx, node, l.NetNS(node), uplink)
 }
 
 // plugHost gives the host whose init has the given PID its link to the switch, its bridge and its address.

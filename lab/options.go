@@ -67,12 +67,16 @@ type Options struct {
 	// WaitReady returns when the controller sees all hosts as ready. Nil: the sockets of Service.Ready are enough.
 	WaitReady func(ctx context.Context, l *Lab, hosts []string) error
 
-	// FaultPoints makes every agent stop at the points of a migration that are named by files in FaultDir.
+	// FaultPoints makes every agent stop at the points of a migration, and the controller at those of a rollout, that are named by
+	// files in FaultDir.
 	FaultPoints bool
 
 	// PortSecurity makes the switch drop frames that a host sends with another MAC than its own, as many clouds and switches
 	// do. Pods get a network of their own then, since no machine on the switch could be on theirs.
 	PortSecurity bool
+
+	// Updates are what the hosts lack, from where. The packages' node is there only if that is anything.
+	Updates Updates
 
 	// Network is the controller's `network.kind`; its default if empty.
 	Network string
@@ -142,7 +146,7 @@ func (o Options) record() (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	rec := record{Contexts: path, PortSecurity: o.PortSecurity}
+	rec := record{Contexts: path, PortSecurity: o.PortSecurity, Updates: o.Updates}
 	if o.Driver == DriverVM {
 		rec.Driver = DriverVM
 	}

@@ -21,7 +21,7 @@ func (l *Lab) securePort(node string) error {
 		return err
 	}
 	own := l.mac(node, hostBridge)
-	if node == ClientNode {
+	if node == ClientNode || !joined(node) {
 		own = l.mac(node, uplink)
 	}
 	allowOnly(conn, port(node), own)

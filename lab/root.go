@@ -43,8 +43,22 @@ Pin-Priority: 990
 
 // recipe says how a root file system is made. Its hash names the result.
 type recipe struct {
+	kind     rootKind
 	packages []string
 	mirror   mirror
+}
+
+// rootKind is what a root is for.
+type rootKind int
+
+const (
+	currentRoot rootKind = iota // hosts with all updates
+	behindRoot                  // hosts as the last point release left them, with what the lab makes updates of itself
+	proxyRoot                   // the node that fetches packages
+)
+
+func (k rootKind) String() string {
+	return [...]string{"the hosts' root file system", "the root file system of hosts with updates pending", "the package proxy's root file system"}[k]
 }
 
 func newRecipe(extra []string) recipe {
@@ -55,7 +69,8 @@ func newRecipe(extra []string) recipe {
 
 // hash covers everything that decides what is in the root, but not where it is downloaded from.
 func (r recipe) hash() string {
-	fixed := recipe{packages: r.packages, mirror: mirror{"debian", "security"}}
+	fixed := r
+	fixed.mirror = mirror{"debian", "security"}
 	sum := sha256.Sum256([]byte(strings.Join(fixed.arguments("root", "preferences"), "\n") + preferences))
 	return hex.EncodeToString(sum[:6])
 }
@@ -64,18 +79,29 @@ func (r recipe) path() string { return filepath.Join(cacheTop, "root-"+r.hash())
 
 // arguments are mmdebstrap's, to make the root in dir with the file of preferences in place from the start.
 func (r recipe) arguments(dir, preferences string) []string {
-	return []string{
-		"--quiet", "--mode=root", "--format=directory", "--variant=minbase",
-		`--aptopt=APT::Install-Recommends "false"`,
-		"--include=" + strings.Join(r.packages, ","),
+	variant, hooks := "minbase", []string{
 		`--setup-hook=mkdir -p "$1/etc/apt/preferences.d"`,
 		"--setup-hook=copy-in " + preferences + " /etc/apt/preferences.d",
-		baseSuite, dir,
+	}
+	sources := []string{
 		fmt.Sprintf("deb %s %s main", r.mirror.archive, baseSuite),
 		fmt.Sprintf("deb %s %s-security main", r.mirror.security, baseSuite),
 		// The testing release's index is at times past its date on mirrors; its signature is still verified.
 		fmt.Sprintf("deb [check-valid-until=no] %s %s main", r.mirror.archive, criuSuite),
 	}
+	switch r.kind {
+	case behindRoot:
+		hooks = append(hooks, "--customize-hook="+keepPackages())
+		sources = slices.Delete(sources, 1, 2)
+	case proxyRoot:
+		variant, hooks, sources = "essential", nil, sources[:2]
+	}
+	args := []string{
+		"--quiet", "--mode=root", "--format=directory", "--variant=" + variant,
+		`--aptopt=APT::Install-Recommends "false"`,
+		"--include=" + strings.Join(r.packages, ","),
+	}
+	return append(append(append(args, hooks...), baseSuite, dir), sources...)
 }
 
 // ensure returns the cached root, and makes it first where it is missing. Two that want it at once make it once.
@@ -100,8 +126,12 @@ func (r recipe) ensure(ctx context.Context, progress io.Writer) (string, error) 
 	if r.mirror, err = machineMirror(ctx); err != nil {
 		return "", err
 	}
-	fmt.Fprintf(progress, "making the hosts' root file system from %s, once (about a minute)\n", r.mirror.archive)
-	if err := r.build(ctx, tmp); err != nil {
+	fmt.Fprintf(progress, "making %s from %s, once (about a minute)\n", r.kind, r.mirror.archive)
+	err = r.build(ctx, tmp)
+	if err == nil && r.kind == behindRoot {
+		err = rebuildPackages(ctx, tmp)
+	}
+	if err != nil {
 		return "", errors.Join(err, removePartial(tmp))
 	}
 	if err := os.Rename(tmp, r.path()); err != nil {

@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,24 +23,18 @@ type spec struct {
 
 func (l *Lab) specPath(node string) string { return l.nodeDir(node, "spec.json") }
 
-// writeNode lays out everything on disk for one host.
-func (l *Lab) writeNode(node, root string, services []Service, opts Options) error {
+// writeNode lays out everything on disk for one host, whose spec has no files yet but those that only it has.
+func (l *Lab) writeNode(s spec, opts Options) error {
+	node := s.Node
 	for _, sub := range []string{"upper", "work", "root", "containerd", "data", "etc", "log"} {
 		if err := os.MkdirAll(l.nodeDir(node, sub), 0o755); err != nil {
 			return fmt.Errorf("host %s: %w", node, err)
 		}
 	}
-	s := spec{Lab: l.name, Node: node, Hosts: l.rec.Hosts, Root: root, Services: services, Files: l.files(node)}
-	file, text := "agent.yaml", l.agentConfig(node)
-	if node == ControllerNode {
-		file, text = "controller.yaml", controllerConfig(opts)
-	} else if opts.FaultPoints {
-		text += "fault-dir: /etc/drydock/faults\n"
-		if err := os.MkdirAll(l.FaultDir(node), 0o755); err != nil {
-			return fmt.Errorf("host %s: %w", node, err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(l.ConfigDir(node), file), []byte(text), 0o644); err != nil {
+	files := l.files(node)
+	maps.Copy(files, s.Files)
+	s.Lab, s.Hosts, s.Files = l.name, l.rec.Hosts, files
+	if err := l.writeConfig(node, opts); err != nil {
 		return fmt.Errorf("host %s: %w", node, err)
 	}
 	if err := writeJSON(l.specPath(node), s); err != nil {
@@ -47,8 +43,36 @@ func (l *Lab) writeNode(node, root string, services []Service, opts Options) err
 	return nil
 }
 
-// agentConfig has no host ask Debian's archives by itself: a lab's work is measured, and need not reach them.
+// writeConfig writes what Drydock's own service on a host reads.
+func (l *Lab) writeConfig(node string, opts Options) error {
+	faultDir := ""
+	if opts.FaultPoints {
+		faultDir = "fault-dir: /etc/drydock/faults\n"
+		if err := os.MkdirAll(l.FaultDir(node), 0o755); err != nil {
+			return err
+		}
+	}
+	switch node {
+	case PackagesNode:
+		return nil
+	case ControllerNode:
+		pools := filepath.Join(l.ConfigDir(node), "pools")
+		if err := os.MkdirAll(pools, 0o755); err != nil {
+			return err
+		}
+		return errors.Join(
+			os.WriteFile(filepath.Join(pools, Pool+".yaml"), []byte(poolConfig(l.rec.Hosts)), 0o644),
+			os.WriteFile(filepath.Join(l.ConfigDir(node), "controller.yaml"), []byte(controllerConfig(opts)+faultDir), 0o644))
+	}
+	return os.WriteFile(filepath.Join(l.ConfigDir(node), "agent.yaml"), []byte(l.agentConfig(node)+faultDir), 0o644)
+}
+
+// agentConfig has no host ask for updates by itself where it has nowhere to ask: a lab's work is measured.
 func (l *Lab) agentConfig(node string) string {
+	refresh := "0s"
+	if l.rec.Updates.Pending() {
+		refresh = "1h"
+	}
 	return fmt.Sprintf(`name: %s
 listen: %s:7444
 controller: [https://%s:7443]
@@ -58,8 +82,9 @@ containerd: {socket: /run/containerd/containerd.sock}
 cgroup-parent: /%s
 network: {bridge: %s}
 join: {token-file: /etc/drydock/token}
-packages: {refresh-interval: 0s}
-`, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge)
+packages: {refresh-interval: %s}
+reboot: {command: ["%s"]}
+`, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge, refresh, strings.Join(rebootCommand(), `", "`))
 }
 
 func controllerConfig(opts Options) string {
@@ -79,6 +104,19 @@ pod-prefix-length: %d
 gateway: %q
 network: {kind: %s}
 `, ControllerNode, controllerAddr, PodCIDR, bits, gateway, kind)
+}
+
+// Pool is the name of the pool that all hosts of a lab are in.
+const Pool = "lab"
+
+// poolConfig has nobody wait long: what a lab's hosts show after their patch, they show soon.
+func poolConfig(hosts []string) string {
+	return fmt.Sprintf(`# All hosts of this lab, one after the other.
+name: %s
+hosts: {names: [%s]}
+pods: {modes: [stop], downtime-budget: 10s}
+soak: {host: 2s, canaries: 5s}
+`, Pool, strings.Join(hosts, ", "))
 }
 
 // containerdConfig leaves out what only Kubernetes and hosts with other file systems use; containerd then starts faster.

@@ -18,9 +18,10 @@ import (
 type up struct {
 	opts Options
 	lab  *Lab
-	root string // the cached root file system
-
-	image vmImage // the cached virtual machine, of DriverVM
+	// The cached root file systems of hosts, and of the packages' node where there is one.
+	root, proxyRoot string
+	// The cached virtual machine, of DriverVM.
+	image vmImage
 }
 
 // stage is one step of up, in order. Each leaves enough behind for Down to find what it made, wherever it was cut off.
@@ -35,6 +36,7 @@ func (u *up) stages() []stage {
 		{"files", u.layOut},
 		{"machine settings", raiseSysctls},
 		{"switch and client", u.makeNetwork},
+		{"package proxy", u.startPackages},
 		{"controller", u.startController},
 		{"hosts", u.startHosts},
 		{"ready", u.waitReady},
@@ -94,8 +96,15 @@ func (u *up) makeRoom(ctx context.Context) error {
 }
 
 func (u *up) findRoot(ctx context.Context) error {
+	hosts := newRecipe(u.opts.Packages)
 	var err error
-	if u.root, err = newRecipe(u.opts.Packages).ensure(ctx, u.opts.Progress); err != nil || u.opts.Driver != DriverVM {
+	if u.opts.Updates.Pending() {
+		hosts.kind = behindRoot
+		if u.proxyRoot, err = newProxyRecipe().ensure(ctx, u.opts.Progress); err != nil {
+			return err
+		}
+	}
+	if u.root, err = hosts.ensure(ctx, u.opts.Progress); err != nil || u.opts.Driver != DriverVM {
 		return err
 	}
 	u.image, err = ensureVMImage(ctx, u.opts.Packages, u.opts.Progress)
@@ -119,19 +128,42 @@ func (u *up) layOut(ctx context.Context) error {
 	if err := copyFile(u.opts.Binary, u.lab.binary(), 0o755); err != nil {
 		return fmt.Errorf("copy the drydock program: %w", err)
 	}
-	for _, node := range u.lab.nodes() {
-		if u.lab.isVM(node) {
-			continue // everything of it is in its disk
-		}
-		services := u.opts.HostServices
-		if node == ControllerNode {
-			services = u.opts.ControllerServices
-		}
-		if err := u.lab.writeNode(node, u.root, services, u.opts); err != nil {
+	specs, err := u.specs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range specs {
+		if err := u.lab.writeNode(s, u.opts); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// specs says what each node is made of and runs.
+func (u *up) specs(ctx context.Context) ([]spec, error) {
+	files, err := u.updateFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []spec
+	for _, node := range u.lab.nodes() {
+		if u.lab.isVM(node) {
+			continue // everything of it is in its disk
+		}
+		s := spec{Node: node, Root: u.root, Services: u.opts.HostServices, Files: files}
+		switch node {
+		case ControllerNode:
+			s.Services, s.Files = u.opts.ControllerServices, nil
+		case PackagesNode:
+			s.Root, s.Services = u.proxyRoot, proxyServices()
+			if s.Files, err = proxyFiles(); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, s)
+	}
+	return all, nil
 }
 
 // makeDirs makes the lab's directories while no other lab's end can remove those above them. What the controller keeps

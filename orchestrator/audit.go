@@ -87,10 +87,18 @@ func (c *Controller) enterEvent(ctx context.Context, event *drydockv1.Event) err
 
 // actor is who asks: whom a certificate names, a uid at the socket, or, where nobody asked, this controller.
 func (c *Controller) actor(ctx context.Context) string {
+	if _, ok := pki.FromContext(ctx); !ok {
+		return "controller " + c.config.Name
+	}
+	return requester(ctx)
+}
+
+// requester is who asks, for the record.
+func requester(ctx context.Context) string {
 	id, ok := pki.FromContext(ctx)
 	switch {
 	case !ok:
-		return "controller " + c.config.Name
+		return "unknown"
 	case id == pki.Admin():
 		return id.Name
 	}

@@ -51,8 +51,8 @@ func beController(path string) error {
 	return Run(ctx, cfg)
 }
 
-// quorum is controllers with a store of their own, each a process.
-type quorum struct {
+// ensemble is controllers with a store of their own, each a process.
+type ensemble struct {
 	*testing.T
 	dir   string
 	all   map[string]*member
@@ -67,7 +67,7 @@ type member struct {
 	drydockv1connect.ClusterServiceClient
 }
 
-func newQuorum(t *testing.T, names ...string) *quorum {
+func newEnsemble(t *testing.T, names ...string) *ensemble {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("three controllers take a few seconds")
@@ -77,7 +77,7 @@ func newQuorum(t *testing.T, names ...string) *quorum {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	c := &quorum{T: t, dir: dir, all: make(map[string]*member), order: names}
+	c := &ensemble{T: t, dir: dir, all: make(map[string]*member), order: names}
 	for i, name := range names {
 		m := c.add(name)
 		if i > 0 {
@@ -90,7 +90,7 @@ func newQuorum(t *testing.T, names ...string) *quorum {
 }
 
 // freeAddress is one that nothing listens at now.
-func (c *quorum) freeAddress() string {
+func (c *ensemble) freeAddress() string {
 	c.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	c.must(err)
@@ -98,14 +98,14 @@ func (c *quorum) freeAddress() string {
 	return listener.Addr().String()
 }
 
-func (c *quorum) must(err error) {
+func (c *ensemble) must(err error) {
 	c.Helper()
 	if err != nil {
 		c.Fatal(err)
 	}
 }
 
-func (c *quorum) add(name string) *member {
+func (c *ensemble) add(name string) *member {
 	c.Helper()
 	cfg, err := config.LoadController("", nil)
 	c.must(err)
@@ -123,7 +123,7 @@ func (c *quorum) add(name string) *member {
 }
 
 // invite gives a controller a token of another one.
-func (c *quorum) invite(by, m *member) {
+func (c *ensemble) invite(by, m *member) {
 	c.Helper()
 	made, err := by.CreateControllerToken(c.Context(), connect.NewRequest(&drydockv1.CreateControllerTokenRequest{Name: m.cfg.Name}))
 	c.must(err)
@@ -131,7 +131,7 @@ func (c *quorum) invite(by, m *member) {
 	m.cfg.Join.Controllers = []string{"https://" + by.cfg.Listen}
 }
 
-func (c *quorum) start(name string) {
+func (c *ensemble) start(name string) {
 	c.Helper()
 	m := c.all[name]
 	data, err := json.Marshal(m.cfg)
@@ -155,13 +155,13 @@ func (c *quorum) start(name string) {
 	})
 }
 
-func (c *quorum) signal(name string, signal os.Signal) {
+func (c *ensemble) signal(name string, signal os.Signal) {
 	c.Helper()
 	c.must(c.all[name].process.Signal(signal))
 }
 
 // states are those of all controllers, as the first one says that answers; none where none does.
-func (c *quorum) states() map[string]string {
+func (c *ensemble) states() map[string]string {
 	for _, name := range c.order {
 		if m := c.all[name]; m != nil && m.process != nil {
 			ctx, cancel := context.WithTimeout(c.Context(), 2*time.Second)
@@ -181,7 +181,7 @@ func (c *quorum) states() map[string]string {
 }
 
 // leader waits until one leads that is none of those.
-func (c *quorum) leader(but ...string) string {
+func (c *ensemble) leader(but ...string) string {
 	c.Helper()
 	found := ""
 	c.await("a controller leads", func() bool {
@@ -195,7 +195,7 @@ func (c *quorum) leader(but ...string) string {
 	return found
 }
 
-func (c *quorum) await(what string, holds func() bool) {
+func (c *ensemble) await(what string, holds func() bool) {
 	c.Helper()
 	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -205,7 +205,7 @@ func (c *quorum) await(what string, holds func() bool) {
 }
 
 // addUser asks one controller for a change.
-func (c *quorum) addUser(ctx context.Context, by, name string) error {
+func (c *ensemble) addUser(ctx context.Context, by, name string) error {
 	request, _, err := pki.NewRequest(pki.Identity{Kind: pki.User, Name: name})
 	c.must(err)
 	_, err = c.all[by].CreateUser(ctx, connect.NewRequest(&drydockv1.CreateUserRequest{Name: name, Role: "viewer", CertificateRequest: request}))
@@ -213,7 +213,7 @@ func (c *quorum) addUser(ctx context.Context, by, name string) error {
 }
 
 // recordedBy is which controller has recorded what was done to a user, by outcome.
-func (c *quorum) recordedBy(asked, user string) map[string]string {
+func (c *ensemble) recordedBy(asked, user string) map[string]string {
 	c.Helper()
 	stream, err := c.all[asked].ListEvents(c.Context(), connect.NewRequest(&drydockv1.ListEventsRequest{Object: "user " + user}))
 	c.must(err)
@@ -227,7 +227,7 @@ func (c *quorum) recordedBy(asked, user string) map[string]string {
 
 func TestAnotherControllerLeadsWhenTheLeaderIsKilledOrPaused(t *testing.T) {
 	t.Parallel()
-	c := newQuorum(t, "c1", "c2", "c3")
+	c := newEnsemble(t, "c1", "c2", "c3")
 	first := c.leader()
 	follower := c.order[(slices.Index(c.order, first)+1)%3]
 	c.must(c.addUser(t.Context(), follower, "anna"))

@@ -3,10 +3,12 @@ package orchestrator
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"drydock/internal/config"
+	"drydock/internal/faultpoint"
 	"drydock/internal/pki"
 	"drydock/migrate/owner"
 	"drydock/orchestrator/store"
@@ -43,8 +45,19 @@ func newController(cfg config.Controller, log *slog.Logger, db *store.Store, ca 
 		owners: owner.NewEtcd(db.Client(), keyOwners),
 		ca:     ca, agents: newAgents(keeper), pools: openPools(cfg.PoolsDir, log),
 		seen:    newSightings(time.Now(), cfg.Timings.UnreachableAfter),
-		fault:   func(string) error { return nil },
+		fault:   standAt(cfg.FaultDir, log),
 		changed: make(chan struct{}),
+	}
+}
+
+// standAt has the controller stop at points, for tests, whose names in dir have hyphens for blanks.
+func standAt(dir string, log *slog.Logger) func(string) error {
+	stop := faultpoint.In(dir, log)
+	return func(point string) error {
+		if stop != nil {
+			stop(context.Background(), strings.ReplaceAll(point, " ", "-"))
+		}
+		return nil
 	}
 }
 

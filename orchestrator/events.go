@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -117,8 +118,8 @@ func (c *Controller) comingEvents(ctx context.Context, revision int64, from stri
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if changes.Err() != nil || len(changes.Events) == 0 {
-			return connect.NewError(connect.CodeUnavailable, fmt.Errorf("the store tells no further events: ask again: %w", changes.Err()))
+		if err := changes.Err(); err != nil || len(changes.Events) == 0 {
+			return connect.NewError(connect.CodeUnavailable, errors.Join(errors.New("the store tells no further events: ask again"), err))
 		}
 		for _, change := range changes.Events {
 			event, err := c.changedEvent(ctx, string(change.Kv.Key), change.Kv.Value)

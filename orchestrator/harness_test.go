@@ -48,16 +48,19 @@ type lab struct {
 	clock func() time.Time
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t *testing.T, options ...func(*lab)) *lab {
 	t.Helper()
 	t.Parallel()
-	return newLabOn(t, config.Etcd{})
+	return newLabOn(t, config.Etcd{}, options...)
 }
 
 // newLabOn is newLab over a store of the test's.
-func newLabOn(t *testing.T, etcd config.Etcd) *lab {
+func newLabOn(t *testing.T, etcd config.Etcd, options ...func(*lab)) *lab {
 	t.Helper()
 	l := &lab{T: t, dir: t.TempDir(), port: "0", etcd: etcd}
+	for _, option := range options {
+		option(l)
+	}
 	l.start()
 	t.Cleanup(func() {
 		if l.cancel != nil {

@@ -18,14 +18,14 @@ const (
 	keyMigrations = keyRoot + "migrations/"
 	keyLinks      = keyRoot + "links/"
 	keyNetwork    = keyRoot + "network"
+	keyUsers      = keyRoot + "users/"
+	keyEvents     = keyRoot + "events/"
+	keyOutcomes   = keyRoot + "outcomes/"
 	keyPools      = keyRoot + "pools/"
 	keyRollouts   = keyRoot + "rollouts/"
 	// Beside a rollout: its hosts and its rounds, each below the rollout's id.
 	keyRolloutHosts  = keyRoot + "rollout-hosts/"
 	keyRolloutRounds = keyRoot + "rollout-rounds/"
-	keyUsers         = keyRoot + "users/"
-	keyEvents        = keyRoot + "events/"
-	keyOutcomes      = keyRoot + "outcomes/"
 )
 
 func hostKey(name string) string       { return keyHosts + name }

@@ -19,7 +19,7 @@ import (
 
 func TestAControllersTokenIsGoodOnceAndForItAlone(t *testing.T) {
 	t.Parallel()
-	c := newQuorum(t, "c1")
+	c := newEnsemble(t, "c1")
 	first, second := c.all["c1"], c.add("c2")
 	c.invite(first, second)
 	text, err := os.ReadFile(second.cfg.Join.TokenFile)
@@ -68,7 +68,7 @@ func TestAControllersTokenIsGoodOnceAndForItAlone(t *testing.T) {
 }
 
 // strangersStayOut shows the store certificates of the CA that are not a store's.
-func (c *quorum) strangersStayOut(pki.Token) {
+func (c *ensemble) strangersStayOut(pki.Token) {
 	c.Helper()
 	first := c.all["c1"]
 	bundle, err := os.ReadFile(caFile(first.cfg.DataDir))
@@ -107,7 +107,7 @@ func (c *quorum) strangersStayOut(pki.Token) {
 
 func TestAStoreThatWasAloneBecomesOneThatOthersJoin(t *testing.T) {
 	t.Parallel()
-	c := newQuorum(t)
+	c := newEnsemble(t)
 	c.order = []string{"c1", "c2"}
 	alone := c.add("c1")
 	peer := alone.cfg.Etcd.Peer
@@ -137,7 +137,7 @@ func TestAStoreThatWasAloneBecomesOneThatOthersJoin(t *testing.T) {
 }
 
 // stop ends a controller as systemd does.
-func (c *quorum) stop(name string) {
+func (c *ensemble) stop(name string) {
 	c.Helper()
 	m := c.all[name]
 	c.must(m.process.Signal(os.Interrupt))

@@ -11,7 +11,7 @@ import (
 // metrics serves what Prometheus asks for: hosts and pods by state, and whether this controller leads.
 func (c *Controller) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newStatusCollector(c), &collector{
+	registry.MustRegister(newStatusCollector(c), newRolloutCollector(c), &collector{
 		c:     c,
 		hosts: prometheus.NewDesc("drydock_hosts", "Hosts by state.", []string{"state"}, nil),
 		pods:  prometheus.NewDesc("drydock_pods", "Pods by phase.", []string{"phase"}, nil),

@@ -61,11 +61,15 @@ func (s *survey) beyondBudget() []*drydockv1.PlanBlocker {
 func blocked(p *drydockv1.PoolPlan) error {
 	var reasons []*drydockv1.Refusal
 	for _, b := range p.GetBlockers() {
-		where := "host " + b.GetHost()
-		if b.GetPod() != "" {
-			where = fmt.Sprintf("pod %s on %s", b.GetPod(), b.GetHost())
-		}
-		reasons = append(reasons, because(where+": "+b.GetReason(), b.GetRemedy()))
+		reasons = append(reasons, because(blockerText(b), b.GetRemedy()))
 	}
 	return refuse("patch pool "+p.GetPool(), reasons...)
+}
+
+// blockerText names the pod; that of a host names it already.
+func blockerText(b *drydockv1.PlanBlocker) string {
+	if b.GetPod() == "" {
+		return b.GetReason()
+	}
+	return fmt.Sprintf("pod %s on %s: %s", b.GetPod(), b.GetHost(), b.GetReason())
 }

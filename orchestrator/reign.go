@@ -60,9 +60,9 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	c.setReign(r)
 	r.spawn(func() { c.reconcile(r) })
 	r.spawn(func() { c.proveLinks(r) })
-	r.spawn(func() { c.patchPools(r) })
 	r.spawn(func() { c.keepEventsBounded(r) })
 	r.spawn(func() { c.promoteMembers(r) })
+	r.spawn(func() { c.patchPools(r) })
 	select {
 	case <-ctx.Done():
 	case <-term.Lost():

@@ -109,7 +109,7 @@ func (x *execution) fit(ctx context.Context, head *drydockv1.Rollout) error {
 	if len(fresh.GetBlockers()) > 0 {
 		var reasons []*drydockv1.Refusal
 		for _, b := range fresh.GetBlockers() {
-			reasons = append(reasons, because(fmt.Sprintf("pod %s on %s: %s", b.GetPod(), b.GetHost(), b.GetReason()), b.GetRemedy()))
+			reasons = append(reasons, because(blockerText(b), b.GetRemedy()))
 		}
 		return &setback{"the plan does not hold any more (" + reason.Error() + "), and there is no other", reasons}
 	}

@@ -24,7 +24,9 @@ func (x *execution) gone(ctx context.Context, h *drydockv1.RolloutHost, what str
 		return &setback{what, []*drydockv1.Refusal{because(reason, remedy)}}
 	}
 	boot := known.record.GetBootId()
-	if output, err := x.fence(ctx, h.GetHost()); err != nil {
+	output, err := x.fence(ctx, h.GetHost())
+	x.record(ctx, "fence host", h.GetHost(), fmt.Sprintf("%s, boot %s", x.by(), boot), err)
+	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

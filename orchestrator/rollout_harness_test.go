@@ -210,10 +210,51 @@ type cluster struct {
 const plainPool = "name: web\nhosts: {names: [h1, h2, h3]}\nsoak: {host: 0s}\nat-once: {canaries: 0}\n"
 
 // newCluster makes three hosts, each of which lacks something that needs a reboot and runs two pods.
-func newCluster(t *testing.T, text string) *cluster {
+func newCluster(t *testing.T, text string, options ...func(*lab)) *cluster {
 	t.Helper()
-	l := newLab(t)
+	l := newLab(t, options...)
 	return clusterOn(l, text, true)
+}
+
+// timed has the controllers go by a clock of the test's.
+func timed(k *fakeClock) func(*lab) { return func(l *lab) { l.clock = k.now } }
+
+// killer ends controllers, each at a point where none was ended before.
+type killer struct {
+	mu     sync.Mutex
+	seen   map[string]bool
+	order  []string
+	cancel context.CancelFunc
+	died   chan struct{}
+}
+
+// armed has a killer at the points of every controller.
+func armed(k *killer) func(*lab) {
+	return func(l *lab) {
+		k.seen, k.died = map[string]bool{}, make(chan struct{}, 1)
+		l.fault = k.at
+	}
+}
+
+func (k *killer) at(point string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cancel == nil || k.seen[point] || !strings.HasPrefix(point, "rollout ") {
+		return nil
+	}
+	k.seen[point] = true
+	k.order = append(k.order, point)
+	k.cancel()
+	k.cancel = nil
+	k.died <- struct{}{}
+	return context.Canceled
+}
+
+// arm has the next point end this controller.
+func (k *killer) arm(cancel context.CancelFunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cancel = cancel
 }
 
 func clusterOn(l *lab, text string, reboot bool) *cluster {

@@ -243,6 +243,7 @@ func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, k
 	x.show(h.GetHost(), "reboots", 0)
 	within, cancel := context.WithTimeout(ctx, x.config.Timings.CreateTimeout)
 	defer cancel()
+	x.record(ctx, "reboot host", h.GetHost(), fmt.Sprintf("%s, boot %s", x.by(), h.GetOldBootId()), nil)
 	answer, err := agent.Reboot(within, connect.NewRequest(&drydockv1.RebootRequest{BootId: h.GetOldBootId(), Reason: "Drydock patches this host (" + x.by() + ")"}))
 	if err := x.fault("rollout ordered reboot of " + h.GetHost()); err != nil {
 		return err

@@ -254,6 +254,7 @@ func (x *execution) rest(ctx context.Context, state drydockv1.RolloutState, reas
 	if err != nil {
 		return err
 	}
+	x.record(ctx, "rollout "+stateWord(state), x.id, reason, nil)
 	x.log.Warn("rollout rests", "rollout", x.id, "state", stateWord(state), "reason", reason, "problems", len(problems))
 	if state == rolloutStopped {
 		x.notify(head, "stopped", "", reason)
@@ -291,6 +292,7 @@ func (x *execution) end(ctx context.Context, state drydockv1.RolloutState, event
 			continue
 		}
 		if err == nil {
+			x.record(ctx, "rollout "+stateWord(state), x.id, "pool "+x.pool.Name, nil)
 			x.log.Info("rollout ended", "rollout", x.id, "state", stateWord(state))
 			x.notify(head, event, "", reason)
 			x.changedNow()

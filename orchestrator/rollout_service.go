@@ -30,7 +30,7 @@ func (s rolloutService) PlanPool(ctx context.Context, request *connect.Request[d
 }
 
 func (s rolloutService) StartRollout(ctx context.Context, request *connect.Request[drydockv1.StartRolloutRequest]) (*connect.Response[drydockv1.StartRolloutResponse], error) {
-	by := s.c.actor(ctx)
+	by := requester(ctx)
 	response, err := led(ctx, s.c, func(ctx context.Context, r *reign) (*drydockv1.StartRolloutResponse, error) {
 		return s.c.startRollout(ctx, r, request.Msg.GetPool(), by)
 	})
@@ -105,6 +105,6 @@ func (s rolloutService) ApproveGate(ctx context.Context, request *connect.Reques
 }
 
 func (s rolloutService) order(ctx context.Context, id string, do func(ctx context.Context, r *reign, id, by string) (*drydockv1.Rollout, error)) (*drydockv1.Rollout, error) {
-	by := s.c.actor(ctx)
+	by := requester(ctx)
 	return led(ctx, s.c, func(ctx context.Context, r *reign) (*drydockv1.Rollout, error) { return do(ctx, r, id, by) })
 }

@@ -211,6 +211,7 @@ func (x *execution) tellPatched(ctx context.Context, h *drydockv1.RolloutHost) e
 		return err
 	}
 	x.log.Info("host patched", "rollout", x.id, "host", h.GetHost())
+	x.record(ctx, "patch host", h.GetHost(), x.by(), nil)
 	x.notify(head, "host-patched", h.GetHost(), fmt.Sprintf("%d packages", len(h.GetPatch().GetPackages())))
 	return nil
 }
@@ -219,6 +220,7 @@ func (x *execution) tellPatched(ctx context.Context, h *drydockv1.RolloutHost) e
 // that can be.
 func (x *execution) failHost(ctx context.Context, step rolloutStep, h *drydockv1.RolloutHost, done *drydockv1.RolloutStep, failed *setback) error {
 	x.log.Warn("host failed", "rollout", x.id, "host", h.GetHost(), "step", step.name, "error", failed)
+	x.record(ctx, "patch host", h.GetHost(), x.by()+", "+step.name, failed)
 	problems := slices.Clone(failed.reasons)
 	if err := x.startStopped(ctx, h); err != nil {
 		problems = append(problems, because("pods that were stopped for it do not run again: "+err.Error(), "see `drydock pod ls --host "+h.GetHost()+"`"))

@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -33,7 +35,7 @@ func TestARolloutPatchesEveryHostOnceAndEveryPodRunsOn(t *testing.T) {
 	id := c.mustStart("web")
 	rollout := c.rests(id, rolloutFinished)
 	c.patched(1, "h1", "h2", "h3")
-	if rollout.GetHostsPatched() != 3 || rollout.GetHostsFailed() != 0 || rollout.GetEnded() == nil || rollout.GetStartedBy() != "admin" || len(rollout.GetMoves()) < 6 {
+	if rollout.GetHostsPatched() != 3 || rollout.GetHostsFailed() != 0 || rollout.GetEnded() == nil || rollout.GetStartedBy() != fmt.Sprintf("uid %d", os.Getuid()) || len(rollout.GetMoves()) < 6 {
 		t.Errorf("got %v", rollout)
 	}
 	for _, h := range rollout.GetHosts() {

@@ -51,10 +51,10 @@ func (s *survey) probePod(ctx context.Context, pod *surveyed) {
 	for _, to := range destinations {
 		report, err := s.migrate(ctx, s.r, &drydockv1.MigratePodRequest{Pod: pod.spec.GetName(), To: to, Mode: drydockv1.MigrationMode_MIGRATION_MODE_STOP, DryRun: true}, s.by,
 			func(*drydockv1.MigrationProgress) error { return nil })
-		reasons := report.GetRefusals()
 		if err != nil {
-			reasons = refusalsOf(onWire(err))
+			return // as of now it cannot be tried: it moves, or just came
 		}
+		reasons := report.GetRefusals()
 		if estimate := report.GetEstimate(); estimate != nil {
 			pod.used, pod.files = max(pod.used, estimate.GetMemoryBytes()), estimate.GetFileBytes()+estimate.GetImageBytes()
 		}

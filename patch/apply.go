@@ -174,7 +174,7 @@ func (h *Host) start(ctx context.Context, j *job) error {
 	}
 	defer log.Close()
 	argv := append(slices.Clone(h.cfg.Program), j.dir)
-	if underSystemd() {
+	if h.underSystemd() {
 		// A unit of its own is not stopped with the agent's, and what runs maintainers' scripts when its main process is killed
 		// is left to end by itself.
 		argv = append([]string{"systemd-run", "--quiet", "--collect", "--unit=" + unitName(j.order.ID), "--description=Drydock installs packages",
@@ -205,7 +205,7 @@ func (h *Host) begun(ctx context.Context, j *job, ended <-chan error) error {
 			if ended = nil; err != nil {
 				return fmt.Errorf("start the work on packages: %w: %s", err, tail(filepath.Join(j.dir, logFile)))
 			}
-			if !underSystemd() {
+			if !h.underSystemd() {
 				return nil
 			}
 		case <-deadline:
@@ -215,12 +215,6 @@ func (h *Host) begun(ctx context.Context, j *job, ended <-chan error) error {
 		case <-time.After(lookEvery / 4):
 		}
 	}
-}
-
-// underSystemd says whether systemd starts the host's services.
-func underSystemd() bool {
-	_, err := os.Stat("/run/systemd/system")
-	return err == nil
 }
 
 func unitName(id string) string {

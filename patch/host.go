@@ -35,9 +35,9 @@ type Config struct {
 	RebootCommand []string
 	// Boot is the host's boot id.
 	Boot string
-	// BootDir is where kernels lie.
-	BootDir string
-	Log     *slog.Logger
+	// BootDir is where kernels lie, Run where /run is.
+	BootDir, Run string
+	Log          *slog.Logger
 }
 
 // Host patches the host that it runs on. It may be asked by several at once.
@@ -64,6 +64,12 @@ func (h *Host) lockPath() string        { return filepath.Join(h.cfg.Dir, "lock"
 func (h *Host) baselinePath() string    { return filepath.Join(h.cfg.Dir, "failed-units.json") }
 func (h *Host) occupiedPath() string    { return filepath.Join(h.cfg.Dir, "occupied.json") }
 func (h *Host) jobDir(id string) string { return filepath.Join(h.jobs(), dirName(id)) }
+
+// underSystemd says whether systemd starts the host's services. Only there is a logind.
+func (h *Host) underSystemd() bool {
+	_, err := os.Stat(filepath.Join(h.cfg.Run, "systemd", "system"))
+	return err == nil
+}
 
 // installer is the host's, or why there is none.
 func (h *Host) installer() (Installer, error) {

@@ -46,7 +46,7 @@ func (h *Host) Occupy(ctx context.Context, why string) (held bool, automatic []*
 	if err := durable.Replace(h.occupiedPath(), data, 0o600); err != nil {
 		return false, nil, err
 	}
-	held, err = h.inhibitor.hold(ctx, why)
+	held, err = h.block(ctx, why)
 	return held, rebootsByThemselves(ctx), err
 }
 
@@ -56,7 +56,7 @@ func (h *Host) Resume(ctx context.Context) error {
 	if err != nil || before == nil {
 		return err
 	}
-	_, err = h.inhibitor.hold(ctx, before.Why)
+	_, err = h.block(ctx, before.Why)
 	return err
 }
 
@@ -84,14 +84,15 @@ func (h *Host) Release() error {
 	return errors.Join(h.inhibitor.release(), durable.Remove(h.occupiedPath()), durable.Remove(h.baselinePath()))
 }
 
-// hold takes logind's lock that blocks a shutdown, unless it is held already; false where there is no logind.
-func (i *inhibitor) hold(ctx context.Context, why string) (bool, error) {
+// block takes logind's lock that blocks a shutdown, unless it is held already; false where there is no logind.
+func (h *Host) block(ctx context.Context, why string) (bool, error) {
+	i := &h.inhibitor
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.file != nil {
 		return true, nil
 	}
-	manager, done, err := logind(ctx)
+	manager, done, err := h.logind(ctx)
 	if manager == nil || err != nil {
 		return false, err
 	}
@@ -116,8 +117,8 @@ func (i *inhibitor) release() error {
 }
 
 // logind is the host's, nil where there is none.
-func logind(ctx context.Context) (dbus.BusObject, func(), error) {
-	if !underSystemd() {
+func (h *Host) logind(ctx context.Context) (dbus.BusObject, func(), error) {
+	if !h.underSystemd() {
 		return nil, nil, nil
 	}
 	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))

@@ -123,7 +123,7 @@ func (h *Host) reboot(ctx context.Context) error {
 	if command := h.cfg.RebootCommand; len(command) > 0 {
 		return said(exec.CommandContext(ctx, command[0], command[1:]...))
 	}
-	manager, done, err := logind(ctx)
+	manager, done, err := h.logind(ctx)
 	if err == nil && manager != nil {
 		defer done()
 		err = manager.CallWithContext(ctx, "org.freedesktop.login1.Manager.Reboot", 0, false).Err

@@ -18,7 +18,7 @@ import (
 // remember writes down which units have failed now, so that Verify can tell those that fail after the patch. What was written
 // down before stays, unless anew is set.
 func (h *Host) remember(ctx context.Context, anew bool) error {
-	if _, err := os.Stat(h.baselinePath()); !underSystemd() || err == nil && !anew {
+	if _, err := os.Stat(h.baselinePath()); !h.underSystemd() || err == nil && !anew {
 		return nil
 	}
 	failed, err := failedUnits(ctx)

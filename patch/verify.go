@@ -16,7 +16,7 @@ func (h *Host) Verify(ctx context.Context, req *drydockv1.VerifyRequest) (*drydo
 	}
 	res := &drydockv1.VerifyResponse{BootId: h.cfg.Boot, Kernel: unix.ByteSliceToString(uts.Release[:])}
 	h.verifyBoot(req, res)
-	if underSystemd() {
+	if h.underSystemd() {
 		reasons, starting, err := h.units(ctx)
 		if err != nil {
 			return nil, err

@@ -102,7 +102,7 @@ func newWorld(t *testing.T) *world {
 		Users:      func(context.Context, []string) ([]string, error) { return nil, nil },
 		Pods:       func(context.Context) ([]string, error) { return w.pods, nil },
 		Containerd: func(context.Context) (string, error) { return "v2", nil },
-		Boot:       "boot-1", BootDir: w.Path("boot"), Log: slog.New(slog.DiscardHandler),
+		Boot:       "boot-1", BootDir: w.Path("boot"), Run: w.Path("run"), Log: slog.New(slog.DiscardHandler),
 	}
 	w.begin()
 	return w

@@ -107,8 +107,8 @@ type Dump struct {
 	Parent string
 }
 
-// dumpOptions are CRIU's for a dump. The lock on the pod's connections is ours: its network is unplugged.
-const dumpOptions = `tcp-established
+// DumpOptions are CRIU's for a dump. The lock on the pod's connections is ours: its network is unplugged.
+const DumpOptions = `tcp-established
 network-lock skip
 file-locks
 link-remap
@@ -119,7 +119,7 @@ manage-cgroups=ignore
 // Checkpoint writes the state of one frozen container and leaves it frozen and whole. CRIU is never killed: it
 // would leave its parasite in the container.
 func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump) error {
-	options := dumpOptions
+	options := DumpOptions
 	for _, option := range dump.Options {
 		options += option + "\n"
 	}
@@ -131,7 +131,7 @@ func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump
 		return err
 	}
 	if err := run(command, filepath.Join(dump.Work, "runc.log")); err != nil {
-		return fmt.Errorf("checkpoint container %s of pod %s: %w", container, pod, criuSaid(filepath.Join(dump.Work, "dump.log"), err))
+		return fmt.Errorf("checkpoint container %s of pod %s: %w", container, pod, CRIUSaid(filepath.Join(dump.Work, "dump.log"), err))
 	}
 	if dump.Lazy {
 		return nil // the pages are gone over, and the destination runs
@@ -149,7 +149,7 @@ func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump
 // PreDump writes the memory of one container that runs, and has the kernel note what is written to from now on; for that the
 // container stands still for a moment. CRIU is never killed, as in Checkpoint.
 func (r *Runtime) PreDump(_ context.Context, pod, container string, dump Dump) error {
-	if err := writeCRIUConfig(pod, container, dumpOptions); err != nil {
+	if err := writeCRIUConfig(pod, container, DumpOptions); err != nil {
 		return err
 	}
 	command, err := r.checkpointCommand(pod, container, dump, "--pre-dump")
@@ -157,7 +157,7 @@ func (r *Runtime) PreDump(_ context.Context, pod, container string, dump Dump) e
 		return err
 	}
 	if err := run(command, filepath.Join(dump.Work, "runc.log")); err != nil {
-		return fmt.Errorf("copy the memory of container %s of pod %s: %w", container, pod, criuSaid(filepath.Join(dump.Work, "dump.log"), err))
+		return fmt.Errorf("copy the memory of container %s of pod %s: %w", container, pod, CRIUSaid(filepath.Join(dump.Work, "dump.log"), err))
 	}
 	return nil
 }
@@ -220,9 +220,9 @@ func writeCRIUConfig(pod, container, options string) error {
 // unprivileged is the complaint of every CRIU that runs without CAP_SYS_RESOURCE.
 const unprivileged = "Can't setup RLIMIT_NOFILE for self"
 
-// criuSaid is what CRIU says went wrong in its log: what runc says of it is only that it failed. Without a word of CRIU it is
+// CRIUSaid is what CRIU says went wrong in its log: what runc says of it is only that it failed. Without a word of CRIU it is
 // err.
-func criuSaid(log string, err error) error {
+func CRIUSaid(log string, err error) error {
 	data, rerr := os.ReadFile(log)
 	if rerr != nil {
 		return err

@@ -25,7 +25,8 @@ type Restore struct {
 	Lazy bool
 }
 
-const restoreOptions = `tcp-established
+// RestoreOptions are CRIU's for a restore, but for its script.
+const RestoreOptions = `tcp-established
 network-lock skip
 file-locks
 link-remap
@@ -36,7 +37,7 @@ manage-cgroups=ignore
 // may still be empty.
 func (r *Runtime) PrepareRestore(ctx context.Context, pod, container string, from Restore) error {
 	ctx = r.context(ctx)
-	options := restoreOptions + "action-script " + from.Script + "\n"
+	options := RestoreOptions + "action-script " + from.Script + "\n"
 	if from.Lazy {
 		options += "lazy-pages\n"
 	}
@@ -66,7 +67,7 @@ func (r *Runtime) RestoreTask(ctx context.Context, pod, container string, from R
 		return err
 	}
 	if err := task.Start(ctx); err != nil {
-		return fmt.Errorf("restore container %s of pod %s: %w", container, pod, criuSaid(filepath.Join(from.Work, "restore.log"), err))
+		return fmt.Errorf("restore container %s of pod %s: %w", container, pod, CRIUSaid(filepath.Join(from.Work, "restore.log"), err))
 	}
 	return nil
 }

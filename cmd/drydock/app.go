@@ -31,6 +31,8 @@ type app struct {
 type client struct {
 	drydockv1connect.ControllerServiceClient
 	drydockv1connect.AccessServiceClient
+	drydockv1connect.ClusterServiceClient
+	drydockv1connect.RolloutServiceClient
 	timeout time.Duration
 }
 
@@ -55,6 +57,8 @@ func (a *app) connect() (*client, error) {
 	return &client{
 		ControllerServiceClient: drydockv1connect.NewControllerServiceClient(http, base, options...),
 		AccessServiceClient:     drydockv1connect.NewAccessServiceClient(http, base, options...),
+		ClusterServiceClient:    drydockv1connect.NewClusterServiceClient(http, base, options...),
+		RolloutServiceClient:    drydockv1connect.NewRolloutServiceClient(http, base, options...),
 		timeout:                 a.settings.Timeout,
 	}, nil
 }

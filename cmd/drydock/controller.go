@@ -8,11 +8,11 @@ import (
 )
 
 // newControllerCommand runs a controller in the foreground.
-func newControllerCommand() *cobra.Command {
+func newControllerCommand(a *app) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "controller",
-		Short: "Run a controller",
+		Short: "Run a controller; see, add and remove others",
 		Long: "Run a controller until it is told to stop. Settings come from the configuration file, DRYDOCK_* variables and flags, " +
 			"the later before the earlier.",
 		Args: exactly(),
@@ -32,5 +32,6 @@ func newControllerCommand() *cobra.Command {
 	flags.String("data-dir", "", "directory of the store and the certificates")
 	flags.String("log-level", "", "debug, info, warn or error")
 	flags.String("log-format", "", "text or json")
+	cmd.AddCommand(newControllerList(a), newControllerJoin(a), newControllerRemove(a))
 	return cmd
 }

@@ -69,3 +69,29 @@ func someEvents() []*v1.Event {
 		{Id: "3", Time: at, Actor: "uid 0", Verb: "pod stop", Object: "pod web", Outcome: "begun", Controller: "c1"},
 	}
 }
+
+var _ drydockv1connect.ClusterServiceHandler = (*fakeController)(nil)
+
+func (f *fakeController) ListControllers(_ context.Context, r *connect.Request[v1.ListControllersRequest]) (*connect.Response[v1.ListControllersResponse], error) {
+	f.record("ListControllers", r.Msg)
+	return answer(&v1.ListControllersResponse{Controllers: []*v1.ControllerInfo{
+		{Name: "c1", State: "ready", Address: "10.77.0.2:7440", Peer: "https://10.77.0.2:7442"},
+		{Name: "c2", State: "leads", Address: "10.77.0.3:7440", Peer: "https://10.77.0.3:7442"},
+		{Name: "c3", State: "silent", Peer: "https://10.77.0.4:7442"},
+	}}, nil)
+}
+
+func (f *fakeController) CreateControllerToken(_ context.Context, r *connect.Request[v1.CreateControllerTokenRequest]) (*connect.Response[v1.CreateControllerTokenResponse], error) {
+	f.record("CreateControllerToken "+r.Header().Get(orchestrator.ReasonHeader), r.Msg)
+	return answer(&v1.CreateControllerTokenResponse{Token: "drydock1.c2VjcmV0.cGlu",
+		Expires: timestamppb.New(theTime().Add(r.Msg.Ttl.AsDuration()))}, f.fault("controller", r.Msg.Name))
+}
+
+func (f *fakeController) RemoveController(_ context.Context, r *connect.Request[v1.RemoveControllerRequest]) (*connect.Response[v1.RemoveControllerResponse], error) {
+	f.record("RemoveController", r.Msg)
+	return answer(&v1.RemoveControllerResponse{}, f.fault("controller", r.Msg.Name))
+}
+
+func (f *fakeController) JoinController(context.Context, *connect.Request[v1.JoinControllerRequest]) (*connect.Response[v1.JoinControllerResponse], error) {
+	return nil, connect.NewError(connect.CodePermissionDenied, errors.New("controllers join, operators do not"))
+}

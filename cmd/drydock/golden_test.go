@@ -126,6 +126,13 @@ func goldenCases() []goldenCase {
 			"host drain h1 --parallel -1", "host drain stuck",
 		}},
 		{"status", false, []string{"status", "status -o json", "status h1", "status h1 --refresh", "status h2 -o yaml", "status absent", "status --refresh"}},
+		{"pool", false, []string{"pool ls", "pool ls -o json"}},
+		{"plan", false, []string{"plan web", "plan web --no-refresh -o yaml", "plan blocked", "plan blocked -o json", "plan current", "plan absent", "plan"}},
+		{"patch", false, []string{"patch web", "patch web --detach", "patch web -o json", "patch current", "patch stopping", "patch failing", "patch cut", "patch stuck", "patch absent"}},
+		{"rollout", false, []string{
+			"rollout ls", "rollout ls --pool web --limit 3 -o json", "rollout ls --limit -1", "rollout show r-1", "rollout show r-stopped", "rollout show absent",
+			"rollout watch r-1", "rollout pause r-1", "rollout resume r-1 -o json", "rollout abort r-1", "rollout approve r-1 look", "rollout approve r-1", "rollout pause stuck",
+		}},
 		{"store", false, []string{"store backup $HOME/backup", "store backup $HOME/none/backup", "store backup"}},
 		{"user", false, []string{
 			"user add anna --role operator --for-server https://c1:7440,https://c2:7440 --file $HOME/anna.yaml", "user add anna --role viewer --for-server https://c1:7440 --file $HOME/anna.yaml",
@@ -133,6 +140,10 @@ func goldenCases() []goldenCase {
 			"user add bob --role viewer", "user add stuck --role viewer --for-server https://c1:7440 --file $HOME/stuck.yaml",
 			"user add bob --role viewer --for-server https://c1:7440 --file $HOME/none/bob.yaml",
 			"user ls", "user ls -o yaml", "user rm bob --reason left%us", "user rm absent", "user rm lacking",
+		}},
+		{"controller", false, []string{
+			"controller ls", "controller ls -o json", "controller join c4 --reason growth", "controller join c4 --ttl 10m -o json", "controller join c4 --ttl 0s",
+			"controller join stuck", "controller rm c3", "controller rm absent", "controller lss",
 		}},
 		{"events", false, []string{
 			"events", "events --since 24h --object web -o json", "events --since 2026-01-31T22:00:00Z", "events --since soon",
@@ -154,7 +165,7 @@ func goldenCases() []goldenCase {
 		}},
 		{"empty", true, []string{
 			"image ls", "image ls -o json", "image ls -o yaml", "pod ls", "pod ls -o json", "host ls", "host ls -o json", "migration ls",
-			"migration ls -o json", "status", "store backup $HOME/backup", "user ls", "user ls -o json", "events", "events -o json",
+			"migration ls -o json", "pool ls", "rollout ls", "rollout ls -o json", "status", "store backup $HOME/backup", "user ls", "user ls -o json", "events", "events -o json",
 		}},
 		{"misuse", false, []string{
 			"", "pod", "podd", "pod lss", "pod ls more", "pod inspect", "pod ls --hots h1", "pod ls -o xml", "pod ls --timeout soon",

@@ -15,7 +15,7 @@ import (
 func newLabCommand(base lab.Options) *cobra.Command {
 	cmd := newGroup("lab", "Hosts for trying and testing, on this machine",
 		newLabUpCommand(base), newLabDownCommand(), newLabStatusCommand(), newLabExecCommand(), newLabEnvCommand())
-	for _, name := range []string{"host-keeper", "host-init"} {
+	for _, name := range []string{"host-keeper", "host-init", "package-relay"} {
 		cmd.AddCommand(&cobra.Command{
 			Use:                name,
 			Hidden:             true,

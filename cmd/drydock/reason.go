@@ -3,30 +3,31 @@ package main
 import (
 	"context"
 	"net/url"
+	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"drydock/internal/pki"
 	"drydock/orchestrator"
 )
 
-// changing are the commands that change something: what is recorded of them can say why.
-func changing() [][]string {
-	return [][]string{
-		{"image", "import"}, {"image", "pull"},
-		{"pod", "run"}, {"pod", "start"}, {"pod", "stop"}, {"pod", "rm"}, {"pod", "exec"}, {"migrate"},
-		{"host", "join"}, {"host", "drain"}, {"host", "resume"}, {"host", "confirm-dead"}, {"host", "rm"},
-		{"user", "add"}, {"user", "rm"}, {"store", "backup"},
-	}
-}
-
-// addReason gives every changing command below root the flag that says why.
+// addReason gives every command whose call is recorded the flag that says why.
 func (a *app) addReason(root *cobra.Command) {
-	for _, path := range changing() {
-		if cmd, _, err := root.Find(path); err == nil {
+	for _, rule := range pki.ControllerPolicy() {
+		if cmd := commandOf(root, rule.Verb); cmd != nil && cmd.Flags().Lookup("reason") == nil {
 			cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the record that `drydock events` shows")
 		}
 	}
+}
+
+// commandOf is the command that a verb of the record names, or nil: what hosts and controllers do has none.
+func commandOf(root *cobra.Command, verb string) *cobra.Command {
+	cmd, rest, err := root.Find(strings.Fields(verb))
+	if verb == "" || err != nil || len(rest) > 0 {
+		return nil
+	}
+	return cmd
 }
 
 // giveReason sends the reason with every call.

@@ -28,6 +28,10 @@ func newRootCommand(a *app) *cobra.Command {
 		newMigrationCommand(a),
 		newHostCommand(a),
 		newStatusCommand(a),
+		newPoolCommand(a),
+		newPlanCommand(a),
+		newPatchCommand(a),
+		newRolloutCommand(a),
 		newServiceCommand(a),
 		newShimCommand(a),
 		newStoreCommand(a),
@@ -36,11 +40,12 @@ func newRootCommand(a *app) *cobra.Command {
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newLabCommand(lab.Options{Join: rig.Join, WaitReady: rig.Ready}),
-		newControllerCommand(),
+		newControllerCommand(a),
 		newAgentCommand(),
 		newKeeperCommand(),
 		newManPagesCommand(),
 		newInstallerCommand(),
+		newProbeCommand(),
 	)
 	a.addReason(cmd)
 	return cmd

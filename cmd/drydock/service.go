@@ -35,6 +35,7 @@ func newServiceCheck(a *app) *cobra.Command {
 			if err != nil {
 				return recordFault(file, statusRefused, err)
 			}
+			defer r.Close()
 			return a.print(checkedOf(file, r), checkedOf(file, r).table)
 		},
 	}
@@ -52,15 +53,19 @@ func checkedRecord(ctx context.Context, file string) (*record.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, r.Check(ctx)
+	if err := r.Check(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
 }
 
 // checkRecord is for `config check`.
 func checkRecord(path string) error {
-	if _, err := checkedRecord(context.Background(), path); err != nil {
+	r, err := checkedRecord(context.Background(), path)
+	if err != nil {
 		return recordFault(path, statusFailed, err)
 	}
-	return nil
+	return r.Close()
 }
 
 // recordFault shows everything that is wrong with a record, each with its place.
@@ -102,7 +107,7 @@ type checkedChain struct {
 func checkedOf(file string, r *record.Record) checkedService {
 	out := checkedService{File: file, Service: r.Service, Versions: r.Versions}
 	for _, p := range r.Pairs {
-		out.Examples += len(p.Examples)
+		out.Examples += len(p.Examples) + len(p.Transcripts)
 	}
 	for _, client := range r.Versions {
 		for _, server := range r.Versions {

@@ -38,7 +38,7 @@ const defaultTimeout = 30 * time.Second
 func (a *app) addGlobalFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.String("context", "", "context to use, of those in the file of contexts")
-	f.String("server", "", "controller: unix:///path or https://host:port")
+	f.String("server", "", "controller: unix:///path or https://host:port; several with commas")
 	f.String("ca", "", "PEM file of the CA that the controller's certificate must come from")
 	f.String("cert", "", "PEM file of the client certificate")
 	f.String("key", "", "PEM file of the client certificate's key")

@@ -152,6 +152,9 @@ func showShim(t *table, name string, s process.State) {
 	if s.Unknown > 0 {
 		t.field("Unknown version", fmt.Sprintf("%d calls refused", s.Unknown))
 	}
+	if s.Faults > 0 {
+		t.field("Module faults", fmt.Sprintf("%d connections ended", s.Faults))
+	}
 	if len(s.Calls) > 0 {
 		t.section("", "CLIENT", "SERVER", "TRANSLATED", "PASSED", "DISALLOWED", "UNTRANSLATABLE")
 		for _, n := range s.Calls {

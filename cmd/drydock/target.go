@@ -100,15 +100,25 @@ func (t *target) client() (client *http.Client, base string, err error) {
 	if transport.TLSClientConfig, err = t.tlsConfig(); err != nil {
 		return nil, "", err
 	}
+	if others := t.others(); len(others) > 0 {
+		if transport.DialTLSContext, err = t.dialAny(transport.TLSClientConfig, dial, others); err != nil {
+			return nil, "", err
+		}
+	}
 	return client, "https://" + host, nil
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// endpoint splits the server into the way there and the host that requests name.
+// endpoint splits the first server into the way there and the host that requests name.
 func (t *target) endpoint() (dialFunc, string, error) {
+	first, _, _ := strings.Cut(t.Server, ",")
+	return endpointOf(first)
+}
+
+func endpointOf(server string) (dialFunc, string, error) {
 	d := &net.Dialer{Timeout: dialTimeout}
-	u, err := url.Parse(t.Server)
+	u, err := url.Parse(server)
 	switch {
 	case err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "":
 		return func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -119,7 +129,7 @@ func (t *target) endpoint() (dialFunc, string, error) {
 	}
 	return nil, "", &failure{
 		status:   statusMisuse,
-		message:  fmt.Sprintf("server %q: neither unix:///path nor https://host:port", t.Server),
+		message:  fmt.Sprintf("server %q: neither unix:///path nor https://host:port", server),
 		remedies: []string{"correct --server, DRYDOCK_SERVER or the context"},
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"drydock/internal/config"
+	"drydock/internal/faultpoint"
 	"drydock/internal/pki"
 	"drydock/internal/version"
 	"drydock/migrate"
@@ -115,7 +116,7 @@ func (a *agent) assemble() (err error) {
 	a.engine = migrate.New(migrate.Config{
 		Here: a.here, Address: a.cfg.Listen, DataDir: a.cfg.DataDir, RunDir: a.cfg.RunDir,
 		Pods: a.pods, Store: a.store, Peers: a.peers, Inspect: a.host.Inspect, Silence: a.cfg.Migration.Silence,
-		At: faultPoints(a.cfg.FaultDir, a.log), Log: a.log,
+		At: faultpoint.In(a.cfg.FaultDir, a.log), Log: a.log,
 	})
 	a.network = newPodNetwork(a)
 	a.watching = newSupervisor(a)
@@ -194,25 +195,4 @@ func bootID() (string, error) {
 		return "", fmt.Errorf("boot id: %w", err)
 	}
 	return strings.TrimSpace(string(data)), nil
-}
-
-// faultPoints lets a test stop the agent at a named point: where a file of the point's name lies in dir, it is renamed to
-// NAME.reached, and the agent goes on when that is gone. Without a dir nothing is looked for.
-func faultPoints(dir string, log *slog.Logger) func(context.Context, string) {
-	if dir == "" {
-		return nil
-	}
-	return func(ctx context.Context, point string) {
-		path := filepath.Join(dir, point)
-		if err := os.Rename(path, path+".reached"); err != nil {
-			return
-		}
-		log.Info("stopped at a fault point", "point", point)
-		for ctx.Err() == nil {
-			if _, err := os.Stat(path + ".reached"); err != nil {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
 }

@@ -10,6 +10,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/patch"
 	"drydock/patch/apt"
+	"drydock/pods/probe"
 	"drydock/status"
 	statusapt "drydock/status/packages/apt"
 
@@ -32,7 +33,17 @@ func (a *agent) newPatch() (*patch.Host, error) {
 		Users: func(ctx context.Context, files []string) ([]string, error) {
 			return status.PodsUsing(ctx, "/proc", files, pod)
 		},
-		Simulated: simulated(), RebootCommand: a.cfg.Reboot.Command, Boot: a.here.BootID, BootDir: "/boot", Log: a.log,
+		Simulated: simulated(), RebootCommand: a.cfg.Reboot.Command, Boot: a.here.BootID, BootDir: "/boot", Run: "/run", Log: a.log,
+	}
+	probing := &probe.Probe{
+		Dir: filepath.Join(a.cfg.RunDir, "probe"), Cgroup: filepath.Join(a.cfg.CgroupParent, "probe"), Program: program, Args: []string{"probe"},
+	}
+	cfg.Probe = func(ctx context.Context) []*drydockv1.Refusal {
+		if err := probing.Run(ctx); err != nil {
+			return []*drydockv1.Refusal{patch.Refusal("see `drydock host doctor`, and install a kernel, CRIU and runc that go together",
+				"this host cannot dump and restore a pod: %v", err)}
+		}
+		return nil
 	}
 	if provider, ok := a.fresh.Collector.Packages.(*statusapt.Apt); ok {
 		cfg.Installer = &apt.Apt{Judge: provider}

@@ -49,7 +49,7 @@ func New(t *testing.T) *World {
 	})
 	for _, dir := range []string{
 		"etc/apt/sources.list.d", "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/trusted.gpg.d", "var/lib/apt/lists/partial",
-		"var/lib/dpkg/info", "var/lib/dpkg/updates", "var/cache/apt/archives/partial", "srv",
+		"var/lib/dpkg/info", "var/lib/dpkg/updates", "var/cache/apt/archives/partial", "var/log/apt", "srv",
 	} {
 		w.Make(dir)
 	}

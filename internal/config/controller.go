@@ -38,6 +38,8 @@ type Controller struct {
 	Audit   Audit      `mapstructure:"audit"`
 	// Join is how a controller that has no store yet gets a part of that of others.
 	Join ControllerJoin `mapstructure:"join"`
+	// FaultDir is where tests ask the controller to stop at a named point of a rollout; empty where there is no test.
+	FaultDir string `mapstructure:"fault-dir"`
 }
 
 // ControllerJoin is how a controller joins others.

@@ -63,6 +63,11 @@ func ControllerPolicy() Policy {
 		// A backup holds the CA's key.
 		rpc.ControllerServiceBackupStoreProcedure: change(AdminRights, "store backup", "store"),
 
+		rpc.AccessServiceCreateUserProcedure: change(AdminRights, "user add", "user"),
+		rpc.AccessServiceListUsersProcedure:  view,
+		rpc.AccessServiceRemoveUserProcedure: change(AdminRights, "user rm", "user"),
+		rpc.AccessServiceListEventsProcedure: view,
+
 		rpc.RolloutServiceListPoolsProcedure:     view,
 		rpc.RolloutServicePlanPoolProcedure:      view,
 		rpc.RolloutServiceStartRolloutProcedure:  change(OperatorRights, "patch", "pool"),
@@ -73,11 +78,6 @@ func ControllerPolicy() Policy {
 		rpc.RolloutServiceResumeRolloutProcedure: change(OperatorRights, "rollout resume", "rollout"),
 		rpc.RolloutServiceAbortRolloutProcedure:  change(OperatorRights, "rollout abort", "rollout"),
 		rpc.RolloutServiceApproveGateProcedure:   change(OperatorRights, "rollout approve", "rollout"),
-
-		rpc.AccessServiceCreateUserProcedure: change(AdminRights, "user add", "user"),
-		rpc.AccessServiceListUsersProcedure:  view,
-		rpc.AccessServiceRemoveUserProcedure: change(AdminRights, "user rm", "user"),
-		rpc.AccessServiceListEventsProcedure: view,
 
 		rpc.ClusterServiceListControllersProcedure:       view,
 		rpc.ClusterServiceCreateControllerTokenProcedure: change(AdminRights, "controller join", "controller"),

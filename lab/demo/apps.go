@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -10,7 +11,8 @@ import (
 
 // app is what runs in one pod, and how it is used.
 type app struct {
-	name  string // of the pod and of the image
+	name  string // of the pod
+	image string // that of the same name if empty
 	shows string // what is in there
 	port  uint16
 	args  []string
@@ -18,7 +20,7 @@ type app struct {
 	volume *drydockv1.Volume
 	path   string
 	// use starts the clients.
-	use func(ctx context.Context, d *demo, addr string) (user, error)
+	use func(ctx context.Context, s *scene, addr string) (user, error)
 }
 
 func apps() []app {
@@ -42,7 +44,7 @@ func apps() []app {
 
 // spec asks for the pod. It is never started again, as that would hide that it ended.
 func (a app) spec() *drydockv1.PodSpec {
-	container := &drydockv1.Container{Name: a.name, Image: a.name, Args: a.args}
+	container := &drydockv1.Container{Name: a.name, Image: cmp.Or(a.image, a.name), Args: a.args}
 	spec := &drydockv1.PodSpec{
 		Name: a.name, RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER, AllowPostcopy: true,
 		Containers: []*drydockv1.Container{container},

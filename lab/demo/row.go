@@ -56,10 +56,7 @@ func writeTable(out io.Writer, rows []Row) error {
 
 // verdict is what was lost or went wrong, or nil.
 func (d *demo) verdict() error {
-	var errs []error
-	for _, fault := range d.faults {
-		errs = append(errs, errors.New(fault))
-	}
+	errs := d.complaints()
 	for _, r := range d.rows {
 		move := fmt.Sprintf("%s from %s to %s", r.Pod, r.From, r.To)
 		if lost := r.ConnectionsBefore - r.ConnectionsAfter; lost != 0 {

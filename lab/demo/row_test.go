@@ -55,9 +55,10 @@ func TestWhatClientsFindInTheEndIsInTheRowOfTheLastMove(t *testing.T) {
 	d := whole()
 	d.view = newView(t.Output())
 	defer d.view.close()
-	d.settle(&traveller{app: apps()[2], last: 2}, load.Result{
-		ConnectionsBefore: 2, ConnectionsAfter: 1, AckedWritesLost: 4, Errors: 1, FirstError: "a wrong checksum",
-	}, nil)
+	found := load.Result{ConnectionsBefore: 2, ConnectionsAfter: 1, AckedWritesLost: 4, Errors: 1, FirstError: "a wrong checksum"}
+	user := &traveller{app: apps()[2], last: 2}
+	d.judge(user, found, nil)
+	d.settle(user, found)
 	want := whole().rows
 	want[2].ConnectionsAfter, want[2].AckedWritesLost, want[2].Errors = 1, 4, 1
 	if diff := cmp.Diff(want, d.rows); diff != "" {

@@ -20,7 +20,13 @@ type user interface {
 	// check says what is wrong already while all goes on.
 	check(ctx context.Context) []string
 	// stop ends the clients and says what they found. An error means that this cannot be told.
-	stop(ctx context.Context) (load.Result, error)
+	stop(ctx context.Context) (findings, error)
+}
+
+// findings are what clients found, and how much they asked for.
+type findings struct {
+	load.Result
+	requests, failedTransactions int64
 }
 
 const (
@@ -37,14 +43,14 @@ type redisUser struct {
 	probe *load.Probe
 }
 
-func useRedis(ctx context.Context, d *demo, addr string) (user, error) {
+func useRedis(ctx context.Context, s *scene, addr string) (user, error) {
 	writers, err := load.StartRedisWriters(ctx, load.RedisConfig{
-		Dialer: d.client, Addr: addr, Connections: redisConnections, Rate: redisRate, ValueSize: 512, Fill: true,
+		Dialer: s.client, Addr: addr, Connections: redisConnections, Rate: redisRate, ValueSize: 512, Fill: true,
 	})
 	if err != nil {
 		return nil, err
 	}
-	probe, err := load.StartProbe(ctx, load.ProbeConfig{Dialer: d.client, Addr: addr})
+	probe, err := load.StartProbe(ctx, load.ProbeConfig{Dialer: s.client, Addr: addr})
 	return redisUser{writers, probe}, err
 }
 
@@ -52,9 +58,9 @@ func (u redisUser) blackout(from, to time.Time) time.Duration { return u.probe.B
 func (u redisUser) acked() int64                              { return u.Acked() }
 func (u redisUser) check(context.Context) []string            { return nil }
 
-func (u redisUser) stop(ctx context.Context) (load.Result, error) {
+func (u redisUser) stop(ctx context.Context) (findings, error) {
 	result, err := u.Stop(ctx)
-	return both(result, u.probe.Stop()), err
+	return findings{Result: both(result, u.probe.Stop()), requests: result.AckedWrites + u.probe.Answers()}, err
 }
 
 type postgresUser struct {
@@ -62,13 +68,13 @@ type postgresUser struct {
 	bench *load.PGBench
 }
 
-func usePostgres(ctx context.Context, d *demo, addr string) (user, error) {
-	writers, err := load.StartPGWriters(ctx, load.PGConfig{Dialer: d.client, Addr: addr, Connections: postgresConnections, Rate: commitRate})
+func usePostgres(ctx context.Context, s *scene, addr string) (user, error) {
+	writers, err := load.StartPGWriters(ctx, load.PGConfig{Dialer: s.client, Addr: addr, Connections: postgresConnections, Rate: commitRate})
 	if err != nil {
 		return nil, err
 	}
 	bench, err := load.StartPGBench(ctx, load.PGBenchConfig{
-		Dialer: d.client, Root: d.set.Root(), Addr: addr, Clients: benchClients, Rate: benchRate,
+		Dialer: s.client, Root: s.set.Root(), Addr: addr, Clients: benchClients, Rate: benchRate,
 	})
 	return postgresUser{writers, bench}, err
 }
@@ -77,13 +83,15 @@ func (u postgresUser) blackout(from, to time.Time) time.Duration { return u.Blac
 func (u postgresUser) acked() int64                              { return u.Acked() }
 func (u postgresUser) check(context.Context) []string            { return nil }
 
-func (u postgresUser) stop(ctx context.Context) (load.Result, error) {
+func (u postgresUser) stop(ctx context.Context) (findings, error) {
 	benched, berr := u.bench.Stop(ctx)
 	if berr == nil && benched.AckedWrites == 0 {
 		berr = errors.New("pgbench made no transaction")
 	}
 	result, err := u.Stop(ctx)
-	return both(result, benched.Result), errors.Join(err, berr)
+	return findings{
+		Result: both(result, benched.Result), requests: result.AckedWrites + benched.AckedWrites, failedTransactions: result.Errors + benched.Failed,
+	}, errors.Join(err, berr)
 }
 
 type nginxUser struct {
@@ -96,15 +104,15 @@ const aliveAnswer = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: " +
 	"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" +
 	"\r\nContent-Type: application/octet-stream\r\nContent-Length: 6\r\nConnection: keep-alive\r\n\r\nalive\n"
 
-func useNginx(ctx context.Context, d *demo, addr string) (user, error) {
+func useNginx(ctx context.Context, s *scene, addr string) (user, error) {
 	download, err := load.StartDownload(ctx, load.DownloadConfig{
-		Dialer: d.client, URL: "http://" + addr + "/data.bin?rate=" + downloadRate, SHA256: images.DataSHA256(),
+		Dialer: s.client, URL: "http://" + addr + "/data.bin?rate=" + downloadRate, SHA256: images.DataSHA256(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	probe, err := load.StartProbe(ctx, load.ProbeConfig{
-		Dialer: d.client, Addr: addr, Ask: []byte("GET /alive HTTP/1.1\r\nHost: nginx\r\n\r\n"), Answer: []byte(aliveAnswer),
+		Dialer: s.client, Addr: addr, Ask: []byte("GET /alive HTTP/1.1\r\nHost: nginx\r\n\r\n"), Answer: []byte(aliveAnswer),
 	})
 	return nginxUser{download, probe}, err
 }
@@ -113,8 +121,9 @@ func (u nginxUser) blackout(from, to time.Time) time.Duration { return u.probe.B
 func (u nginxUser) acked() int64                              { return 0 }
 func (u nginxUser) check(context.Context) []string            { return nil }
 
-func (u nginxUser) stop(ctx context.Context) (load.Result, error) {
-	return both(u.download.Stop(ctx).Result, u.probe.Stop()), nil
+func (u nginxUser) stop(ctx context.Context) (findings, error) {
+	download := u.download.Stop(ctx)
+	return findings{Result: both(download.Result, u.probe.Stop()), requests: int64(download.Files) + u.probe.Answers()}, nil
 }
 
 type workbenchUser struct {
@@ -124,15 +133,15 @@ type workbenchUser struct {
 	asked  map[string]bool // checks that were reported as failed
 }
 
-func useWorkbench(ctx context.Context, d *demo, addr string) (user, error) {
-	client, err := selfcheck.Dial(ctx, d.client.DialContext, addr)
+func useWorkbench(ctx context.Context, s *scene, addr string) (user, error) {
+	client, err := selfcheck.Dial(ctx, s.client.DialContext, addr)
 	if err != nil {
 		return nil, err
 	}
 	probe, err := load.StartProbe(ctx, load.ProbeConfig{
-		Dialer: d.client, Addr: addr, Ask: []byte(selfcheck.Ask), Answer: []byte(selfcheck.Answer),
+		Dialer: s.client, Addr: addr, Ask: []byte(selfcheck.Ask), Answer: []byte(selfcheck.Answer),
 	})
-	return &workbenchUser{client, probe, d.rig.SharedDir(), make(map[string]bool)}, err
+	return &workbenchUser{client, probe, s.rig.SharedDir(), make(map[string]bool)}, err
 }
 
 func (u *workbenchUser) blackout(from, to time.Time) time.Duration { return u.probe.Blackout(from, to) }
@@ -159,7 +168,7 @@ func (u *workbenchUser) check(ctx context.Context) []string {
 	return wrong
 }
 
-func (u *workbenchUser) stop(ctx context.Context) (load.Result, error) {
+func (u *workbenchUser) stop(ctx context.Context) (findings, error) {
 	result := load.Result{ConnectionsBefore: 1, ConnectionsAfter: 1}
 	if wrong := u.check(ctx); len(wrong) > 0 {
 		result.Errors, result.FirstError = int64(len(wrong)), wrong[0]
@@ -168,7 +177,7 @@ func (u *workbenchUser) stop(ctx context.Context) (load.Result, error) {
 	if err == nil && generation.Counter == 0 {
 		err = errors.New("the program has left no sign of life on the shared volume")
 	}
-	return both(result, u.probe.Stop()), errors.Join(err, u.client.Close())
+	return findings{Result: both(result, u.probe.Stop()), requests: u.probe.Answers()}, errors.Join(err, u.client.Close())
 }
 
 // both adds two results up.

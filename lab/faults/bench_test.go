@@ -46,8 +46,20 @@ type bench struct {
 }
 
 func TestFaults(t *testing.T) {
-	b := &bench{binary: filepath.Join(t.TempDir(), "drydock")}
-	build := exec.Command("go", "build", "-o", b.binary, "drydock/cmd/drydock")
+	b := &bench{binary: buildDrydock(t)}
+	for _, c := range cases() {
+		if *set == "ci" && !c.ci {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) { b.play(t, c) })
+	}
+}
+
+// buildDrydock makes the program that hosts run, and has their lab removed when the test ends.
+func buildDrydock(t *testing.T) (binary string) {
+	t.Helper()
+	binary = filepath.Join(t.TempDir(), "drydock")
+	build := exec.Command("go", "build", "-o", binary, "drydock/cmd/drydock")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build drydock: %v\n%s", err, out)
@@ -60,12 +72,7 @@ func TestFaults(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for _, c := range cases() {
-		if *set == "ci" && !c.ci {
-			continue
-		}
-		t.Run(c.name, func(t *testing.T) { b.play(t, c) })
-	}
+	return binary
 }
 
 // ready gives the bench a lab whose pod has been on both hosts, if it has none that is whole.

@@ -37,6 +37,13 @@ func (t *Timeline) Blackout(from, to time.Time) time.Duration {
 	return max(longest, last-since)
 }
 
+// Answers returns how many have come so far.
+func (t *Timeline) Answers() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return int64(len(t.answers))
+}
+
 // Last returns when the latest answer came; the zero time if there was none.
 func (t *Timeline) Last() time.Time {
 	t.mu.Lock()

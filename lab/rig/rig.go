@@ -24,6 +24,7 @@ import (
 type Rig struct {
 	*lab.Lab
 	drydockv1connect.ControllerServiceClient
+	drydockv1connect.RolloutServiceClient
 }
 
 // Up brings a lab up, removing what is left of one of that name first, also when it still runs.
@@ -36,7 +37,7 @@ func Up(ctx context.Context, options lab.Options) (*Rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Rig{l, Client(l)}, nil
+	return newRig(l), nil
 }
 
 // Open finds a lab that is up.
@@ -45,23 +46,33 @@ func Open(name string) (*Rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Rig{l, Client(l)}, nil
+	return newRig(l), nil
 }
 
 // Down removes the lab and everything in it.
 func (r *Rig) Down(ctx context.Context) error { return lab.Down(ctx, r.Name()) }
 
+func newRig(l *lab.Lab) *Rig {
+	client, base := transport(l)
+	return &Rig{l, Client(l), drydockv1connect.NewRolloutServiceClient(client, base)}
+}
+
 // Client talks to a lab's controller over its socket, which only root may use.
 func Client(l *lab.Lab) drydockv1connect.ControllerServiceClient {
+	client, base := transport(l)
+	return drydockv1connect.NewControllerServiceClient(client, base)
+}
+
+// transport reaches a lab's controller.
+func transport(l *lab.Lab) (client *http.Client, base string) {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{
+	return &http.Client{Transport: &http.Transport{
 		Protocols: protocols,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", l.Socket())
 		},
-	}}
-	return drydockv1connect.NewControllerServiceClient(client, "http://localhost")
+	}}, "http://localhost"
 }
 
 // ImportImages builds the demo's images, or finds them in the cache, and imports them as redis, postgres, nginx and

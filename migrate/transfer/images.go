@@ -38,8 +38,10 @@ type ImageSender struct {
 	conns []net.Conn
 	sent  map[string]int64
 	flush chan flush
-	sums  ledger
-	bytes atomic.Int64
+	// pending counts the parts that a connection has taken and not yet written.
+	pending sync.WaitGroup
+	sums    ledger
+	bytes   atomic.Int64
 }
 
 // NewImageSender sends what lies below root over conns, which stay the caller's to close.
@@ -80,8 +82,8 @@ type flush struct {
 	done chan error
 }
 
-// Flush has a Send that runs hand all that lies below dir, relative to the root, to its connections, and returns when they have
-// taken it. The files there are complete: they are not looked at again.
+// Flush has a Send that runs send all that lies below dir, relative to the root, and returns when it has been written to the
+// connections. The files there are complete: they are not looked at again.
 func (s *ImageSender) Flush(ctx context.Context, dir string) error {
 	f := flush{dir, make(chan error, 1)}
 	select {
@@ -111,6 +113,7 @@ func (s *ImageSender) follow(ctx context.Context, written <-chan struct{}, parts
 			return s.collect(ctx, parts, "", true)
 		case f := <-s.flush:
 			err := s.collect(ctx, parts, f.dir, true)
+			s.pending.Wait()
 			f.done <- err
 			if err != nil {
 				return err
@@ -155,9 +158,11 @@ func (s *ImageSender) hand(ctx context.Context, parts chan<- part, name string, 
 		if !all && n < partSize {
 			break
 		}
+		s.pending.Add(1)
 		select {
 		case parts <- part{name, offset, n}:
 		case <-ctx.Done():
+			s.pending.Done()
 			return ctx.Err()
 		}
 		offset += n
@@ -171,7 +176,9 @@ func (s *ImageSender) hand(ctx context.Context, parts chan<- part, name string, 
 
 func (s *ImageSender) serve(conn net.Conn, parts <-chan part) error {
 	for p := range parts {
-		if err := s.send(conn, p); err != nil {
+		err := s.send(conn, p)
+		s.pending.Done()
+		if err != nil {
 			return err
 		}
 	}

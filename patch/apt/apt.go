@@ -45,6 +45,11 @@ var quiet = []string{"-q", "-y", "-o", "APT::Get::AutomaticRemove=false", "-o", 
 // simulate are the options of a run that changes nothing and takes no lock.
 var simulate = append([]string{"-s", "-o", "Debug::NoLocking=yes"}, quiet...)
 
+// alone are the options of a run that knows the package files that it is given, and no archive: it takes none of them from
+// anywhere else, and nothing beside them.
+var alone = []string{"--no-install-recommends", "-o", "Dir::Etc::sourcelist=/dev/null", "-o", "Dir::Etc::sourceparts=/dev/null",
+	"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="}
+
 // command has apt and dpkg speak English and ask nobody. needrestart, where it is installed, lists what it would restart.
 func (a *Apt) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)

@@ -129,7 +129,7 @@ func (i *installation) files(all []have) ([]string, error) {
 
 // unchanged has apt say what installing the files would do: nothing but what the patch says.
 func (i *installation) unchanged(ctx context.Context, files []string) error {
-	sim, err := i.simulation(ctx, slices.Concat([]string{"--no-install-recommends"}, files))
+	sim, err := i.simulation(ctx, slices.Concat(alone, files))
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (i *installation) unchanged(ctx context.Context, files []string) error {
 
 // apt installs files.
 func (i *installation) apt(ctx context.Context, files []string) error {
-	args := slices.Concat([]string{"install", "--no-remove", "--no-install-recommends", "-o", "APT::Status-Fd=3", "-o", "DPkg::Lock::Timeout=300"}, quiet)
+	args := slices.Concat([]string{"install", "--no-remove", "-o", "APT::Status-Fd=3", "-o", "DPkg::Lock::Timeout=300"}, quiet, alone)
 	for _, option := range i.conffiles() {
 		args = append(args, "-o", "Dpkg::Options::="+option)
 	}
@@ -176,7 +176,9 @@ func (i *installation) do(ctx context.Context, name string, args []string) error
 
 // killed says whether the last run was ended by a signal, apt's or that of the dpkg that it ran.
 func (i *installation) killed() bool {
-	return i.failed != nil && (strings.Contains(i.failed.Error(), "signal") || strings.Contains(i.failed.Error(), "Could not get lock"))
+	return i.failed != nil && slices.ContainsFunc([]string{"signal", "exited unexpectedly", "Could not get lock"}, func(words string) bool {
+		return strings.Contains(i.failed.Error(), words)
+	})
 }
 
 // explain makes of what is lacking and what was reported why the installation failed.

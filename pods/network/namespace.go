@@ -117,3 +117,26 @@ func open(path string) (netns.NsHandle, *netlink.Handle, func(), error) {
 	}
 	return ns, handle, func() { handle.Close(); ns.Close() }, nil
 }
+
+// MakeAlone makes a network namespace at path that holds nothing but its loopback. It may be called again.
+func MakeAlone(path string) error {
+	if err := pin(path); err != nil {
+		return err
+	}
+	_, handle, done, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer done()
+	lo, err := handle.LinkByName("lo")
+	if err == nil {
+		err = handle.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("loopback of network namespace %s: %w", path, err)
+	}
+	return nil
+}
+
+// RemoveAlone removes what MakeAlone made, if it is there.
+func RemoveAlone(path string) error { return unpin(path) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"drydock/shim/message"
 )
@@ -203,6 +204,16 @@ func (c *Chain) refuse(step int, err error, answered bool) error {
 		c.count(Untranslatable)
 	}
 	return &placed
+}
+
+// Count counts a call of a protocol that the steps do not translate themselves.
+func (c *Chain) Count(o Outcome) { c.count(o) }
+
+// Took notes how long such a call took in all steps together; each gets an equal part.
+func (c *Chain) Took(d time.Duration) {
+	for _, step := range c.steps {
+		step.hop.took(d / time.Duration(len(c.steps)))
+	}
 }
 
 func (c *Chain) count(o Outcome) {

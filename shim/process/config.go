@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,8 +12,10 @@ import (
 	"time"
 
 	"drydock/internal/strictyaml"
+	"drydock/shim/kept"
 	"drydock/shim/proxy"
 	"drydock/shim/record"
+	"drydock/shim/rules"
 )
 
 // Config is a shim's configuration file.
@@ -28,6 +31,8 @@ type Config struct {
 	MaxBody int64 `yaml:"max-body"`
 	// Control is the socket for those who run the shim; its directory is made.
 	Control string `yaml:"control" need:"write control: /run/drydock/shim/NAME.sock"`
+	// State is the directory of what the shim keeps, where the record has it keep something.
+	State string `yaml:"state"`
 	// Grace is how long calls may go on when the shim is told to end; 0 is 30s.
 	Grace time.Duration `yaml:"grace"`
 }
@@ -84,11 +89,21 @@ func load(ctx context.Context, file string) (*loaded, error) {
 	if l.record, err = record.Load(l.Record); err != nil {
 		return nil, err
 	}
-	if err := l.record.Check(ctx); err != nil {
-		return nil, err
+	err = l.record.Check(ctx)
+	if err == nil {
+		v.versions(l)
+		err = v.problems.Err()
 	}
-	v.versions(l)
-	return l, v.problems.Err()
+	if err == nil && l.record.Keeps() {
+		var store *kept.Store
+		if store, err = kept.Open(l.State); err == nil {
+			l.record.KeepIn(func(pair string) rules.Keeper { return store.Pair(pair) })
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.record.Close())
+	}
+	return l, nil
 }
 
 type validator struct {
@@ -137,6 +152,12 @@ func (v *validator) versions(l *loaded) {
 		}
 	}
 	known("server.version", l.Server.Version)
+	switch {
+	case l.State == "" && l.record.Keeps():
+		v.add("state", "missing, and the record has fields kept", "write state: /var/lib/drydock/shim/NAME, in a volume of the pod")
+	case l.State != "" && !filepath.IsAbs(l.State):
+		v.add("state", "is not absolute", "write /var/lib/drydock/shim/NAME")
+	}
 	for text, version := range l.Clients {
 		known("clients."+text, version)
 	}

@@ -36,6 +36,7 @@ type State struct {
 	Connections int           `json:"connections"`
 	Spliced     uint64        `json:"spliced"`
 	Unknown     uint64        `json:"unknown"`
+	Faults      uint64        `json:"faults"`
 	Changes     uint64        `json:"changes"`
 	Calls       []chain.Count `json:"calls"`
 	Hops        []HopState    `json:"hops"`
@@ -112,7 +113,7 @@ func (p *Process) State() State {
 	s := State{
 		Service: p.config.record.Service, PID: os.Getpid(), Program: version.String(), Since: p.since, State: "serving", Versions: p.config.record.Versions,
 		Version: p.config.Server.Version, Server: p.config.Server.Address, Listen: []string{}, Connections: p.proxy.Connections(),
-		Spliced: p.proxy.Spliced(), Unknown: p.proxy.Unknown(), Changes: p.proxy.Changes(), Calls: p.proxy.Counts(), Hops: []HopState{},
+		Spliced: p.proxy.Spliced(), Unknown: p.proxy.Unknown(), Faults: p.proxy.Faults(), Changes: p.proxy.Changes(), Calls: p.proxy.Counts(), Hops: []HopState{},
 	}
 	if p.isRetired() {
 		s.State = "draining"

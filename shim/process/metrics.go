@@ -28,6 +28,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	number(prometheus.GaugeValue, "connections", "Clients that are connected.", float64(p.Connections()))
 	number(prometheus.CounterValue, "spliced_total", "Connections joined to the server unread.", float64(p.Spliced()))
 	number(prometheus.CounterValue, "unknown_version_total", "Calls refused because the record lacks their client's version.", float64(p.Unknown()))
+	number(prometheus.CounterValue, "module_faults_total", "Connections that ended because a module broke.", float64(p.Faults()))
 	number(prometheus.CounterValue, "changes_total", "Changes of the graph of operators.", float64(p.Changes()))
 	calls := describe("calls_total", "Calls by versions and outcome.", "client", "server", "outcome")
 	for _, n := range p.Counts() {

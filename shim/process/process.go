@@ -135,6 +135,16 @@ func (p *Process) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.change(ctx, next); err != nil {
+		return errors.Join(err, next.record.Close())
+	}
+	p.log.Info("the configuration has changed", "server", next.Server.Address, "version", next.Server.Version)
+	return nil
+}
+
+// change goes over to a configuration, or leaves everything as it was.
+func (p *Process) change(ctx context.Context, next *loaded) error {
+	var err error
 	if next.Control != p.config.Control {
 		return fmt.Errorf("shim: control cannot change from %s to %s while the shim runs", p.config.Control, next.Control)
 	}
@@ -156,8 +166,11 @@ func (p *Process) reload(ctx context.Context) error {
 	if err := p.proxy.Reconfigure(ctx, next.settings()); err != nil {
 		return errors.Join(err, closeAll(added))
 	}
+	before := p.config.record
 	p.adopt(next, added)
-	p.log.Info("the configuration has changed", "server", next.Server.Address, "version", next.Server.Version)
+	if err := before.Close(); err != nil {
+		p.log.Warn("a module could not be let go of", "error", err)
+	}
 	return nil
 }
 
@@ -243,5 +256,5 @@ func (p *Process) stop() error {
 		p.log.Warn("calls were cut off", "after", grace)
 		err = nil
 	}
-	return errors.Join(err, p.control.close())
+	return errors.Join(err, p.control.close(), p.config.record.Close())
 }

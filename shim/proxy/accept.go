@@ -107,6 +107,10 @@ func (p *Proxy) take(c net.Conn, l *listener, byPort string) {
 		go p.splice(h, r.Server)
 		return
 	}
+	if r.Record.Stream() {
+		go p.relay(h, r)
+		return
+	}
 	select {
 	case l.conns <- h:
 	case <-l.closed:
@@ -130,9 +134,7 @@ func ignoreClosed(err error) error {
 // splice joins two connections; the kernel moves the bytes. Either side may end before the other.
 func (p *Proxy) splice(client *held, address string) {
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	server, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	cancel()
+	server, err := dial(context.Background(), address)
 	if err != nil {
 		p.log.Warn("the server cannot be reached", "server", address, "error", err)
 		return

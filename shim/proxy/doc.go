@@ -6,4 +6,6 @@
 // a flow.Flow: Reconfigure replaces them together, without a pause, and each call meets one configuration only. A body that no
 // rule looks into is sent on as it comes, messages of gRPC streams are translated one by one. A refused call gets
 // problem+json, or a gRPC status, and is counted.
+//
+// Where the record is that of a stream, each connection goes through modules of its own. One that breaks ends its connection.
 package proxy

@@ -41,6 +41,7 @@ type Proxy struct {
 
 	spliced atomic.Uint64
 	unknown atomic.Uint64
+	faults  atomic.Uint64
 	watches watches
 
 	mu        sync.Mutex
@@ -126,6 +127,9 @@ func (p *Proxy) Spliced() uint64 { return p.spliced.Load() }
 
 // Unknown is how many calls were refused because the record does not have the version that their client said.
 func (p *Proxy) Unknown() uint64 { return p.unknown.Load() }
+
+// Faults is how many connections ended because a module broke.
+func (p *Proxy) Faults() uint64 { return p.faults.Load() }
 
 // Changes is how many times the graph of operators was changed.
 func (p *Proxy) Changes() uint64 {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"drydock/shim/chain"
+	"drydock/shim/module"
 	"drydock/shim/record"
 )
 
@@ -29,6 +30,8 @@ const defaultMaxBody = 4 << 20
 type ready struct {
 	Settings
 	chains map[string]*chain.Chain
+	// steps are the modules for clients of each version, where the record is that of a stream.
+	steps map[string][]module.Step
 }
 
 func (s Settings) ready(counter *chain.Counter) (*ready, error) {
@@ -38,13 +41,16 @@ func (s Settings) ready(counter *chain.Counter) (*ready, error) {
 	if s.MaxBody <= 0 {
 		s.MaxBody = defaultMaxBody
 	}
-	r := &ready{s, map[string]*chain.Chain{}}
+	r := &ready{s, map[string]*chain.Chain{}, map[string][]module.Step{}}
 	for _, version := range s.Record.Line.Versions() {
 		c, err := s.Record.Line.Plan(version, s.Version, counter)
 		if err != nil {
 			return nil, fmt.Errorf("the server's version: %w", err)
 		}
 		r.chains[version] = c
+		if r.steps[version], err = s.Record.Steps(version, s.Version); err != nil {
+			return nil, err
+		}
 	}
 	for address, version := range s.Clients {
 		if r.chains[version] == nil {

@@ -21,6 +21,7 @@ func (r *Record) Check(ctx context.Context) error {
 		for j := range r.Pairs[i].Examples {
 			c.example(ctx, j)
 		}
+		c.transcripts(ctx)
 		c.untried("up", r.pairs[i].up)
 		c.untried("down", r.pairs[i].down)
 	}
@@ -39,6 +40,7 @@ type checker struct {
 
 func (c *checker) example(ctx context.Context, j int) {
 	e := c.record.Pairs[c.pair].Examples[j]
+	c.keep(fmt.Sprintf("pairs[%d].examples[%d]", c.pair, j), e.Kept)
 	c.at = fmt.Sprintf("pairs[%d].examples[%d]", c.pair, j)
 	if e.Direction == "" {
 		e.Direction = "both"
@@ -64,7 +66,9 @@ func (c *checker) example(ctx context.Context, j int) {
 	c.described(e)
 	lost := ""
 	for _, w := range c.ways(e) {
+		c.keep(c.at, e.Kept)
 		c.golden(ctx, w)
+		c.keep(c.at, e.Kept)
 		if loss := c.loss(ctx, w); loss != "" {
 			lost = fmt.Sprintf("the round trip %s and back loses something: %s", w.name, loss)
 		}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"drydock/internal/strictyaml"
 
@@ -63,7 +64,7 @@ func TestTheGuidesDescriptorsAreAKeyOfTheRecord(t *testing.T) {
 // Every change in the guide's table is one that rules have.
 func TestTheGuidesChangesAreRead(t *testing.T) {
 	rows := regexp.MustCompile("(?m)^\\| `([a-z]+: .*?)` \\|").FindAllStringSubmatch(read(t, "../../docs/shim.md"), -1)
-	if len(rows) != 10 {
+	if len(rows) != 11 {
 		t.Fatalf("the guide has %d changes", len(rows))
 	}
 	for _, row := range rows {
@@ -78,5 +79,35 @@ func TestTheGuidesChangesAreRead(t *testing.T) {
 		if _, err := Parse("table.yaml", []byte(record), nil); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+func TestTheGuidesModuleIsThatOfTheShippedRecord(t *testing.T) {
+	found := snippets(t)["yaml stream"]
+	text := read(t, "../../configs/services/people.yaml")
+	const mine = "    up:\n      module: {file: people.wasm, fault: \"-ERR the translator failed\\r\\n\"}\n"
+	if len(found) != 1 || !strings.Contains(text, mine) {
+		t.Fatal("the guide's snippet or the record has changed")
+	}
+	var problems strictyaml.Problems
+	_, err := Parse("people.yaml", []byte(strings.Replace(text, mine, found[0], 1)), fstest.MapFS{})
+	if !errors.As(err, &problems) || len(problems) != 2 { // the module itself is not there, twice
+		t.Errorf("it says %v", err)
+	}
+}
+
+func TestTheGuidesKeptFieldHolds(t *testing.T) {
+	found := snippets(t)["yaml kept"]
+	if len(found) != 1 {
+		t.Fatalf("the guide has %d such snippets", len(found))
+	}
+	text := "service: s\nclient: {default: v1}\nversions: [v1, v2]\npairs:\n  - between: [v1, v2]\n    up: none\n    transform: none\n" +
+		"    schedule: none\n    disallowed: none\n    down:\n      otherwise: refuse\n" + found[0]
+	r, err := Parse("kept.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Check(t.Context()); err != nil || !r.Keeps() {
+		t.Errorf("%v; keeps: %v", err, r.Keeps())
 	}
 }

@@ -26,6 +26,7 @@ type Record struct {
 
 	document *strictyaml.Document
 	pairs    []translators
+	modules  []modules
 }
 
 // translators are those of one pair; nil where calls pass.
@@ -62,14 +63,20 @@ func Parse(file string, data []byte, files fs.FS) (*Record, error) {
 	v.header()
 	v.descriptors(files)
 	v.order()
+	v.protocol()
+	r.modules = make([]modules, len(r.Pairs))
 	for i := range r.Pairs {
 		v.pair(i)
+		if r.Stream() {
+			v.modules(i, files)
+		}
 	}
 	if len(v.problems) == 0 {
 		v.compose()
 	}
 	strictyaml.Sort(v.problems)
 	if err := v.problems.Err(); err != nil {
+		_ = r.Close() // what is wrong is more than that
 		return nil, err
 	}
 	links := make([]chain.Link, len(r.pairs))
@@ -214,13 +221,13 @@ func (v *validator) pair(i int) {
 	if !p.Schedule.None {
 		v.schedule(path+".schedule", p.Schedule.Value)
 	}
-	if len(p.Examples) == 0 && !(p.Up.None && p.Down.None) {
+	if len(p.Examples) == 0 && !(p.Up.None && p.Down.None) && !v.record.Stream() {
 		v.add(path+".examples", "missing", "write a call as both versions see it: name, old and new")
 	}
 }
 
 // translator compiles one direction with the calls that it disallows: those of the version that its clients speak.
-func (v *validator) translator(path, direction string, part Part[rules.Spec], all []rules.Forbidden, version string) *rules.Translator {
+func (v *validator) translator(path, direction string, part Part[Direction], all []rules.Forbidden, version string) *rules.Translator {
 	var forbidden []rules.Forbidden
 	var places []int
 	for i, f := range all {
@@ -228,12 +235,16 @@ func (v *validator) translator(path, direction string, part Part[rules.Spec], al
 			forbidden, places = append(forbidden, f), append(places, i)
 		}
 	}
-	if part.None && len(forbidden) == 0 {
+	if part.None && len(forbidden) == 0 || v.record.Stream() {
 		return nil
 	}
-	spec := part.Value
+	spec := rules.Spec{Rules: part.Value.Rules, Otherwise: part.Value.Otherwise}
 	if part.None {
 		spec = rules.Spec{Otherwise: "pass"}
+	}
+	if spec.Otherwise == "" {
+		v.add(path+"."+direction+".otherwise", "missing", "write otherwise: pass, or otherwise: refuse, for calls that no rule fits")
+		return nil
 	}
 	t, problems := rules.Compile(spec, forbidden)
 	for _, p := range problems {

@@ -32,6 +32,9 @@ func TestEveryRecordThatIsShippedHolds(t *testing.T) {
 		t.Fatalf("%v, %v", files, err)
 	}
 	for _, file := range files {
+		if filepath.Base(file) == "people.yaml" {
+			continue // it is checked with its module, in TestARecordOfAStreamAndItsModuleHold
+		}
 		r, err := Load(file)
 		if err != nil {
 			t.Fatal(err)

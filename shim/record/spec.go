@@ -11,7 +11,9 @@ import (
 // Spec is a record as it is written.
 type Spec struct {
 	Service string `yaml:"service" need:"write service: NAME"`
-	Client  Client `yaml:"client" need:"write client: {default: VERSION}, the version of clients that do not say theirs"`
+	// Protocol is http (also where it is left out; gRPC too), or stream: connections whose bytes modules translate.
+	Protocol string `yaml:"protocol"`
+	Client   Client `yaml:"client" need:"write client: {default: VERSION}, the version of clients that do not say theirs"`
 	// Versions are the oldest first.
 	Versions []string `yaml:"versions" need:"write versions: [v1, v2], the oldest first"`
 	// Descriptors are files beside the record, one for each version that has gRPC services.
@@ -30,12 +32,50 @@ type Client struct {
 type Pair struct {
 	Between []string `yaml:"between" need:"write between: [OLDER, NEWER]"`
 	// Up takes calls of clients of the older version to servers of the newer one, and Down the other way.
-	Up         Part[rules.Spec]        `yaml:"up" need:"write up: with rules, or up: none where every old call means the same in the newer version"`
-	Down       Part[rules.Spec]        `yaml:"down" need:"write down: with rules, or down: none where every new call means the same in the older version"`
+	Up         Part[Direction]         `yaml:"up" need:"write up: with rules, or up: none where every old call means the same in the newer version"`
+	Down       Part[Direction]         `yaml:"down" need:"write down: with rules, or down: none where every new call means the same in the older version"`
 	Transform  Part[Transform]         `yaml:"transform" need:"write transform: {command: [PROGRAM]}, or transform: none where no stored state changes"`
 	Schedule   Part[Schedule]          `yaml:"schedule" need:"write schedule: {kind: rolling}, or schedule: none for upgrades by hand only"`
 	Disallowed Part[[]rules.Forbidden] `yaml:"disallowed" need:"write disallowed: with the calls that mean nothing in the other version, or disallowed: none"`
 	Examples   []Example               `yaml:"examples"`
+	// Transcripts are the examples of a stream.
+	Transcripts []Transcript `yaml:"transcripts"`
+}
+
+// Direction is how calls are translated one way: by rules, or by a module.
+type Direction struct {
+	Rules []rules.Rule `yaml:"rules"`
+	// Otherwise is what becomes of a call that no rule fits: pass or refuse.
+	Otherwise string  `yaml:"otherwise"`
+	Module    *Module `yaml:"module"`
+}
+
+// Module is a translator in WebAssembly.
+type Module struct {
+	// File is beside the record.
+	File string `yaml:"file" need:"write file: FILE, a WebAssembly module beside the record"`
+	// Memory is as 32MiB. What is left out has module.DefaultLimits.
+	Memory string        `yaml:"memory"`
+	Time   time.Duration `yaml:"time"`
+	// Fault is what a client is sent before its connection is cut, where the module breaks.
+	Fault string `yaml:"fault"`
+}
+
+// Transcript is a piece of a connection as both versions see it.
+type Transcript struct {
+	Name string `yaml:"name" need:"write name: what the transcript shows"`
+	// Direction is up, down, or both (also where it is left out).
+	Direction string  `yaml:"direction"`
+	Old       *Spoken `yaml:"old"`
+	New       *Spoken `yaml:"new"`
+	// Refused is disallowed or untranslatable where the call must be refused; then only the caller's side is given.
+	Refused string `yaml:"refused"`
+}
+
+// Spoken is what a client sends, and what it gets.
+type Spoken struct {
+	Sends string `yaml:"sends" need:"write sends: \"...\", in double quotes"`
+	Gets  string `yaml:"gets" need:"write gets: \"...\", in double quotes"`
 }
 
 // Transform is a program that turns the older version's state into the newer one's.
@@ -65,6 +105,8 @@ type Example struct {
 	New       *Call  `yaml:"new"`
 	// Lossy says what is lost on the way there and back; empty where nothing may be.
 	Lossy string `yaml:"lossy"`
+	// Kept is what the shim has kept before the call: by field and by whose it is.
+	Kept map[string]map[string]yaml.Node `yaml:"kept"`
 	// Refused is disallowed or untranslatable where the call must be refused; then only the caller's side is given.
 	Refused string `yaml:"refused"`
 }

@@ -64,7 +64,7 @@ func (c *compiler) ops(list []Op, reply bool) []op {
 func (c *compiler) op(o Op, reply bool) op {
 	if set := o.set(); len(set) != 1 {
 		c.add("", fmt.Sprintf("has %d changes (%s)", len(set), strings.Join(set, ", ")),
-			"write one of rename, move, default, drop, convert, map, split, join, jq, status in each")
+			"write one of rename, move, default, drop, convert, map, split, join, jq, status, keep in each")
 		return op{}
 	}
 	made := c.make(o)
@@ -94,6 +94,7 @@ func (o Op) set() []string {
 		{"rename", o.Rename != nil}, {"move", o.Move != nil}, {"default", o.Default != nil}, {"drop", o.Drop != nil},
 		{"convert", o.Convert != nil}, {"map", o.Map != nil}, {"split", o.Split != nil}, {"join", o.Join != nil},
 		{"jq", o.JQ != ""}, {"status", o.Status != nil},
+		{"keep", o.Keep != nil},
 	} {
 		if one.set {
 			set = append(set, one.name)
@@ -133,6 +134,12 @@ func (c *compiler) make(o Op) op {
 		return split(c.address("split.field", o.Split.Field), o.Split.By, c.addresses("split.into", o.Split.Into))
 	case o.Join != nil:
 		return join(c.addresses("join.fields", o.Join.Fields), o.Join.With, c.address("join.into", o.Join.Into))
+	case o.Keep != nil:
+		field := c.address("keep.field", o.Keep.Field)
+		if field.place != inBody || len(field.names) == 0 {
+			c.add("keep.field", "only fields of the body are kept", "write it like order.note")
+		}
+		return keep(field, c.address("keep.by", o.Keep.By))
 	case o.JQ != "":
 		made, err := compileJQ(o.JQ)
 		if err != nil {

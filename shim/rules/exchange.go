@@ -15,6 +15,8 @@ type exchange struct {
 	vars    map[string][]string
 	// answers are the rule's ops for the answer's status, known when it has come.
 	answers []op
+	keeper  Keeper
+	pending []pending
 }
 
 func (x *exchange) begin(ctx context.Context, s *scope) error {
@@ -75,16 +77,17 @@ func runHead(ctx context.Context, ops []op, s *scope) error {
 
 // Item translates one message of the request's stream.
 func (x *exchange) Item(ctx context.Context, v *message.Value) error {
-	return x.item(ctx, x.rule.request, v)
+	return x.item(ctx, x.rule.request, nil, v)
 }
 
 // ReplyItem translates one message of the response's stream.
 func (x *exchange) ReplyItem(ctx context.Context, v *message.Value) error {
-	return x.item(ctx, x.answers, v)
+	return x.item(ctx, x.answers, &message.Response{}, v)
 }
 
-func (x *exchange) item(ctx context.Context, ops []op, v *message.Value) error {
-	s := &scope{request: x.request, vars: x.vars, root: v}
+// item works on one message; answer is nil for those of requests.
+func (x *exchange) item(ctx context.Context, ops []op, answer *message.Response, v *message.Value) error {
+	s := &scope{request: x.request, response: answer, vars: x.vars, root: v, keeper: x.keeper}
 	for _, o := range ops {
 		if o.touches == head {
 			continue
@@ -108,7 +111,10 @@ func (x *exchange) Response(ctx context.Context, r *message.Response) error {
 	if r.Status >= 400 {
 		x.answers = x.rule.failure
 	}
-	s := &scope{request: x.request, response: r, vars: x.vars}
+	if err := x.settle(r.Status); err != nil {
+		return refusal(x.rule.name, err)
+	}
+	s := &scope{request: x.request, response: r, vars: x.vars, keeper: x.keeper}
 	if err := run(ctx, x.answers, s, &r.Body, r.Stream); err != nil {
 		return refusal(x.rule.name, err)
 	}

@@ -24,7 +24,7 @@ func compileJQ(text string) (op, error) {
 	if err != nil {
 		return op{}, err
 	}
-	return op{"jq", body, func(ctx context.Context, s *scope) error {
+	return op{name: "jq", touches: body, apply: func(ctx context.Context, s *scope) error {
 		if s.root == nil {
 			return nil
 		}

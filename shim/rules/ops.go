@@ -17,6 +17,9 @@ type scope struct {
 	vars     map[string][]string
 	// root is the body, one message of a stream, or the object that in has chosen; nil where there is none.
 	root *message.Value
+	// keeper holds fields; pending gets those that a request has, and is nil for messages of streams.
+	keeper  Keeper
+	pending *[]pending
 }
 
 func (s *scope) header() map[string][]string {
@@ -39,6 +42,8 @@ type op struct {
 	name    string
 	touches parts
 	apply   func(ctx context.Context, s *scope) error
+	// keeps says that the op needs a Keeper.
+	keeps bool
 }
 
 func (o op) run(ctx context.Context, s *scope) error {
@@ -90,7 +95,7 @@ func partOf(addresses ...address) parts {
 }
 
 func rename(from address, to string) op {
-	return op{"rename " + from.String(), partOf(from), func(_ context.Context, s *scope) error {
+	return op{name: "rename " + from.String(), touches: partOf(from), apply: func(_ context.Context, s *scope) error {
 		target := address{from.place, append(append([]string{}, from.names[:len(from.names)-1]...), to)}
 		v, err := from.get(s)
 		if v == nil || err != nil {
@@ -111,7 +116,7 @@ func rename(from address, to string) op {
 }
 
 func move(from, to address) op {
-	return op{"move " + from.String(), partOf(from, to), func(_ context.Context, s *scope) error {
+	return op{name: "move " + from.String(), touches: partOf(from, to), apply: func(_ context.Context, s *scope) error {
 		v, err := from.take(s)
 		if v == nil || err != nil {
 			return err
@@ -133,7 +138,7 @@ func vacant(s *scope, a address) error {
 }
 
 func setDefault(a address, value *message.Value) op {
-	return op{"default " + a.String(), partOf(a), func(_ context.Context, s *scope) error {
+	return op{name: "default " + a.String(), touches: partOf(a), apply: func(_ context.Context, s *scope) error {
 		v, err := a.get(s)
 		if v != nil || err != nil || a.place == inBody && s.root == nil {
 			return err
@@ -143,14 +148,14 @@ func setDefault(a address, value *message.Value) op {
 }
 
 func drop(a address) op {
-	return op{"drop " + a.String(), partOf(a), func(_ context.Context, s *scope) error {
+	return op{name: "drop " + a.String(), touches: partOf(a), apply: func(_ context.Context, s *scope) error {
 		_, err := a.remove(s)
 		return err
 	}}
 }
 
 func mapValues(a address, values map[string]*message.Value, keep bool) op {
-	return op{"map " + a.String(), partOf(a), func(_ context.Context, s *scope) error {
+	return op{name: "map " + a.String(), touches: partOf(a), apply: func(_ context.Context, s *scope) error {
 		v, err := a.get(s)
 		if v == nil || err != nil {
 			return err
@@ -171,7 +176,7 @@ func mapValues(a address, values map[string]*message.Value, keep bool) op {
 }
 
 func split(from address, by string, into []address) op {
-	return op{"split " + from.String(), partOf(from) | partOf(into...), func(_ context.Context, s *scope) error {
+	return op{name: "split " + from.String(), touches: partOf(from) | partOf(into...), apply: func(_ context.Context, s *scope) error {
 		v, err := from.get(s)
 		if v == nil || err != nil {
 			return err
@@ -199,7 +204,7 @@ func split(from address, by string, into []address) op {
 }
 
 func join(from []address, with string, into address) op {
-	return op{"join " + into.String(), partOf(into) | partOf(from...), func(_ context.Context, s *scope) error {
+	return op{name: "join " + into.String(), touches: partOf(into) | partOf(from...), apply: func(_ context.Context, s *scope) error {
 		var texts []string
 		for _, a := range from {
 			v, err := a.get(s)
@@ -232,7 +237,7 @@ func join(from []address, with string, into address) op {
 }
 
 func convert(a address, to string, times *big.Rat) op {
-	return op{"convert " + a.String(), partOf(a), func(_ context.Context, s *scope) error {
+	return op{name: "convert " + a.String(), touches: partOf(a), apply: func(_ context.Context, s *scope) error {
 		v, err := a.get(s)
 		if v == nil || err != nil || v.Kind() == message.Null {
 			return err
@@ -246,7 +251,7 @@ func convert(a address, to string, times *big.Rat) op {
 }
 
 func changeStatus(codes map[int]int) op {
-	return op{"status", head, func(_ context.Context, s *scope) error {
+	return op{name: "status", touches: head, apply: func(_ context.Context, s *scope) error {
 		if to, ok := codes[s.response.Status]; ok {
 			s.response.Status = to
 		}

@@ -63,6 +63,13 @@ type Op struct {
 	Join    *Join       `yaml:"join"`
 	JQ      string      `yaml:"jq"`
 	Status  map[int]int `yaml:"status"`
+	Keep    *Keep       `yaml:"keep"`
+}
+
+// Keep has the shim hold a field that the other version cannot store. By is the field that tells whose it is.
+type Keep struct {
+	Field string `yaml:"field" need:"write field: FIELD"`
+	By    string `yaml:"by" need:"write by: FIELD, what tells whose field it is, as path:id"`
 }
 
 // FromTo are two fields; for rename, To is only a name, and the field stays where it is.

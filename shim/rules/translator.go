@@ -15,6 +15,7 @@ type Translator struct {
 	rules     []*rule
 	forbidden []*forbidden
 	pass      bool
+	keeper    Keeper
 }
 
 var _ message.Translator = (*Translator)(nil)
@@ -146,7 +147,8 @@ func (t *Translator) Request(ctx context.Context, r *message.Request) (message.E
 		if s.vars == nil {
 			s.vars = map[string][]string{}
 		}
-		x := &exchange{rule: one, request: r, vars: s.vars}
+		x := &exchange{rule: one, request: r, vars: s.vars, keeper: t.keeper}
+		s.keeper, s.pending = t.keeper, &x.pending
 		if err := x.begin(ctx, s); err != nil {
 			return nil, refusal(one.name, err)
 		}

@@ -1,0 +1,139 @@
+//go:build faults
+
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+
+	drydockv1 "drydock/api/drydock/v1"
+)
+
+// rolloutFaults are all ways to break a rollout. Those of CI have one strike for each step, and dpkg killed half-way, in a single
+// rollout.
+func rolloutFaults() []rolloutFault {
+	return []rolloutFault{
+		{name: "one kill for each step", strikes: choice(), ci: true},
+		{name: "the controller dies as a step begins", strikes: strikes("begins", theController)},
+		{name: "the controller dies as a step is done", strikes: strikes("did", theController)},
+		{name: "the host's agent dies as a step begins", strikes: strikes("begins", theAgent)},
+		{name: "the other host's agent dies as a step begins", strikes: strikes("begins", theOtherAgent)},
+		{name: "at work on packages", strikes: []strike{killDpkg(), killAtWork("agent"), killAtWork("controller")}},
+		{name: "while the pod moves", strikes: []strike{
+			inMove("source-after-freeze", controller, "controller"), inMove("destination-before-decide", "h1", "agent"),
+		}},
+	}
+}
+
+// Who is to be killed.
+const (
+	theController = "the controller"
+	theAgent      = "the agent of the host"
+	theOtherAgent = "the agent of the other host"
+)
+
+// atStep is a strike while the controller stands where a step begins, or is done.
+func atStep(when, step, who string) strike {
+	return strike{
+		name: fmt.Sprintf("%s %s/kill %s", when, step, who), point: point{controller, "rollout-" + when + "-" + step},
+		do: func(r *roll) error {
+			host, err := r.patchedHost()
+			if err != nil {
+				return err
+			}
+			switch who {
+			case theController:
+				return kill(controller, "controller")(r.scene)
+			case theOtherAgent:
+				host = r.other(host)
+			}
+			return kill(host, "agent")(r.scene)
+		},
+	}
+}
+
+// strikes are one for each step, in the first round.
+func strikes(when, who string) []strike {
+	var all []strike
+	for _, step := range rolloutSteps() {
+		all = append(all, atStep(when, step, who))
+	}
+	return all
+}
+
+// choice is one strike for each step, with turns for whom it hits, and dpkg killed in the second round.
+func choice() []strike {
+	var all []strike
+	for i, step := range rolloutSteps() {
+		if step == "end-gates" {
+			all = append(all, killDpkg())
+		}
+		all = append(all, atStep("begins", step, []string{theAgent, theController}[i%2]))
+	}
+	return all
+}
+
+func (r *roll) other(host string) string {
+	hosts := r.Hosts()
+	return hosts[1-slices.Index(hosts, host)]
+}
+
+// killDpkg ends a dpkg that unpacks or configures packages on any host.
+func killDpkg() strike {
+	return strike{name: "kill dpkg half-way", do: func(r *roll) error {
+		_, pid, err := r.atWork()
+		if err != nil {
+			return err
+		}
+		return r.end(pid)
+	}}
+}
+
+// killAtWork ends a service while dpkg works: the host's agent, or the controller.
+func killAtWork(service string) strike {
+	return strike{name: "kill the " + service + " while dpkg works", do: func(r *roll) error {
+		host, _, err := r.atWork()
+		if err != nil {
+			return err
+		}
+		if service == "controller" {
+			host = controller
+		}
+		return kill(host, service)(r.scene)
+	}}
+}
+
+// inMove ends a service while the pod's move stands at an agent's point.
+func inMove(at, side, service string) strike {
+	return strike{name: at + "/kill the " + service, point: point{"h1", at}, do: func(r *roll) error { return kill(side, service)(r.scene) }}
+}
+
+// atWork waits until dpkg unpacks or configures packages, and says where and which process that is.
+func (r *roll) atWork() (host string, pid int, err error) {
+	err = r.untilRollout("work on packages", func(*drydockv1.Rollout) bool {
+		for _, host = range r.Hosts() {
+			if pid = r.dpkg(host); pid > 0 {
+				return true
+			}
+		}
+		return false
+	})
+	return host, pid, err
+}
+
+// dpkg is the process that unpacks or configures packages on a host, or 0.
+func (r *roll) dpkg(host string) int {
+	pids, err := r.find(host, "dpkg")
+	if err != nil {
+		return 0 // the host is down, or goes down
+	}
+	for _, pid := range pids {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if bytes.Contains(line, []byte("\x00--unpack\x00")) || bytes.Contains(line, []byte("\x00--configure\x00")) {
+			return pid
+		}
+	}
+	return 0
+}

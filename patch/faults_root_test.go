@@ -1,0 +1,329 @@
+//go:build root
+
+package patch_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/apttest"
+	"drydock/patch"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+func TestAPackageWhosePostinstFailsIsNamedWithItsLastWordsAndMayBeTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "other", Version: "2.0"}, apttest.Deb{Name: "tool", Version: "2.0", Scripts: map[string]string{
+		"postinst": "if [ ! -e " + w.Path("mended") + " ]; then echo the disk is on fire; exit 7; fi"}})
+	p := w.patch()
+	if err := w.download(p); err != nil {
+		t.Fatal(err)
+	}
+	result := w.apply(p)
+	text := reasons(result.Refusals)
+	if result.Done || len(result.Refusals) != 1 || !strings.HasPrefix(text, "package tool: ") || !strings.Contains(text, "exit status 7") || !strings.Contains(text, "the disk is on fire") {
+		t.Fatal(result)
+	}
+	w.at(map[string]string{"tool": "2.0 half-configured", "other": "2.0"})
+	if again := w.apply(p); !again.Ended.AsTime().Equal(result.Ended.AsTime()) || again.Done {
+		t.Error("it was tried again without being asked to:", again)
+	}
+	if res := w.resolve(all); len(res.Refusals) != 0 {
+		t.Error("what can be mended refuses:", res.Refusals)
+	}
+	w.Write("mended", "")
+	w.done(w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep, Again: true}, func(int32, string) {}))
+	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
+}
+
+// interruption is an installation that stands still in a maintainer's script.
+func (w *world) interruption(script string) (p *drydockv1.Patch) {
+	w.t.Helper()
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "other", Version: "2.0", Depends: "tool"},
+		apttest.Deb{Name: "tool", Version: "2.0", Files: map[string]string{"usr/lib/tool": "2.0"}, Scripts: map[string]string{script: w.slow("stands")}})
+	p = w.patch()
+	if err := w.download(p); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func TestWhateverIsKilledHalfWayThePatchIsFinished(t *testing.T) {
+	for name, names := range map[string][]string{
+		"dpkg": {"dpkg"}, "apt": {"apt-get"}, "both": {"apt-get", "dpkg"}, "the program that works on packages": {self()}, "all of them": {self(), "apt-get", "dpkg"},
+	} {
+		for _, script := range []string{"preinst", "postinst"} {
+			t.Run(name+" in "+script, func(t *testing.T) {
+				w := newWorld(t)
+				p := w.interruption(script)
+				var group sync.WaitGroup
+				var result *drydockv1.PatchResult
+				group.Go(func() { result = w.apply(p) })
+				w.awaitFile("stands")
+				w.kill(names...)
+				time.Sleep(300 * time.Millisecond)
+				// The script is nobody's child now, or still dpkg's: it goes on either way, and so does one that is started anew.
+				w.letGo()
+				group.Wait()
+				w.done(result)
+				w.at(map[string]string{"tool": "2.0", "other": "2.0"})
+				if left := w.processes(self()); len(left) != 0 {
+					t.Error("programs are left:", left)
+				}
+			})
+		}
+	}
+}
+
+// letGo lets scripts that stand still go on, now and later.
+func (w *world) letGo() {
+	stop := make(chan struct{})
+	w.t.Cleanup(func() { close(stop) })
+	go func() {
+		for {
+			os.Remove(w.Path("stands"))
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+}
+
+func TestWorkIsFoundAgainWhenWhoStartedItIsKilled(t *testing.T) {
+	w := newWorld(t)
+	p := w.interruption("postinst")
+	data, err := protojson.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write("data/order.json", string(data))
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := exec.Command(program, "act", "agent", w.Path("apt.conf"), w.Path("data"))
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitFile("stands")
+	if err := agent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = agent.Wait()
+	worker := w.processes(self())
+	if len(worker) != 1 {
+		t.Fatal("programs that work on packages:", worker)
+	}
+	if _, err := w.host.Apply(t.Context(), patch.Order{ID: "another", Patch: p, Conffiles: patch.Keep}, func(int32, string) {}); !strings.Contains(reasons(err), "another patch: r1/h1") {
+		t.Error("a second patch was begun beside the first:", err)
+	}
+	if res, err := w.host.Reboot(t.Context(), "boot-1", "test"); err != nil || !strings.Contains(reasons(res.Refusals), "packages are being installed: r1/h1") {
+		t.Error(res, err)
+	}
+	w.begin()
+	told := ""
+	w.done(w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) {
+		if told == "" {
+			w.letGo()
+		}
+		told += activity + "\n"
+	}))
+	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
+	if log := w.file(w.Path("data/patches/jobs/r1%2Fh1/log")); strings.Count(log, " apt-get install ") != 1 || !strings.Contains(told, "Configuring tool") {
+		t.Errorf("told:\n%s\nlog:\n%s", told, log)
+	}
+}
+
+func TestAnInstallationThatSomebodyElseLeftHalfWayIsRepairedFirst(t *testing.T) {
+	w := newWorld(t)
+	p := w.interruption("postinst")
+	w.Build("debs", apttest.Deb{Name: "third", Version: "1.0", Scripts: map[string]string{"postinst": "[ -e " + w.Path("later") + " ]"}})
+	dpkg := exec.Command("dpkg", "--root="+w.Root, "--force-script-chrootless", "-i", w.Path("debs/third_1.0_amd64.deb"))
+	if err := dpkg.Run(); err == nil || w.Installed("third") != "1.0 half-configured" {
+		t.Fatal(err, w.Installed("third"))
+	}
+	w.Write("later", "")
+	w.letGo()
+	w.done(w.apply(p))
+	w.at(map[string]string{"tool": "2.0", "other": "2.0", "third": "1.0"})
+}
+
+func TestAnArchiveThatVanishes(t *testing.T) {
+	w := newWorld(t)
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
+	p := w.patch()
+	if err := os.Rename(w.Path("srv/stable"), w.Path("srv/away")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.download(p); !strings.Contains(reasons(err), "apt cannot fetch the patch") {
+		t.Error("before the download:", err)
+	}
+	if result := w.apply(p); result.Done || !strings.Contains(reasons(result.Refusals), "the file of tool 2.0 cannot be used") {
+		t.Error(result)
+	}
+	if text := reasons(w.resolve(all).Refusals); !strings.Contains(text, "the last refresh failed") {
+		t.Error(text)
+	}
+	w.at(map[string]string{"tool": "1.0"})
+	if err := os.Rename(w.Path("srv/away"), w.Path("srv/stable")); err != nil {
+		t.Fatal(err)
+	}
+	p = w.patch()
+	if err := w.download(p); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(w.Path("srv/stable")); err != nil {
+		t.Fatal(err)
+	}
+	w.done(w.applyWith(patch.Order{ID: "r2/h1", Patch: p, Conffiles: patch.Keep}, func(int32, string) {}))
+	w.at(map[string]string{"tool": "2.0"})
+}
+
+func TestNothingIsInstalledFromMetadataOrFilesThatCannotBeBelieved(t *testing.T) {
+	const release = "srv/stable/dists/stable/InRelease"
+	for name, test := range map[string]struct {
+		spoil  func(w *world)
+		reason string
+	}{
+		"expired": {func(w *world) {
+			a := w.Good()
+			a.Until, a.Packages = w.Now.Add(-time.Minute), []apttest.Deb{{Name: "tool", Version: "2.0"}}
+			w.Publish(a)
+		}, "expired"},
+		"expired since it was fetched": {func(w *world) { w.Now = w.Now.Add(8 * 24 * time.Hour) }, "expired"},
+		"unsigned": {func(w *world) {
+			a := w.Good()
+			a.Key, a.Packages = "", []apttest.Deb{{Name: "tool", Version: "2.0"}}
+			w.Publish(a)
+		}, "no longer signed"},
+		"signed by another": {func(w *world) {
+			w.Key("stranger")
+			a := w.Good()
+			a.Key, a.Packages = "stranger", []apttest.Deb{{Name: "tool", Version: "2.0"}}
+			w.Publish(a)
+		}, "NO_PUBKEY"},
+		"tampered with": {func(w *world) {
+			w.Write(release, strings.Replace(w.Read(release), "Label: Debian", "Label: Drebian", 1))
+			w.Touch(release)
+		}, "the last refresh failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
+			w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
+			p := w.patch()
+			test.spoil(w)
+			res := w.resolve(all)
+			if text := reasons(res.Refusals); !strings.Contains(text, test.reason) || len(res.Patch.Packages) != 0 {
+				t.Error("resolved:", res)
+			}
+			if err := w.download(p); reasons(err) == "" {
+				t.Error("a patch that was resolved before is downloaded:", err)
+			}
+			if result := w.apply(p); result.Done || len(result.Refusals) == 0 {
+				t.Error(result)
+			}
+			w.at(map[string]string{"tool": "1.0"})
+		})
+	}
+	t.Run("a package file that was changed on the way", func(t *testing.T) {
+		w := newWorld(t)
+		w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
+		w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
+		p := w.patch()
+		const file = "srv/stable/pool/tool_2.0_amd64.deb"
+		w.Write(file, strings.Replace(w.Read(file), "control", "contrll", 1))
+		if err := w.download(p); reasons(err) == "" {
+			t.Error(err)
+		}
+	})
+	t.Run("a package file that was changed here", func(t *testing.T) {
+		w := newWorld(t)
+		w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
+		w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
+		p := w.patch()
+		if err := w.download(p); err != nil {
+			t.Fatal(err)
+		}
+		w.Make("other")
+		w.Build("other", apttest.Deb{Name: "tool", Version: "2.0", Scripts: map[string]string{"postinst": "touch " + w.Path("evil")}})
+		w.Write("data/patches/files/tool_2.0_amd64.deb", w.Read("other/tool_2.0_amd64.deb"))
+		if result := w.apply(p); result.Done || !strings.Contains(reasons(result.Refusals), "has SHA-256") {
+			t.Error(result)
+		}
+		w.at(map[string]string{"tool": "1.0"})
+	})
+	t.Run("a package without a sum", func(t *testing.T) {
+		w := newWorld(t)
+		p := &drydockv1.Patch{Packages: []*drydockv1.PinnedPackage{{Name: "tool", Arch: "amd64", To: "2.0"}}}
+		if _, err := w.host.Apply(t.Context(), patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, func(int32, string) {}); reasons(err) == "" {
+			t.Error(err)
+		}
+	})
+}
+
+func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
+	for _, lock := range []string{"var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock"} {
+		t.Run(filepath.Base(lock), func(t *testing.T) {
+			w := newWorld(t)
+			w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
+			w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
+			p := w.patch()
+			if err := w.download(p); err != nil {
+				t.Fatal(err)
+			}
+			pid, release := w.locked(lock)
+			told := make(chan string, 100)
+			var group sync.WaitGroup
+			var result *drydockv1.PatchResult
+			group.Go(func() {
+				result = w.applyWith(patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) { told <- activity })
+			})
+			for activity := range told {
+				if strings.HasPrefix(activity, "waits: ") {
+					if !strings.Contains(activity, "python3 -c") || !strings.Contains(activity, fmt.Sprintf("(process %d)", pid)) || !strings.HasSuffix(activity, lock) {
+						t.Error(activity)
+					}
+					break
+				}
+			}
+			w.at(map[string]string{"tool": "1.0"})
+			release()
+			group.Wait()
+			w.done(result)
+		})
+	}
+}
+
+func TestAKernelThatDoesNotFitIntoBootIsRefused(t *testing.T) {
+	w := newWorld(t)
+	if err := unix.Mount("boot", w.Path("boot"), "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(w.Path("boot"), 0)
+	w.Install(apttest.Deb{Name: oldKernel, Version: "6.12.94-1", Files: map[string]string{"boot/vmlinuz-6.12.94+deb13-amd64": strings.Repeat("k", 800<<10)}},
+		apttest.Deb{Name: "linux-image-amd64", Version: "6.12.94-1", Depends: oldKernel})
+	w.offer(apttest.Deb{Name: newKernel, Version: "6.12.117-1"}, apttest.Deb{Name: "linux-image-amd64", Version: "6.12.117-1", Depends: newKernel})
+	if res := w.resolve(all); len(res.Refusals) != 0 {
+		t.Fatal("there is room yet:", res.Refusals)
+	}
+	w.Write("boot/initrd.img-6.12.94+deb13-amd64", strings.Repeat("i", 900<<10))
+	res := w.resolve(all)
+	if text := reasons(res.Refusals); len(res.Refusals) != 1 || !strings.HasPrefix(text, w.Path("boot")+" has ") || !strings.Contains(text, "kernel 6.12.117+deb13-amd64 needs 2.5 MiB") {
+		t.Error(res.Refusals)
+	}
+}
