@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build deb images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: test-vm demo demo-patch soak bench-migrate bench-overhead bench-plan clean
+.PHONY: test-vm demo demo-patch soak bench-migrate bench-precopy bench-overhead bench-plan clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -96,6 +96,11 @@ soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for
 bench-migrate: build bootstrap-lab ## Compare moves with podman's and runc's: build/bench-migrate.json
 	$(GO) build -o build/bin/bench-migrate ./lab/bench/migrate
 	build/bin/bench-migrate
+
+bench-precopy: build bootstrap-lab ## Compare pre-copy's freezes of 64 MB and of nothing, on virtual machines: build/bench-precopy.json
+	$(GO) run ./packaging
+	$(GO) build -o build/bin/bench-precopy ./lab/bench/precopy
+	build/bin/bench-precopy
 
 bench-overhead: build bootstrap-lab ## Compare Redis in a pod with a bare process: build/bench-overhead.json
 	$(GO) build -o build/bin/bench-overhead ./lab/bench/overhead

@@ -96,12 +96,18 @@ func (s *scene) startWriters(t *testing.T, made *drydockv1.Pod) {
 }
 
 func (s *scene) moves(t *testing.T) {
-	for _, to := range []string{"h2", "h1"} {
-		report, err := s.Move(t.Context(), pod, to, drydockv1.MigrationMode_MIGRATION_MODE_STOP, nil)
+	for _, move := range []struct {
+		to   string
+		mode drydockv1.MigrationMode
+	}{
+		{"h2", drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY},
+		{"h1", drydockv1.MigrationMode_MIGRATION_MODE_STOP},
+	} {
+		report, err := s.Move(t.Context(), pod, move.to, move.mode, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("to %s: freeze %v, %d bytes", to, report.Freeze.AsDuration(), report.Bytes)
+		t.Logf("to %s: %s, freeze %v, %d bytes", move.to, rig.ModeName(report.Mode), report.Freeze.AsDuration(), report.Bytes)
 	}
 }
 
