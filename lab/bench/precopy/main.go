@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"connectrpc.com/connect"
+
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab"
 	"drydock/lab/images"
@@ -115,7 +117,8 @@ func (b *bench) measure(ctx context.Context, pod string, keys int) (freezes []fl
 	if err == nil && !result.Flawless() {
 		err = fmt.Errorf("%s: %+v", pod, result)
 	}
-	return freezes, err
+	_, rerr := b.rig.RemovePod(ctx, connect.NewRequest(&drydockv1.RemovePodRequest{Name: pod, Force: true}))
+	return freezes, errors.Join(err, rerr)
 }
 
 // write fills the Redis and goes on writing, as soon as it takes connections.
