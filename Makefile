@@ -22,14 +22,18 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
-.PHONY: help build images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: demo demo-patch soak bench-migrate bench-overhead bench-plan bench-fleet bench-shim clean
+.PHONY: help build deb images translators generate lint test test-unit test-sim test-root test-e2e test-life test-vm
+.PHONY: test-faults test-faults-ci demo demo-patch soak bench-migrate bench-precopy bench-overhead bench-plan bench-fleet bench-shim clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
 
 build: bootstrap-go ## Build the program, static: build/drydock
 	$(BUILD) -o build/drydock ./cmd/drydock
+
+deb: build ## Build Debian packages for amd64 and arm64: build/drydock_VERSION_ARCH.deb
+	$(foreach arch,amd64 arm64,GOARCH=$(arch) $(BUILD) -o build/bin/drydock-$(arch) ./cmd/drydock && \
+	$(GO) run ./packaging -binary build/bin/drydock-$(arch) -native build/drydock -arch $(arch) &&) true
 
 images: bootstrap-go bootstrap-lab ## Make images of Redis, PostgreSQL, nginx and a self-checking program: build/images
 	$(GO) run ./lab/images/main
@@ -73,6 +77,10 @@ test-faults: bootstrap-go bootstrap-lab ## Break migrations and rollouts at ever
 test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations and rollouts once at every step, and every link once
 	$(GO) test -count=1 -timeout=50m -v -tags faults ./lab/faults/... -set ci
 
+test-vm: build bootstrap-lab ## Try virtual machines as hosts: moves, an upgrade, a real reboot, a power cut
+	$(GO) run ./packaging
+	$(TEST) -v -tags vm ./lab/real
+
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
 	$(GO) build -o build/bin/demo ./lab/demo/main
 	build/bin/demo
@@ -88,6 +96,11 @@ soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for
 bench-migrate: build bootstrap-lab ## Compare moves with podman's and runc's: build/bench-migrate.json
 	$(GO) build -o build/bin/bench-migrate ./lab/bench/migrate
 	build/bin/bench-migrate
+
+bench-precopy: build bootstrap-lab ## Compare pre-copy's freezes of 64 MB and of nothing, on virtual machines: build/bench-precopy.json
+	$(GO) run ./packaging
+	$(GO) build -o build/bin/bench-precopy ./lab/bench/precopy
+	build/bin/bench-precopy
 
 bench-overhead: build bootstrap-lab ## Compare Redis in a pod with a bare process: build/bench-overhead.json
 	$(GO) build -o build/bin/bench-overhead ./lab/bench/overhead

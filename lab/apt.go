@@ -64,6 +64,10 @@ func installTools(ctx context.Context, progress io.Writer) error {
 	if len(missing) == 0 {
 		return nil
 	}
+	return installPackages(ctx, progress, missing)
+}
+
+func installPackages(ctx context.Context, progress io.Writer, missing []string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return errors.Join(fmt.Errorf("%s missing, and there is no apt-get to install it: labs need Debian 12 or 13",
 			strings.Join(missing, ", ")), err)

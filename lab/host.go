@@ -29,6 +29,9 @@ func (l *Lab) StartHost(ctx context.Context, host string) error {
 	if _, err := l.running(host); err == nil {
 		return fmt.Errorf("host %s of lab %s runs already", host, l.name)
 	}
+	if l.isVM(host) {
+		return l.startVM(ctx, host, "")
+	}
 	return l.startNode(ctx, host)
 }
 
@@ -63,6 +66,9 @@ func (l *Lab) RebootHost(ctx context.Context, host string) error {
 	if err := l.check(host); err != nil {
 		return err
 	}
+	if l.isVM(host) {
+		return l.rebootVM(ctx, host)
+	}
 	before, err := l.running(host)
 	if err != nil {
 		return err
@@ -93,6 +99,9 @@ func (l *Lab) RebootHost(ctx context.Context, host string) error {
 func (l *Lab) InitPID(host string) (int, error) {
 	if err := l.check(host); err != nil {
 		return 0, err
+	}
+	if l.isVM(host) {
+		return 0, fmt.Errorf("host %s is a virtual machine: no process of it is one of this machine's", host)
 	}
 	now, err := l.running(host)
 	if err == nil && !now.Ready {
@@ -148,6 +157,9 @@ const joinScript = `while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit 1
 // A host's command gets the environment of the host's programs; the client's gets this process's, and the machine's files.
 // It is a part of the lab: it ends with the lab, with the host, and with ctx. Starting it fails if the host is down.
 func (l *Lab) Exec(ctx context.Context, node string, argv ...string) *exec.Cmd {
+	if l.isVM(node) {
+		return l.vmExec(ctx, node, argv)
+	}
 	enter, group, err := l.entrance(node)
 	hs, herr := hierarchies()
 	var full []string

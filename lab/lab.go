@@ -69,6 +69,9 @@ type record struct {
 	// PortSecurity: the switch knows one MAC of each host.
 	PortSecurity bool    `json:"port_security,omitempty"`
 	Updates      Updates `json:"updates"`
+	// Driver is DriverVM, or empty; Image is what its machines are made from.
+	Driver string `json:"driver,omitempty"`
+	Image  string `json:"image,omitempty"`
 }
 
 // Open finds the lab called name. The error wraps ErrNotFound if there is none that was brought up to its end.

@@ -44,7 +44,10 @@ func Controller() Service {
 type Options struct {
 	Name   string // "default" if empty
 	Hosts  int    // hosts for pods; 3 if zero
-	Driver string // DriverNamespace if empty
+	Driver string // DriverNamespace if empty, or DriverVM
+
+	// Package is Drydock's Debian package, which DriverVM installs; if empty, the newest one beside Binary.
+	Package string
 
 	// Binary is the drydock program that the hosts run; this program if empty. The lab works on a copy of it. It must
 	// answer `lab host-keeper` and `lab host-init` with HostMain.
@@ -120,8 +123,12 @@ func (o Options) validate() error {
 	if o.Hosts < 1 || o.Hosts > maxHosts {
 		errs = append(errs, fmt.Errorf("%d hosts: from 1 to %d are possible", o.Hosts, maxHosts))
 	}
-	if o.Driver != DriverNamespace {
-		errs = append(errs, fmt.Errorf("driver %q: only %q is known", o.Driver, DriverNamespace))
+	switch o.Driver {
+	case DriverNamespace:
+	case DriverVM:
+		errs = append(errs, o.validateVM()...)
+	default:
+		errs = append(errs, fmt.Errorf("driver %q: use %s or %s", o.Driver, DriverNamespace, DriverVM))
 	}
 	for _, s := range append(append([]Service{}, o.HostServices...), o.ControllerServices...) {
 		if s.Name == "" || filepath.Base(s.Name) != s.Name || len(s.Argv) == 0 {
@@ -140,6 +147,9 @@ func (o Options) record() (record, error) {
 		return record{}, err
 	}
 	rec := record{Contexts: path, PortSecurity: o.PortSecurity, Updates: o.Updates}
+	if o.Driver == DriverVM {
+		rec.Driver = DriverVM
+	}
 	for i := range o.Hosts {
 		rec.Hosts = append(rec.Hosts, fmt.Sprintf("h%d", i+1))
 	}

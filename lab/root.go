@@ -140,6 +140,12 @@ func (r recipe) ensure(ctx context.Context, progress io.Writer) (string, error) 
 	return r.path(), nil
 }
 
+// HostRoot returns the root file system that hosts are made from, and makes it where the cache lacks it. It is not to be
+// written to.
+func HostRoot(ctx context.Context, progress io.Writer) (string, error) {
+	return newRecipe(nil).ensure(ctx, progress)
+}
+
 // build makes the root in dir. mmdebstrap works in a PID and a mount namespace that end with this process, so that
 // nothing of it goes on when this process is killed.
 func (r recipe) build(ctx context.Context, dir string) error {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -47,6 +48,9 @@ func (l *Lab) Status() (Status, error) {
 	} else if err != nil {
 		return s, err
 	}
+	if l.rec.Driver == DriverVM {
+		s.Reboots = "real"
+	}
 	if l.rec.Complete {
 		s.State = StateUp
 	}
@@ -77,7 +81,12 @@ func (l *Lab) hostStatus(node string) (HostStatus, error) {
 		return h, err
 	}
 	h.Up, h.PID, h.BootID = err == nil && now.Ready, now.Init.PID, now.Boot
-	states, err := l.services(node)
+	var states []serviceState
+	if l.isVM(node) && h.Up {
+		h.BootID, states = l.vmServices(context.Background(), node)
+	} else {
+		states, err = l.services(node)
+	}
 	for _, st := range states {
 		h.Services = append(h.Services, ServiceStatus{Name: st.Name, Up: h.Up && st.PID > 0, Restarts: st.Restarts})
 	}

@@ -20,6 +20,8 @@ type up struct {
 	lab  *Lab
 	// The cached root file systems of hosts, and of the packages' node where there is one.
 	root, proxyRoot string
+	// The cached virtual machine, of DriverVM.
+	image vmImage
 }
 
 // stage is one step of up, in order. Each leaves enough behind for Down to find what it made, wherever it was cut off.
@@ -102,7 +104,10 @@ func (u *up) findRoot(ctx context.Context) error {
 			return err
 		}
 	}
-	u.root, err = hosts.ensure(ctx, u.opts.Progress)
+	if u.root, err = hosts.ensure(ctx, u.opts.Progress); err != nil || u.opts.Driver != DriverVM {
+		return err
+	}
+	u.image, err = ensureVMImage(ctx, u.opts.Packages, u.opts.Progress)
 	return err
 }
 
@@ -112,7 +117,7 @@ func (u *up) layOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rec.Created = time.Now()
+	rec.Created, rec.Image = time.Now(), u.image.dir
 	u.lab.rec = rec
 	if err := u.makeDirs(ctx); err != nil {
 		return err
@@ -143,6 +148,9 @@ func (u *up) specs(ctx context.Context) ([]spec, error) {
 	}
 	var all []spec
 	for _, node := range u.lab.nodes() {
+		if u.lab.isVM(node) {
+			continue // everything of it is in its disk
+		}
 		s := spec{Node: node, Root: u.root, Services: u.opts.HostServices, Files: files}
 		switch node {
 		case ControllerNode:
@@ -200,6 +208,9 @@ func (u *up) startController(ctx context.Context) error {
 
 // startHosts gives every host its token, and starts all at once.
 func (u *up) startHosts(ctx context.Context) error {
+	if u.opts.Driver == DriverVM {
+		return u.startVMs(ctx)
+	}
 	errs := make([]error, len(u.lab.rec.Hosts))
 	var wg sync.WaitGroup
 	for i, host := range u.lab.rec.Hosts {
@@ -227,6 +238,9 @@ func (u *up) giveToken(ctx context.Context, host string) error {
 // waitReady waits for the services' sockets, and then for what the controller sees.
 func (u *up) waitReady(ctx context.Context) error {
 	for _, host := range u.lab.rec.Hosts {
+		if u.lab.isVM(host) {
+			continue // its init has seen to it
+		}
 		root, err := u.lab.Root(host)
 		if err != nil {
 			return err

@@ -142,7 +142,10 @@ func (m *move) estimate(images int64) {
 	}
 	freeze := emptyFreeze
 	memory := time.Duration(float64(m.needs.MemoryBytes) / memoryPerSec * float64(time.Second))
-	if !m.postcopy() {
+	switch {
+	case m.precopies():
+		freeze += min(memory, max(leastAllowance, m.budget()-emptyFreeze))
+	case !m.postcopy():
 		freeze += memory
 	}
 	files := time.Duration(float64(m.needs.DiskBytes+images) / filesPerSec * float64(time.Second))
@@ -165,11 +168,9 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 		set(m.spec.Mode, "asked for")
 	case drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY:
 		set(m.spec.Mode, "asked for")
-		why := "mode precopy: not in this version of Drydock"
-		if !here.GetCriuFeatures()[dirtyTracking] {
-			why = "mode precopy: the kernel of " + m.spec.From + " does not track which pages a process writes"
+		if why, remedy := m.cannotPrecopy(here, there); why != "" {
+			return []*drydockv1.Refusal{{Reason: "mode precopy: " + why, Remedy: remedy}}
 		}
-		return []*drydockv1.Refusal{{Reason: why, Remedy: "use mode stop or postcopy"}}
 	case drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY:
 		set(m.spec.Mode, "asked for")
 		var reasons []*drydockv1.Refusal
@@ -181,14 +182,14 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 		}
 		return reasons
 	default:
-		budget := m.spec.DowntimeBudget.AsDuration()
-		if budget == 0 {
-			budget = defaultBudget
-		}
+		budget := m.budget()
 		stop := emptyFreeze + time.Duration(float64(m.needs.MemoryBytes)/memoryPerSec*float64(time.Second))
+		whyNot, _ := m.cannotPrecopy(here, there)
 		switch {
 		case stop <= budget:
 			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, fmt.Sprintf("%s of memory can be sent within the downtime budget of %s", size(m.needs.MemoryBytes), budget))
+		case whyNot == "":
+			set(drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY, fmt.Sprintf("%s of memory would take %s, more than the downtime budget of %s", size(m.needs.MemoryBytes), stop.Round(10*time.Millisecond), budget))
 		case !allowed:
 			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, "post-copy is not allowed for this pod")
 		case !canPostcopy:
@@ -198,6 +199,14 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 		}
 	}
 	return nil
+}
+
+// budget is the longest freeze that is wanted.
+func (m *move) budget() time.Duration {
+	if wanted := m.spec.DowntimeBudget.AsDuration(); wanted != 0 {
+		return wanted
+	}
+	return defaultBudget
 }
 
 func size(bytes int64) string { return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20)) }

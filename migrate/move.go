@@ -36,8 +36,8 @@ type move struct {
 	trees   []*tree
 	dumps   *standby
 	catch   *network.Catch
-	sender  *transfer.ImageSender
-	dumped  map[string]int64
+	sending *sending
+	rounds  int // of pre-copy, before the dump
 	bytes   atomic.Int64
 	frozen  time.Time
 	pages   *drydockv1.PageSource
@@ -60,7 +60,7 @@ func (m *move) steps() []step {
 		{name: "check", do: m.check},
 		{name: "prepare", do: m.prepare, undo: m.discard},
 		{name: "sync", do: m.sync},
-		{name: "precopy", skip: m.skipPrecopy},
+		{name: "precopy", do: m.precopy, undo: m.endCopies, skip: m.skipPrecopy},
 		{name: "freeze", do: m.freeze, undo: m.giveUp, frozen: true},
 		{name: "dump", do: m.dump, frozen: true},
 		{name: "restore", do: m.restore, frozen: true},
@@ -99,6 +99,7 @@ func (m *move) connect(ctx context.Context) error {
 
 // close lets go of what the steps have opened.
 func (m *move) close() {
+	m.sending.stop()
 	for _, conn := range m.images {
 		_ = conn.Close()
 	}

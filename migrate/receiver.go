@@ -233,6 +233,13 @@ func (e *Engine) accept(req *drydockv1.ReceiveRestoreRequest, coming *arrival) e
 			return err
 		}
 	}
+	rec, err := e.Pods.Record(req.Pod)
+	if err != nil {
+		return err
+	}
+	if err := linkParents(filepath.Join(e.dir(req.Migration), "images"), rec.Spec, req.Files); err != nil {
+		return err
+	}
 	if hold := coming.packets(); hold != nil {
 		hold.Precede(req.Frames)
 	}

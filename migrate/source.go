@@ -12,7 +12,6 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/filesync"
 	"drydock/migrate/owner"
-	"drydock/migrate/transfer"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
@@ -69,8 +68,16 @@ func (m *move) prepare(ctx context.Context) error {
 	return m.connect(ctx)
 }
 
-// sync brings the pod's files over while it runs, until little is left, and has both sides make ready for the rest.
+// sync brings the pod's files over while it runs, and has both sides make ready for the rest, unless its memory comes first.
 func (m *move) sync(ctx context.Context) error {
+	if err := m.bringFiles(ctx); err != nil || m.precopies() {
+		return err
+	}
+	return m.ready(ctx)
+}
+
+// bringFiles brings the pod's files over until little is left.
+func (m *move) bringFiles(ctx context.Context) error {
 	for range maxPasses {
 		var rest atomic.Int64
 		err := m.passes(ctx, filesync.PassOptions{Sync: true}, func(s filesync.Stats) { rest.Add(s.Bytes + int64(s.Unsettled)) })
@@ -81,6 +88,11 @@ func (m *move) sync(ctx context.Context) error {
 			break
 		}
 	}
+	return nil
+}
+
+// ready has both sides make ready for the freeze, so that it has none of that to do.
+func (m *move) ready(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		_, err := m.receiver.Ready(ctx, connect.NewRequest(&drydockv1.ReceiveReadyRequest{Migration: m.spec.Id, Pod: m.spec.Pod}))
@@ -143,11 +155,16 @@ func (m *move) dump(ctx context.Context) error {
 		return err
 	})
 	images := filepath.Join(m.dir(m.spec.Id), "images")
-	m.sender = transfer.NewImageSender(images, m.images)
-	written := make(chan struct{})
-	group.Go(func() (err error) {
-		m.dumped, err = m.sender.Send(ctx, written)
-		m.bytes.Add(m.sender.Bytes())
+	if m.sending == nil {
+		m.sending = m.beginSending(ctx, images)
+	}
+	before := int64(0)
+	if m.precopies() {
+		before = m.sending.Bytes()
+	}
+	group.Go(func() error {
+		err := m.sending.wait(ctx)
+		m.bytes.Add(m.sending.Bytes() - before)
 		return err
 	})
 	group.Go(func() error {
@@ -156,7 +173,7 @@ func (m *move) dump(ctx context.Context) error {
 		passed := make(chan error, 1)
 		go func() { passed <- m.passes(ctx, last, func(filesync.Stats) {}) }()
 		err := m.checkpoint(ctx, images)
-		close(written)
+		close(m.sending.written)
 		if err := errors.Join(err, <-passed); err != nil {
 			return err
 		}
@@ -216,7 +233,7 @@ func (m *move) restore(ctx context.Context) (err error) {
 		return err
 	}
 	m.arrived, err = m.receiver.Restore(ctx, connect.NewRequest(&drydockv1.ReceiveRestoreRequest{
-		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.dumped, Pages: m.pages, Frames: m.catch.Frames(), Sums: sumsOf(m.sender.Sums()),
+		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.sending.sizes, Pages: m.pages, Frames: m.catch.Frames(), Sums: sumsOf(m.sending.Sums()),
 	}))
 	if err != nil {
 		return err
@@ -224,5 +241,10 @@ func (m *move) restore(ctx context.Context) (err error) {
 	return m.await(eventRestored)
 }
 
-// skipPrecopy leaves the step out: no mode that check lets through has it.
-func (m *move) skipPrecopy() string { return "mode " + modeName(m.mode) }
+// skipPrecopy leaves the step out in the other modes.
+func (m *move) skipPrecopy() string {
+	if m.precopies() {
+		return ""
+	}
+	return "mode " + modeName(m.mode)
+}

@@ -49,6 +49,7 @@ func (m *move) standBy(ctx context.Context) error {
 			Images:  filepath.Join(m.dir(m.spec.Id), "images", c.Name),
 			Work:    filepath.Join(m.dir(m.spec.Id), "work", c.Name),
 			Options: []string{"action-script " + h.script()},
+			Parent:  parentOf(c.Name, m.rounds),
 		}
 		for _, dir := range []string{dump.Images, dump.Work} {
 			if err := os.MkdirAll(dir, 0o700); err != nil {

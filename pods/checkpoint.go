@@ -103,6 +103,8 @@ type Dump struct {
 	LazyReady *os.File
 	// Options are more lines for CRIU's configuration.
 	Options []string
+	// Parent, relative to Images, has the images of an earlier pre-dump: only memory written since then is dumped.
+	Parent string
 }
 
 // DumpOptions are CRIU's for a dump. The lock on the pod's connections is ours: its network is unplugged.
@@ -144,15 +146,35 @@ func (r *Runtime) Checkpoint(_ context.Context, pod, container string, dump Dump
 	return nil
 }
 
+// PreDump writes the memory of one container that runs, and has the kernel note what is written to from now on; for that the
+// container stands still for a moment. CRIU is never killed, as in Checkpoint.
+func (r *Runtime) PreDump(_ context.Context, pod, container string, dump Dump) error {
+	if err := writeCRIUConfig(pod, container, DumpOptions); err != nil {
+		return err
+	}
+	command, err := r.checkpointCommand(pod, container, dump, "--pre-dump")
+	if err != nil {
+		return err
+	}
+	if err := run(command, filepath.Join(dump.Work, "runc.log")); err != nil {
+		return fmt.Errorf("copy the memory of container %s of pod %s: %w", container, pod, CRIUSaid(filepath.Join(dump.Work, "dump.log"), err))
+	}
+	return nil
+}
+
 // checkpointCommand is runc's, with what containerd's shim has no words for.
-func (r *Runtime) checkpointCommand(pod, container string, dump Dump) (*exec.Cmd, error) {
+func (r *Runtime) checkpointCommand(pod, container string, dump Dump, more ...string) (*exec.Cmd, error) {
 	args := []string{"runc", "--root", r.runcRoot, "checkpoint", "--leave-running", "--tcp-established", "--file-locks",
 		"--image-path", dump.Images, "--work-path", dump.Work}
+	args = append(args, more...)
 	if dump.PageServer != "" {
 		args = append(args, "--page-server", dump.PageServer)
 	}
 	if dump.Lazy {
 		args = append(args, "--lazy-pages")
+	}
+	if dump.Parent != "" {
+		args = append(args, "--parent-path", dump.Parent)
 	}
 	var extra []*os.File
 	if dump.LazyReady != nil {

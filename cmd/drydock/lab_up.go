@@ -20,7 +20,10 @@ system once, and removes what an earlier lab of the same name left.
 
 With --updates the hosts are made as Debian's last point release left them, and take packages through a caching proxy, which
 alone reaches this machine's network. With mirror they lack what the mirror has published since, on some days nothing; with own
-they lack newer builds of libc6 and iputils-ping, from a signed archive that the lab makes.`,
+they lack newer builds of libc6 and iputils-ping, from a signed archive that the lab makes.
+
+With --driver vm the hosts for pods are virtual machines with kernels of their own, and Drydock is installed in them from its
+package, which make deb builds.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts.Progress = cmd.ErrOrStderr()
@@ -43,6 +46,7 @@ they lack newer builds of libc6 and iputils-ping, from a signed archive that the
 	cmd.Flags().IntVar(&opts.Hosts, "hosts", 3, "number of hosts for pods")
 	cmd.Flags().StringVar(&updates, "updates", "none", "what the hosts lack: none, mirror, own, or mirror,own")
 	cmd.Flags().BoolVar(&opts.PortSecurity, "port-security", false, "make the switch carry one MAC of each host only, as clouds do")
-	cmd.Flags().StringVar(&opts.Driver, "driver", lab.DriverNamespace, "what the hosts are made of: namespace")
+	cmd.Flags().StringVar(&opts.Package, "package", "", "Drydock's Debian package, for virtual machines (default: the newest beside this program)")
+	cmd.Flags().StringVar(&opts.Driver, "driver", lab.DriverNamespace, "what the hosts are made of: namespace or vm")
 	return cmd
 }

@@ -43,6 +43,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newControllerCommand(a),
 		newAgentCommand(),
 		newKeeperCommand(),
+		newManPagesCommand(),
 		newInstallerCommand(),
 		newProbeCommand(),
 	)

@@ -37,13 +37,16 @@ type ImageSender struct {
 	root  string
 	conns []net.Conn
 	sent  map[string]int64
-	sums  ledger
-	bytes atomic.Int64
+	flush chan flush
+	// pending counts the parts that a connection has taken and not yet written.
+	pending sync.WaitGroup
+	sums    ledger
+	bytes   atomic.Int64
 }
 
 // NewImageSender sends what lies below root over conns, which stay the caller's to close.
 func NewImageSender(root string, conns []net.Conn) *ImageSender {
-	return &ImageSender{root: root, conns: conns, sent: make(map[string]int64), sums: ledger{sums: make(map[string]Sums)}}
+	return &ImageSender{root: root, conns: conns, sent: make(map[string]int64), flush: make(chan flush), sums: ledger{sums: make(map[string]Sums)}}
 }
 
 // Bytes sent so far.
@@ -73,6 +76,29 @@ func (s *ImageSender) Send(ctx context.Context, written <-chan struct{}) (map[st
 	return s.sent, nil
 }
 
+// flush asks for what is below a directory.
+type flush struct {
+	dir  string
+	done chan error
+}
+
+// Flush has a Send that runs send all that lies below dir, relative to the root, and returns when it has been written to the
+// connections. The files there are complete: they are not looked at again.
+func (s *ImageSender) Flush(ctx context.Context, dir string) error {
+	f := flush{dir, make(chan error, 1)}
+	select {
+	case s.flush <- f:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-f.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Sums of all that was sent, by the files' paths below the root, once Send has returned.
 func (s *ImageSender) Sums() map[string]Sums { return s.sums.sums }
 
@@ -84,18 +110,26 @@ func (s *ImageSender) follow(ctx context.Context, written <-chan struct{}, parts
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-written:
-			return s.collect(ctx, parts, true)
+			return s.collect(ctx, parts, "", true)
+		case f := <-s.flush:
+			err := s.collect(ctx, parts, f.dir, true)
+			s.pending.Wait()
+			f.done <- err
+			if err != nil {
+				return err
+			}
 		case <-tick.C:
-			if err := s.collect(ctx, parts, false); err != nil {
+			if err := s.collect(ctx, parts, "", false); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// collect hands out what has been written since it last looked; before the end only the pages, and whole parts of them.
-func (s *ImageSender) collect(ctx context.Context, parts chan<- part, all bool) error {
-	return filepath.WalkDir(s.root, func(path string, d fs.DirEntry, err error) error {
+// collect hands out what has been written below dir since it last looked; before the end only the pages, and whole parts of
+// them.
+func (s *ImageSender) collect(ctx context.Context, parts chan<- part, dir string, all bool) error {
+	return filepath.WalkDir(filepath.Join(s.root, dir), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -124,9 +158,11 @@ func (s *ImageSender) hand(ctx context.Context, parts chan<- part, name string, 
 		if !all && n < partSize {
 			break
 		}
+		s.pending.Add(1)
 		select {
 		case parts <- part{name, offset, n}:
 		case <-ctx.Done():
+			s.pending.Done()
 			return ctx.Err()
 		}
 		offset += n
@@ -140,7 +176,9 @@ func (s *ImageSender) hand(ctx context.Context, parts chan<- part, name string, 
 
 func (s *ImageSender) serve(conn net.Conn, parts <-chan part) error {
 	for p := range parts {
-		if err := s.send(conn, p); err != nil {
+		err := s.send(conn, p)
+		s.pending.Done()
+		if err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -209,4 +210,63 @@ func TestMessagesOfAnEarlierVersionAreReadAndLongerOnesThanAllowedAreNot(t *test
 			t.Errorf("%q was read", bad)
 		}
 	}
+}
+
+func TestWhatIsCompleteIsSentBeforeTheEnd(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(from, "web.round-1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"web.round-1/pages-1.img": "pages", "web.round-1/empty.img": "", "web.log": "not complete"} {
+		if err := os.WriteFile(filepath.Join(from, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ours, theirs := pipes(t, 1)
+	receiver, err := NewImageReceiver(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer receiver.Close()
+	received := make(chan error, 1)
+	go func() { received <- receiver.Receive(theirs[0]) }()
+	sender, written, sent := NewImageSender(from, ours), make(chan struct{}), make(chan error, 1)
+	var sizes map[string]int64
+	go func() {
+		var err error
+		sizes, err = sender.Send(t.Context(), written)
+		sent <- err
+	}()
+	if err := sender.Flush(t.Context(), "web.round-1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := sender.Bytes(); got != 5 {
+		t.Errorf("%d bytes were sent, not 5", got)
+	}
+	if _, err := os.Stat(filepath.Join(to, "web.log")); err == nil {
+		t.Error("a file outside of what was flushed was sent")
+	}
+	close(written)
+	if err := errors.Join(<-sent, <-received); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int64{"web.round-1/pages-1.img": 5, "web.round-1/empty.img": 0, "web.log": 12}
+	if diff := cmp.Diff(want, sizes); diff != "" {
+		t.Error(diff)
+	}
+	if err := receiver.Missing(sizes); err != nil {
+		t.Error(err)
+	}
+	if err := VerifyImages(t.Context(), to, sender.Sums()); err != nil {
+		t.Error(err)
+	}
+	if err := sender.Flush(canceled(t), "web.round-1"); err == nil {
+		t.Error("a sender that has ended flushed")
+	}
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
 }
