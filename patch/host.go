@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 )
@@ -27,6 +28,8 @@ type Config struct {
 	Pods func(ctx context.Context) ([]string, error)
 	// Containerd answers with its version.
 	Containerd func(ctx context.Context) (string, error)
+	// Settle is how long containerd may take to answer after a boot.
+	Settle time.Duration
 	// Probe dumps and restores a small pod, and returns why it could not; nil leaves it out.
 	Probe func(ctx context.Context) []*drydockv1.Refusal
 	// Simulated says that a reboot of the host changes no kernel.

@@ -178,6 +178,22 @@ func TestAHostIsVerifiedAgainstItsPatch(t *testing.T) {
 	}
 }
 
+func TestContainerdMayTakeAWhileToStart(t *testing.T) {
+	asked := 0
+	h, _ := plain(t, func(c *patch.Config) {
+		c.Settle = time.Minute
+		c.Containerd = func(context.Context) (string, error) {
+			if asked++; asked < 3 {
+				return "", errors.New("not yet")
+			}
+			return "v2", nil
+		}
+	})
+	if res, err := h.Verify(t.Context(), &drydockv1.VerifyRequest{}); err != nil || len(res.Refusals) != 0 || asked != 3 {
+		t.Error(asked, res, err)
+	}
+}
+
 func TestWithoutAPackageManagerEverythingThatNeedsOneIsRefused(t *testing.T) {
 	h, _ := plain(t, func(*patch.Config) {})
 	if res, err := h.Resolve(t.Context(), &drydockv1.PatchPolicy{What: patch.All}, false); err != nil || !strings.Contains(words(res.Refusals), "no package manager") {

@@ -2,6 +2,7 @@ package patch
 
 import (
 	"context"
+	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 
@@ -25,7 +26,7 @@ func (h *Host) Verify(ctx context.Context, req *drydockv1.VerifyRequest) (*drydo
 	} else {
 		res.Unchecked = append(res.Unchecked, "units: the host is not started by systemd")
 	}
-	if _, err := h.cfg.Containerd(ctx); err != nil {
+	if err := h.containerd(ctx); err != nil {
 		res.Refusals = append(res.Refusals, Refusal("see `journalctl -b -u containerd` on the host", "containerd does not answer: %v", err))
 	}
 	if len(req.GetPatch().GetPackages()) > 0 {
@@ -48,6 +49,21 @@ func (h *Host) Verify(ctx context.Context, req *drydockv1.VerifyRequest) (*drydo
 		res.Refusals = append(res.Refusals, h.cfg.Probe(ctx)...)
 	}
 	return res, nil
+}
+
+// containerd waits until it answers, since it may start with the host: the error is its last.
+func (h *Host) containerd(ctx context.Context) error {
+	for deadline := time.Now().Add(h.cfg.Settle); ; {
+		_, err := h.cfg.Containerd(ctx)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(lookEvery):
+		}
+	}
 }
 
 // verifyBoot compares the boot and the kernel with those that were wanted.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
@@ -17,6 +18,9 @@ import (
 
 	"connectrpc.com/connect"
 )
+
+// settleWithin is how long containerd may take to answer after a boot.
+const settleWithin = 30 * time.Second
 
 // patchServer is what controllers ask of a host that they patch.
 type patchServer struct{ *agent }
@@ -30,7 +34,7 @@ func (a *agent) newPatch() (*patch.Host, error) {
 	pod := status.PodsBelow(a.cfg.CgroupParent)
 	cfg := patch.Config{
 		Dir: filepath.Join(a.cfg.DataDir, "patches"), Program: []string{program, "installer"},
-		Look: a.look, Pods: a.podsHere, Containerd: a.pods.Version,
+		Look: a.look, Pods: a.podsHere, Containerd: a.pods.Version, Settle: settleWithin,
 		Users: func(ctx context.Context, files []string) ([]string, error) {
 			return status.PodsUsing(ctx, "/proc", files, pod)
 		},
