@@ -71,9 +71,9 @@ func (h host) why() *drydockv1.Refusal {
 	return nil
 }
 
-// whyNotFor is why, for one who may have cordoned the host himself.
+// whyNotFor is why, for a rollout that may have cordoned the host itself. An operator's own cordon holds for the operator too.
 func (h host) whyNotFor(by string) *drydockv1.Refusal {
-	if h.state == hostCordoned && by != "" && h.record.GetCordon().GetOwner() == by {
+	if h.state == hostCordoned && strings.HasPrefix(by, rolloutOwner) && h.record.GetCordon().GetOwner() == by {
 		h.state = hostReady
 	}
 	return h.why()

@@ -93,7 +93,7 @@ func speaks(what, name string, api uint32) error {
 
 // errBadToken says what is wrong with a token. Only who knows its secret learns more than that it is no good.
 func errBadToken(why string) error {
-	return connect.NewError(connect.CodePermissionDenied,
+	return connect.NewError(connect.CodeUnauthenticated,
 		fmt.Errorf("join token %s: make a new one with `drydock host join` for this host", why))
 }
 
@@ -104,7 +104,7 @@ func (c *Controller) validToken(ctx context.Context, text, host string) (store.I
 	var none store.Item[*drydockv1.TokenRecord]
 	token, err := pki.ParseToken(text)
 	if err != nil {
-		return none, connect.NewError(connect.CodePermissionDenied, err)
+		return none, connect.NewError(connect.CodeUnauthenticated, err)
 	}
 	item, err := store.Get[drydockv1.TokenRecord](ctx, c.store, tokenKey(token.Key()))
 	if errors.Is(err, store.ErrNotFound) {

@@ -35,13 +35,13 @@ func (l *lab) tryJoin(name, boot, token string) error {
 func TestATokenLetsItsHostJoinOnce(t *testing.T) {
 	l := newLab(t)
 	token := l.token("h1")
-	if err := l.tryJoin("h2", "b", token); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := l.tryJoin("h2", "b", token); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("another host: %v", err)
 	}
 	stolen, err := pki.ParseToken(token)
 	l.must(err)
 	stolen.Secret[0]++
-	if err := l.tryJoin("h1", "b", stolen.String()); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := l.tryJoin("h1", "b", stolen.String()); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("a wrong secret: %v", err)
 	}
 	if err := l.tryJoin("h1", "b", "nonsense"); err == nil {
@@ -49,7 +49,7 @@ func TestATokenLetsItsHostJoinOnce(t *testing.T) {
 	}
 	l.must(l.tryJoin("h1", "b", token))
 	err = l.tryJoin("h1", "b", token)
-	if connect.CodeOf(err) != connect.CodePermissionDenied || !contains(err.Error(), "drydock host join") {
+	if connect.CodeOf(err) != connect.CodeUnauthenticated || !contains(err.Error(), "drydock host join") {
 		t.Errorf("used twice: %v", err)
 	}
 	if left, err := store.List[drydockv1.TokenRecord](t.Context(), l.store, keyTokens); err != nil || len(left) != 0 {
@@ -61,7 +61,7 @@ func TestATokenExpires(t *testing.T) {
 	l := newLab(t)
 	response, err := l.createJoinToken(t.Context(), "h1", time.Nanosecond)
 	l.must(err)
-	if err := l.tryJoin("h1", "b", response.GetToken()); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := l.tryJoin("h1", "b", response.GetToken()); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("got %v", err)
 	}
 	for _, ttl := range []time.Duration{-time.Second, 365 * 24 * time.Hour} {

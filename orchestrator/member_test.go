@@ -36,23 +36,23 @@ func TestAControllersTokenIsGoodOnceAndForItAlone(t *testing.T) {
 		}))
 		return err
 	}
-	if err := ask("c3", string(text)); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := ask("c3", string(text)); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("another controller's: %v", err)
 	}
 	stolen := token
 	stolen.Secret[0]++
-	if err := ask("c2", stolen.String()); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := ask("c2", stolen.String()); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("a wrong secret: %v", err)
 	}
 	joins := drydockv1connect.NewJoinServiceClient(client, base)
 	if _, err := joins.Join(t.Context(), connect.NewRequest(&drydockv1.JoinRequest{
 		Token: string(text), Host: "c2", Address: "127.0.0.1:1", BootId: "b", Api: 1,
-	})); connect.CodeOf(err) != connect.CodePermissionDenied {
+	})); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("a host joins with it: %v", err)
 	}
 	c.start("c2")
 	c.await("c2 has a vote", func() bool { return c.states()["c2"] == controllerReady })
-	if err := ask("c2", string(text)); connect.CodeOf(err) != connect.CodePermissionDenied {
+	if err := ask("c2", string(text)); connect.CodeOf(err) != connect.CodeUnauthenticated {
 		t.Errorf("used twice: %v", err)
 	}
 	if _, err := first.CreateControllerToken(t.Context(), connect.NewRequest(&drydockv1.CreateControllerTokenRequest{Name: "c2"})); connect.CodeOf(err) != connect.CodeFailedPrecondition {

@@ -78,9 +78,7 @@ func TestWhateverIsKilledHalfWayThePatchIsFinished(t *testing.T) {
 				group.Wait()
 				w.done(result)
 				w.at(map[string]string{"tool": "2.0", "other": "2.0"})
-				if left := w.processes(self()); len(left) != 0 {
-					t.Error("programs are left:", left)
-				}
+				w.await("the programs' end", func() bool { return len(w.processes(self())) == 0 })
 			})
 		}
 	}
@@ -193,7 +191,7 @@ func TestAnArchiveThatVanishes(t *testing.T) {
 	w.at(map[string]string{"tool": "2.0"})
 }
 
-func TestNothingIsInstalledFromMetadataOrFilesThatCannotBeBelieved(t *testing.T) {
+func TestNothingIsInstalledFromMetadataThatCannotBeBelieved(t *testing.T) {
 	const release = "srv/stable/dists/stable/InRelease"
 	for name, test := range map[string]struct {
 		spoil  func(w *world)
@@ -240,6 +238,9 @@ func TestNothingIsInstalledFromMetadataOrFilesThatCannotBeBelieved(t *testing.T)
 			w.at(map[string]string{"tool": "1.0"})
 		})
 	}
+}
+
+func TestAPackageFileThatIsNotTheVerifiedOneIsNotInstalled(t *testing.T) {
 	t.Run("a package file that was changed on the way", func(t *testing.T) {
 		w := newWorld(t)
 		w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
@@ -286,7 +287,7 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			if err := w.download(p); err != nil {
 				t.Fatal(err)
 			}
-			pid, release := w.locked(lock)
+			pid, release := w.LockedBy(lock)
 			told := make(chan string, 100)
 			var group sync.WaitGroup
 			var result *drydockv1.PatchResult

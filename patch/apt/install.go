@@ -166,7 +166,7 @@ func (i *installation) do(ctx context.Context, name string, args []string) error
 	if i.work.Conffiles == patch.Replace {
 		cmd.Env[len(cmd.Env)-1] = "UCF_FORCE_CONFFNEW=1"
 	}
-	r, err := i.watched(cmd, i.work.Dir, i.work.Log, i.work.Tell)
+	r, err := i.watched(cmd, i.work.Dir, i.work.Log, true, i.work.Tell)
 	if r == nil {
 		return err
 	}
