@@ -166,10 +166,10 @@ func (l *lab) must(err error) {
 // eventually waits for something that the controller does by itself.
 func (l *lab) eventually(what string, holds func() bool) {
 	l.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !holds() {
 		if time.Now().After(deadline) {
-			l.Fatalf("not in 20 s: %s", what)
+			l.Fatalf("not in 2 minutes: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -106,6 +106,9 @@ func (x *execution) move(ctx context.Context, m *drydockv1.PlanMove) error {
 		return x.restartOn(ctx, m)
 	}
 	_, err = x.moveTo(ctx, m.GetPod(), m.GetFrom(), m.GetTo(), m.GetMode())
+	if errors.Is(err, errBusy) {
+		return nil // where it ends up is seen later
+	}
 	return err
 }
 
@@ -154,8 +157,15 @@ func (x *execution) progress(host string) func(*drydockv1.MigrationProgress) err
 	}
 }
 
+// errBusy: somebody else moves the pod at the moment.
+var errBusy = errors.New("somebody else moves the pod")
+
 // moveTo migrates a pod and says why it was not, if so. What is aborted counts against the error budget.
 func (x *execution) moveTo(ctx context.Context, pod, from, to string, mode drydockv1.MigrationMode) ([]*drydockv1.Refusal, error) {
+	before, err := x.ownerOf(ctx, pod)
+	if err != nil {
+		return nil, err
+	}
 	report, err := x.migrate(ctx, x.r, &drydockv1.MigratePodRequest{
 		Pod: pod, To: to, Mode: mode, DowntimeBudget: durationpb.New(x.pool.Pods.DowntimeBudget),
 		AllowPostcopy: mode == drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY,
@@ -164,7 +174,7 @@ func (x *execution) moveTo(ctx context.Context, pod, from, to string, mode drydo
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil && (len(refusalsOf(err)) > 0 || connect.CodeOf(err) == connect.CodeNotFound):
-		return whyNot(err), nil
+		return whyNot(err), x.busy(ctx, pod, before)
 	case err != nil:
 		return nil, err
 	case report.GetOutcome() == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED:
@@ -179,6 +189,19 @@ func (x *execution) moveTo(ctx context.Context, pod, from, to string, mode drydo
 	return failures(report), nil
 }
 
+// busy is errBusy where a move was refused since another one was faster.
+func (x *execution) busy(ctx context.Context, pod string, before owner.Record) error {
+	item, err := x.pod(ctx, pod)
+	if err != nil {
+		return nil // it was removed
+	}
+	own, err := x.ownerOf(ctx, pod)
+	if err == nil && (item.Value.GetMigration() != "" || own.Epoch != before.Epoch || !own.Settled) {
+		return errBusy
+	}
+	return err
+}
+
 // clear moves off what is still on a host that must be empty.
 func (x *execution) clear(ctx context.Context, head *drydockv1.Rollout, h *drydockv1.RolloutHost, stopped []string) error {
 	if !h.GetDrained() {
@@ -190,29 +213,7 @@ func (x *execution) clear(ctx context.Context, head *drydockv1.Rollout, h *drydo
 		return err
 	}
 	for _, pod := range pods {
-		if err := x.asked(ctx); err != nil {
-			return err
-		}
-		own, err := x.settled(ctx, pod)
-		if err != nil {
-			return err
-		}
-		if own.State != owner.Running || own.Owner.Host != h.GetHost() {
-			continue
-		}
-		if slices.Contains(stopped, pod) {
-			if err := x.stopFor(ctx, h, pod); err != nil {
-				return err
-			}
-			continue
-		}
-		why, err := x.moveAnywhere(ctx, head, h, pod)
-		if err != nil {
-			return err
-		}
-		if len(why) > 0 && x.pool.Pods.CannotMove == pool.CannotMoveStop {
-			err, why = x.stopFor(ctx, h, pod), nil
-		}
+		why, err := x.clearPod(ctx, head, h, pod, slices.Contains(stopped, pod))
 		if err != nil {
 			return err
 		}
@@ -224,6 +225,38 @@ func (x *execution) clear(ctx context.Context, head *drydockv1.Rollout, h *drydo
 		return nil
 	}
 	return x.failHost(ctx, rolloutStep{name: "drain"}, h, &drydockv1.RolloutStep{Name: "drain", Attempt: h.GetAttempt(), Error: reasons[0].GetReason()}, &setback{"it cannot be emptied", reasons})
+}
+
+// clearPod gets one pod off a host, or says why it stays. A move of somebody else's is waited for, and then it is looked at again.
+func (x *execution) clearPod(ctx context.Context, head *drydockv1.Rollout, h *drydockv1.RolloutHost, pod string, stop bool) ([]*drydockv1.Refusal, error) {
+	deadline := x.now().Add(x.config.Timings.BootTimeout)
+	for {
+		if err := x.asked(ctx); err != nil {
+			return nil, err
+		}
+		own, err := x.settled(ctx, pod)
+		if err != nil || own.State != owner.Running || own.Owner.Host != h.GetHost() {
+			return nil, err
+		}
+		if stop {
+			return nil, x.stopFor(ctx, h, pod)
+		}
+		why, err := x.moveAnywhere(ctx, head, h, pod)
+		switch {
+		case errors.Is(err, errBusy) && x.now().Before(deadline):
+			if !sleep(ctx, x.config.Timings.ReconcileInterval) {
+				return nil, ctx.Err()
+			}
+			continue
+		case errors.Is(err, errBusy):
+			return []*drydockv1.Refusal{because("somebody else moves it again and again", "leave it alone, and run `drydock rollout resume "+x.id+"`")}, nil
+		case err != nil || len(why) == 0:
+			return nil, err
+		case x.pool.Pods.CannotMove == pool.CannotMoveStop:
+			return nil, x.stopFor(ctx, h, pod)
+		}
+		return why, nil
+	}
 }
 
 // returnPods starts again what was stopped, and takes back what the policy says.
