@@ -15,6 +15,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/internal/config"
 	"drydock/internal/pki"
 )
 
@@ -184,24 +185,23 @@ func TestWatchingTellsEventsAsTheyCome(t *testing.T) {
 }
 
 func TestOldAndSurplusEventsAreRemovedAndThatIsRecorded(t *testing.T) {
-	l := newLab(t)
-	ctx := t.Context()
 	now := time.Now()
+	k := clockAt(now.Add(-3 * time.Hour))
+	l := newLab(t, timed(k))
+	ctx := t.Context()
 	at := func(ago time.Duration, pod string) {
-		l.now = func() time.Time { return now.Add(-ago) }
+		k.forward(now.Add(-ago).Sub(k.now()))
 		event, err := l.begin(ctx, "pod stop", "pod "+pod, "")
 		l.must(err)
 		l.finish(ctx, event, eventDone, "")
 	}
-	defer func() { l.now = time.Now }()
 	at(3*time.Hour, "a")
 	at(2*time.Hour, "b")
 	at(time.Minute, "c")
 	at(time.Second, "d")
-	l.now = func() time.Time { return now }
+	k.forward(time.Second)
 	trim := func(age time.Duration, events int64) []string {
-		l.config.Audit.MaxAge, l.config.Audit.MaxEvents = age, events
-		l.must(l.trimEvents(ctx))
+		l.must(l.trimEvents(ctx, config.Audit{MaxAge: age, MaxEvents: events}))
 		return l.events("")
 	}
 	pod := func(name string) string { return "controller c1: pod stop pod " + name + ": done" }
@@ -214,7 +214,7 @@ func TestOldAndSurplusEventsAreRemovedAndThatIsRecorded(t *testing.T) {
 	if diff := cmp.Diff([]string{pod("b"), pod("c"), pod("d"), byAge}, trim(150*time.Minute, 10)); diff != "" {
 		t.Errorf("by age: -want +got:\n%s", diff)
 	}
-	l.now = func() time.Time { return now.Add(time.Second) }
+	k.forward(time.Second)
 	if diff := cmp.Diff([]string{byAge, trimmed("audit.max-age 24h0m0s, audit.max-events 2")}, trim(24*time.Hour, 2)); diff != "" {
 		t.Errorf("by number: -want +got:\n%s", diff)
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/config"
 	"drydock/orchestrator/store"
 )
 
@@ -154,7 +155,7 @@ const trimEvery = 10 * time.Minute
 
 func (c *Controller) keepEventsBounded(r *reign) {
 	for {
-		if err := c.trimEvents(r.ctx); err != nil && r.ctx.Err() == nil {
+		if err := c.trimEvents(r.ctx, c.config.Audit); err != nil && r.ctx.Err() == nil {
 			c.log.Error("events not trimmed", "error", err)
 		}
 		if !sleep(r.ctx, trimEvery) {
@@ -163,9 +164,8 @@ func (c *Controller) keepEventsBounded(r *reign) {
 	}
 }
 
-// trimEvents removes what the configuration says is too old or too much, and records that in the same transaction.
-func (c *Controller) trimEvents(ctx context.Context) error {
-	bounds := c.config.Audit
+// trimEvents removes what is too old or too much, and records that in the same transaction.
+func (c *Controller) trimEvents(ctx context.Context, bounds config.Audit) error {
 	old, err := c.countEvents(ctx, keyEvents+eventID(c.now().Add(-bounds.MaxAge)))
 	if err != nil {
 		return err

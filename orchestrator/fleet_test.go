@@ -101,7 +101,8 @@ func (l *lab) reported(host string) int64 {
 }
 
 func TestAReportThatSaysNothingNewIsNotWritten(t *testing.T) {
-	l := newLab(t)
+	k := clockAt(time.Now())
+	l := newLab(t, timed(k))
 	h := l.join("h1")
 	h.set(func() { h.silent = true })
 	l.join("h2") // some time goes by, and h1's last report is in
@@ -132,8 +133,7 @@ func TestAReportThatSaysNothingNewIsNotWritten(t *testing.T) {
 	if third := report(); third == second {
 		t.Error("a pod was not written")
 	}
-	l.now = func() time.Time { return time.Now().Add(2 * keepReport) }
-	defer func() { l.now = time.Now }()
+	k.forward(2 * keepReport)
 	before := l.reported("h1")
 	if report() == before {
 		t.Error("after a while it was not written again")
