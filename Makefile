@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build deb images translators generate lint test test-unit test-sim test-root test-e2e test-life test-faults test-faults-ci
-.PHONY: test-vm demo demo-patch soak bench-migrate bench-precopy bench-overhead bench-plan clean
+.PHONY: test-vm demo demo-patch soak bench-migrate bench-precopy bench-overhead bench-plan bench-fleet bench-shim clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -63,18 +63,18 @@ test-unit: bootstrap-go bootstrap-race ## Run the tests that need no root, with 
 test-sim: bootstrap-go ## Simulate the protocol of migrations 10,000 times, with faults
 	$(TEST) ./migrate/owner -seeds 10000
 
-test-root: bootstrap-go bootstrap-race bootstrap-lab ## Run the tests that need root, labs among them
+test-root: bootstrap-go bootstrap-race bootstrap-lab bootstrap-shim ## Run the tests that need root, labs among them
 	$(TEST) -race -tags root -p 1 $(ROOTED)
 
-test-e2e: demo ## Run the whole from end to end: the demo
+test-e2e: demo demo-patch ## Run the whole from end to end: the demos
 
 test-life: bootstrap-go bootstrap-lab ## Run a lab through what an operator does, and does wrong
 	$(TEST) -v -tags root ./lab/e2e
 
-test-faults: bootstrap-go bootstrap-lab ## Break migrations at every point, in every mode (hours)
+test-faults: bootstrap-go bootstrap-lab ## Break migrations and rollouts at every point, in every mode (hours)
 	$(GO) test -count=1 -timeout=12h -v -tags faults ./lab/faults/...
 
-test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations once at every step, and every link once
+test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations and rollouts once at every step, and every link once
 	$(GO) test -count=1 -timeout=50m -v -tags faults ./lab/faults/... -set ci
 
 test-vm: build bootstrap-lab ## Try virtual machines as hosts: moves, an upgrade, a real reboot, a power cut
@@ -109,6 +109,14 @@ bench-overhead: build bootstrap-lab ## Compare Redis in a pod with a bare proces
 bench-plan: bootstrap-go ## Plan a pool of 10,000 hosts and 100,000 pods: build/bench-plan.json
 	CGO_ENABLED=0 $(GO) build -o build/bin/bench-plan ./orchestrator/plan/bench
 	build/bin/bench-plan
+
+bench-fleet: bootstrap-go ## Let 10,000 simulated agents report to one controller: build/bench-fleet.json
+	CGO_ENABLED=0 $(GO) build -o build/bin/bench-fleet ./orchestrator/fleetbench
+	build/bin/bench-fleet
+
+bench-shim: build bootstrap-shim ## Compare the shim with a direct connection, HAProxy and nginx with Lua: build/bench-shim.json
+	CGO_ENABLED=0 $(GO) build -o build/bin/bench-shim ./shim/bench
+	build/bin/bench-shim
 
 clean: ## Remove what was built
 	rm -rf build

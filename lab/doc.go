@@ -1,7 +1,7 @@
 // Package lab makes hosts for trying and testing on one machine: namespaced hosts that share the machine's kernel, each
 // with its own mount, PID, UTS, IPC and network namespace, its own parent cgroup, containerd and agent, joined by a
-// bridge in a switch namespace; one lighter host for the controller; and a client namespace, the third party that
-// talks to the pods.
+// bridge in a switch namespace; one lighter host for the controller; a client namespace, the third party that talks to
+// the pods; and, where hosts are to lack updates, a proxy through which they fetch them.
 //
 // What a lab makes is found again from naming conventions and from records, so that Down removes all of it, whatever
 // was killed at whatever moment: files below /var/lib/drydock-lab/NAME and /run/drydock/lab/NAME, processes in the

@@ -167,10 +167,10 @@ func reachable(mirror string) error {
 	return err
 }
 
-// proxied is a mirror's address as hosts ask the proxy for it, which speaks TLS with the mirror in their place.
+// proxied is a mirror's address as hosts ask the proxy for it: without TLS, which could not be cached. What they get is signed.
 func proxied(mirror string) string {
 	if rest, is := strings.CutPrefix(mirror, "https://"); is {
-		return "http://HTTPS///" + rest
+		return "http://" + rest
 	}
 	return mirror
 }

@@ -27,7 +27,7 @@ func TestEverySourceOfAHostIsSignedAndReachedThroughTheProxy(t *testing.T) {
 	got := aptFiles(Updates{Mirror: true, Own: true}, m, "a key")
 	want := map[string]string{
 		"/etc/apt/sources.list": `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.example/debian trixie main
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://HTTPS///mirror.example/security trixie-security main
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.example/security trixie-security main
 deb [signed-by=/etc/apt/keyrings/drydock-lab.asc] http://10.77.0.3:3142/drydock lab-security main
 `,
 		"/etc/apt/keyrings/drydock-lab.asc": "a key",

@@ -69,9 +69,6 @@ type member struct {
 
 func newEnsemble(t *testing.T, names ...string) *ensemble {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("three controllers take a few seconds")
-	}
 	dir, err := os.MkdirTemp("", "drydock-cluster-") // short enough for sockets
 	if err != nil {
 		t.Fatal(err)

@@ -61,12 +61,11 @@ func standAt(dir string, log *slog.Logger) func(string) error {
 	}
 }
 
-// work leads when it can, and watches the hosts, until ctx ends.
+// work leads when it can, until ctx ends.
 func (c *Controller) work(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer c.agents.close()
 	defer group.Wait()
-	group.Go(func() { c.watchReports(ctx) })
 	group.Go(func() { c.pools.follow(ctx) })
 	return c.lead(ctx)
 }

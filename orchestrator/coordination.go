@@ -4,127 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
-	"drydock/internal/version"
 	"drydock/migrate/owner"
 	"drydock/orchestrator/store"
 )
 
-// coordinationService is CoordinationService. Any controller answers it, but BeginMove: that is the leader's.
+// coordinationService is CoordinationService. Any controller answers it, but Report and BeginMove: those are the
+// leader's.
 type coordinationService struct{ c *Controller }
-
-// Report stores what a host says, and answers with the owners of all pods that concern it.
-func (s coordinationService) Report(ctx context.Context, request *connect.Request[drydockv1.ReportRequest]) (*connect.Response[drydockv1.ReportResponse], error) {
-	h, err := s.c.caller(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if request.Msg.GetBootId() == "" {
-		return nil, invalid("report of host %s has no boot id", h.name())
-	}
-	if err := speaks("report of host "+h.name(), h.name(), request.Msg.GetInfo().GetApi()); err != nil {
-		return nil, err
-	}
-	kept := s.c.storeStatus(ctx, h, request.Msg)
-	if err := s.c.storeReport(ctx, h, request.Msg, kept); err != nil {
-		return nil, err
-	}
-	owners, err := s.c.ownersFor(ctx, h.name(), request.Msg.GetPods())
-	if err != nil {
-		return nil, err
-	}
-	peers, err := s.c.peers(ctx, h.name())
-	if err != nil {
-		return nil, err
-	}
-	network, err := s.c.podNetwork(ctx)
-	if err != nil {
-		return nil, err
-	}
-	response := &drydockv1.ReportResponse{
-		Owners: owners, Peers: peers, Network: network, Interval: durationpb.New(s.c.config.Timings.ReportInterval), Api: version.API,
-		WantStatus: request.Msg.GetStatusDigest() != kept,
-	}
-	if r, _ := s.c.reigning(); r != nil {
-		response.LeadershipRevision = r.term.Revision()
-	}
-	return connect.NewResponse(response), nil
-}
-
-// keepBoots is how many past boots of a host are remembered.
-const keepBoots = 32
-
-// storeReport keeps what a host says. kept is the digest of its status that the store has.
-func (c *Controller) storeReport(ctx context.Context, h host, m *drydockv1.ReportRequest, kept string) error {
-	if slices.Contains(h.record.GetPastBootIds(), m.GetBootId()) {
-		return refuse("report of host "+h.name(), because("boot "+m.GetBootId()+" is over: a later one has reported", "drop the report"))
-	}
-	report := &drydockv1.HostReport{
-		BootId: m.GetBootId(), Received: timestamppb.New(c.now()), Info: m.GetInfo(),
-		Pods: m.GetPods(), Images: m.GetImages(), Migrations: m.GetMigrations(), Summary: m.GetSummary(), StatusDigest: kept,
-	}
-	if _, err := c.store.Txn().Put(reportKey(h.name()), report).Commit(ctx); err != nil {
-		return err
-	}
-	address := m.GetAddress()
-	if address == "" {
-		address = h.record.GetAddress()
-	}
-	if h.record.GetBootId() == m.GetBootId() && h.record.GetAddress() == address {
-		return nil
-	}
-	_, err := store.Update(ctx, c.store, hostKey(h.name()), func(item store.Item[*drydockv1.HostRecord]) error {
-		if item.Revision == 0 {
-			return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("host %s was removed", h.name()))
-		}
-		if item.Value.GetBootId() != m.GetBootId() {
-			c.log.Info("host booted", "host", h.name(), "boot", m.GetBootId())
-			item.Value.PastBootIds = append(item.Value.PastBootIds, item.Value.GetBootId())
-			item.Value.PastBootIds = item.Value.PastBootIds[max(len(item.Value.PastBootIds)-keepBoots, 0):]
-		}
-		item.Value.BootId, item.Value.Address = m.GetBootId(), address
-		return nil
-	})
-	return err
-}
-
-func (c *Controller) ownersFor(ctx context.Context, host string, reported []*drydockv1.Pod) ([]*drydockv1.OwnerRecord, error) {
-	records, err := c.ownerRecords(ctx)
-	if err != nil {
-		return nil, err
-	}
-	wanted := make(map[string]owner.Record)
-	for name, record := range records {
-		if concerns(record, host) {
-			wanted[name] = record
-		}
-	}
-	for _, pod := range reported {
-		name := pod.GetSpec().GetName()
-		if _, ok := wanted[name]; ok {
-			continue
-		}
-		// Read again: it may be one that was removed.
-		if wanted[name], err = c.ownerOf(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	var wire []*drydockv1.OwnerRecord
-	for _, name := range sortedKeys(wanted) {
-		record, err := ownerWire(wanted[name])
-		if err != nil {
-			return nil, err
-		}
-		wire = append(wire, record)
-	}
-	return wire, nil
-}
 
 // GetOwner is a linearizable read.
 func (s coordinationService) GetOwner(ctx context.Context, request *connect.Request[drydockv1.GetOwnerRequest]) (*connect.Response[drydockv1.GetOwnerResponse], error) {

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -44,6 +45,8 @@ type lab struct {
 	fault func(string) error
 	// network is the next controller's `network.kind`, where it is not the default.
 	network string
+	// patience is how long a host may be silent; 0: a second.
+	patience time.Duration
 	// clock is the next controllers'; nil: the machine's.
 	clock func() time.Time
 }
@@ -86,7 +89,7 @@ func (l *lab) settings() config.Controller {
 		cfg.Network.Kind = l.network
 	}
 	cfg.Timings = config.Timings{
-		ReportInterval: 20 * time.Millisecond, UnreachableAfter: time.Second,
+		ReportInterval: 20 * time.Millisecond, UnreachableAfter: cmp.Or(l.patience, time.Second),
 		ReconcileInterval: 20 * time.Millisecond, CallTimeout: 5 * time.Second, CreateTimeout: 10 * time.Second, BootTimeout: 10 * time.Minute,
 	}
 	return cfg
@@ -409,6 +412,9 @@ func (h *fakeHost) report() {
 		if err != nil {
 			h.l.Error(err)
 			continue
+		}
+		if record.Revision < h.owners[record.Pod].Revision || record.Epoch < h.pods[record.Pod] {
+			continue // what it knows is newer
 		}
 		h.owners[record.Pod] = record
 		if record.State == owner.Removed || record.Owner.Host != h.name && record.State == owner.Running && record.Settled {

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -85,7 +86,7 @@ func (c *Controller) hosts(ctx context.Context) (map[string]host, error) {
 	if err != nil {
 		return nil, err
 	}
-	reports, err := store.List[drydockv1.HostReport](ctx, c.store, keyReports)
+	reports, err := c.reports(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -93,18 +94,25 @@ func (c *Controller) hosts(ctx context.Context) (map[string]host, error) {
 	for _, item := range records {
 		hosts[item.Value.GetName()] = host{record: item.Value, revision: item.Revision}
 	}
-	for _, item := range reports {
-		name := strings.TrimPrefix(item.Key, keyReports)
-		if h, ok := hosts[name]; ok {
-			h.report = item.Value
-			hosts[name] = h
-		}
-	}
 	for name, h := range hosts {
+		h.report = reports(name)
 		h.state, h.message = c.stateOf(h)
 		hosts[name] = h
 	}
 	return hosts, nil
+}
+
+// reports are what the hosts have said last: to this controller where it leads, else what is kept of it.
+func (c *Controller) reports(ctx context.Context) (func(host string) *drydockv1.HostReport, error) {
+	if r, _ := c.reigning(); r != nil {
+		return r.fleet.Load().report, nil
+	}
+	items, err := store.List[drydockv1.HostReport](ctx, c.store, keyReports)
+	known := make(map[string]*drydockv1.HostReport, len(items))
+	for _, item := range items {
+		known[strings.TrimPrefix(item.Key, keyReports)] = item.Value
+	}
+	return func(host string) *drydockv1.HostReport { return known[host] }, err
 }
 
 // host reads one, or says that there is none.
@@ -116,11 +124,13 @@ func (c *Controller) host(ctx context.Context, name string) (host, error) {
 		return host{}, err
 	}
 	h := host{record: item.Value, revision: item.Revision}
-	report, err := store.Get[drydockv1.HostReport](ctx, c.store, reportKey(name))
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if r, _ := c.reigning(); r != nil {
+		h.report = r.fleet.Load().report(name)
+	} else if report, err := store.Get[drydockv1.HostReport](ctx, c.store, reportKey(name)); err == nil {
+		h.report = report.Value
+	} else if !errors.Is(err, store.ErrNotFound) {
 		return host{}, err
 	}
-	h.report = report.Value
 	h.state, h.message = c.stateOf(h)
 	return h, nil
 }
@@ -173,7 +183,7 @@ func (h host) wire(seen time.Time, pods []string) *drydockv1.Host {
 	slices.Sort(pods)
 	wire := &drydockv1.Host{
 		Name: h.name(), Address: h.record.GetAddress(), BootId: h.record.GetBootId(),
-		State: h.state, Message: h.message, Info: h.report.GetInfo(), Pods: pods,
+		State: h.state, Message: h.message, Info: proto.CloneOf(h.report.GetInfo()), Pods: pods,
 		Summary: h.report.GetSummary(),
 	}
 	if received := h.report.GetReceived(); received != nil {
@@ -184,23 +194,61 @@ func (h host) wire(seen time.Time, pods []string) *drydockv1.Host {
 	return wire
 }
 
-// sightings is when this controller last saw a new report of each host. It goes by its own clock only, and gives hosts time
-// after its start.
+// sightings is when this controller last saw a report of each host, since it leads. It goes by its own clock only, and gives hosts
+// time after that.
 type sightings struct {
 	mu      sync.Mutex
 	started time.Time
 	last    map[string]time.Time
+	// stored is when a report was last kept in the store.
+	stored  map[string]time.Time
 	patient time.Duration
 }
 
 func newSightings(started time.Time, patient time.Duration) *sightings {
-	return &sightings{started: started, last: make(map[string]time.Time), patient: patient}
+	return &sightings{started: started, last: make(map[string]time.Time), stored: make(map[string]time.Time), patient: patient}
+}
+
+// begin gives every host time again: what others were told is not known here.
+func (s *sightings) begin(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started = at
+	clear(s.last)
+	clear(s.stored)
+}
+
+// keep notes that a host's report was kept.
+func (s *sightings) keep(host string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored[host] = at
+}
+
+// kept is when a report of a host was last kept. For those that were not under this leader it is a moment of the last keepReport
+// before it began, another for each, so that a large fleet's are not all due at once.
+func (s *sightings) kept(host string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.stored[host]; ok {
+		return at
+	}
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(host)) // never fails
+	return s.started.Add(-keepReport * time.Duration(sum.Sum32()%1000) / 1000)
 }
 
 func (s *sightings) see(host string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last[host] = at
+}
+
+// since is from when on hosts are watched.
+func (s *sightings) since() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started
 }
 
 // silence is how long a host has been silent, or 0 where that is no longer than may be.
@@ -215,17 +263,4 @@ func (s *sightings) silence(host string, now time.Time) time.Duration {
 		return silent
 	}
 	return 0
-}
-
-// watchReports notes every report, whichever controller it was sent to, until ctx ends.
-func (c *Controller) watchReports(ctx context.Context) {
-	for ctx.Err() == nil {
-		watch := c.store.Client().Watch(clientv3.WithRequireLeader(ctx), keyReports, clientv3.WithPrefix())
-		for response := range watch {
-			for _, event := range response.Events {
-				c.seen.see(strings.TrimPrefix(string(event.Kv.Key), keyReports), c.now())
-			}
-		}
-		sleep(ctx, time.Second)
-	}
 }

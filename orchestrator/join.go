@@ -69,16 +69,12 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 	c.seen.see(m.GetHost(), c.now())
 	c.log.Info("host joined", "host", m.GetHost(), "address", m.GetAddress())
 	c.record(pki.WithIdentity(ctx, pki.Identity{Kind: pki.Host, Name: m.GetHost()}), "join", "host "+m.GetHost(), "it has a token, and is at "+m.GetAddress(), nil)
-	peers, err := c.peers(ctx, m.GetHost())
-	if err != nil {
-		return nil, err
-	}
 	probe, _, err := c.probeAddresses(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&drydockv1.JoinResponse{
-		Certificate: cert, Ca: c.ca.Certificate(), Peers: peers, ProbeAddress: probe, Api: version.API,
+		Certificate: cert, Ca: c.ca.Certificate(), ProbeAddress: probe, Api: version.API,
 	}), nil
 }
 
@@ -172,19 +168,4 @@ func (c *Controller) caller(ctx context.Context) (host, error) {
 		return host{}, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("host %s was removed: join again with a new token", id.Name))
 	}
 	return h, err
-}
-
-// peers are all hosts but one.
-func (c *Controller) peers(ctx context.Context, but string) ([]*drydockv1.Peer, error) {
-	hosts, err := c.hosts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var peers []*drydockv1.Peer
-	for _, name := range sortedKeys(hosts) {
-		if name != but {
-			peers = append(peers, hosts[name].peer())
-		}
-	}
-	return peers, nil
 }

@@ -34,6 +34,10 @@ func (c *Controller) links(ctx context.Context) (links, error) {
 	if err != nil {
 		return links{}, err
 	}
+	return c.linksOf(ctx, hosts)
+}
+
+func (c *Controller) linksOf(ctx context.Context, hosts map[string]host) (links, error) {
 	network, err := c.podNetwork(ctx)
 	if err != nil {
 		return links{}, err
@@ -125,12 +129,16 @@ func (l links) between(a, b host) link {
 func (l links) markApart(hosts map[string]host) {
 	for name, h := range hosts {
 		h.apart = len(hosts) > 1
-		for other, peer := range hosts {
-			if other != name && l.between(h, peer).state == linkProven {
-				h.apart = false
-			}
-		}
 		hosts[name] = h
+	}
+	for _, record := range l.records {
+		a, known := hosts[record.GetA().GetHost()]
+		b, both := hosts[record.GetB().GetHost()]
+		if !known || !both || l.between(a, b).state != linkProven {
+			continue
+		}
+		a.apart, b.apart = false, false
+		hosts[a.name()], hosts[b.name()] = a, b
 	}
 }
 

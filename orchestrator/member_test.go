@@ -64,11 +64,11 @@ func TestAControllersTokenIsGoodOnceAndForItAlone(t *testing.T) {
 	if _, err := first.RemoveController(t.Context(), connect.NewRequest(&drydockv1.RemoveControllerRequest{Name: "c9"})); connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("one that is not there is removed: %v", err)
 	}
-	c.strangersStayOut(token)
+	c.strangersStayOut()
 }
 
 // strangersStayOut shows the store certificates of the CA that are not a store's.
-func (c *ensemble) strangersStayOut(pki.Token) {
+func (c *ensemble) strangersStayOut() {
 	c.Helper()
 	first := c.all["c1"]
 	bundle, err := os.ReadFile(caFile(first.cfg.DataDir))

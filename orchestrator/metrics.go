@@ -39,14 +39,18 @@ func (k *collector) Collect(into chan<- prometheus.Metric) {
 		leads = 1
 	}
 	into <- prometheus.MustNewConstMetric(k.leads, prometheus.GaugeValue, leads)
-	hosts, err := k.c.listHosts(ctx)
+	if leads == 0 {
+		// Hosts report to the leader: only it can tell.
+		return
+	}
+	hosts, err := k.c.hosts(ctx)
 	if err != nil {
 		into <- prometheus.NewInvalidMetric(k.hosts, err)
 		return
 	}
 	states := make(map[string]int)
 	for _, host := range hosts {
-		states[host.GetState()]++
+		states[host.state]++
 	}
 	gauge(into, k.hosts, states)
 	pods, err := k.c.listPods(ctx, "")

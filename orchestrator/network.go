@@ -35,10 +35,13 @@ func (c *Controller) podNetwork(ctx context.Context) (*drydockv1.PodNetwork, err
 	if err != nil {
 		return nil, err
 	}
+	return c.toldNetwork(item.Value), nil
+}
+
+// toldNetwork is what was settled, as agents are told it.
+func (c *Controller) toldNetwork(record *drydockv1.NetworkRecord) *drydockv1.PodNetwork {
 	n := c.config.Network
-	return &drydockv1.PodNetwork{
-		Kind: item.Value.GetKind(), Reason: item.Value.GetReason(), Vni: n.VNI, Port: uint32(n.Port), Mtu: n.MTU,
-	}, nil
+	return &drydockv1.PodNetwork{Kind: record.GetKind(), Reason: record.GetReason(), Vni: n.VNI, Port: uint32(n.Port), Mtu: n.MTU}
 }
 
 // podMTU is what a new pod's interface gets: room for VXLAN's headers where that is used, or may come to be.
@@ -146,10 +149,13 @@ func (c *Controller) provenKind(ctx context.Context) (kind, reason string, err e
 	return config.NetworkVXLAN, failed, nil
 }
 
+// tellAll is up to how many hosts there may be for those to be named too with which nothing was tried.
+const tellAll = 200
+
 // describeNetwork says of a host what its pods hang on and why, and what was proven between it and the others.
 func (l links) describeNetwork(h host, wire *drydockv1.Host) {
 	for _, name := range sortedKeys(l.hosts) {
-		if name != h.name() {
+		if name != h.name() && (len(l.hosts) <= tellAll || l.record(h, l.hosts[name]) != nil) {
 			wire.Links = append(wire.Links, l.between(h, l.hosts[name]).wire(name))
 		}
 	}

@@ -40,27 +40,49 @@ func (c *Controller) proveDue(r *reign) error {
 	if err := c.settleNetwork(r.ctx, r); err != nil {
 		return err
 	}
-	l, err := c.links(r.ctx)
+	l, err := c.linksOf(r.ctx, c.knownHosts(r))
 	if err != nil {
 		return err
 	}
 	names := sortedKeys(l.hosts)
-	for i, first := range names {
-		for _, second := range names[i+1:] {
-			a, b := l.hosts[first], l.hosts[second]
-			if !c.due(l, a, b) {
-				continue
-			}
-			if err := c.prove(r.ctx, l, a, b); err != nil {
-				return err
-			}
-			if l.network.GetKind() == "" {
-				// What was found may settle how pods are joined, and with it what is to be proven.
-				return c.settleNetwork(r.ctx, r)
-			}
+	total := pairs(len(names))
+	tried := 0
+	for range min(total, lookAtOnce) {
+		r.pair = (r.pair + 1) % total
+		first, second := pairAt(len(names), r.pair)
+		a, b := ends(l.hosts[names[first]], l.hosts[names[second]])
+		if !c.due(l, a, b) {
+			continue
+		}
+		if err := c.prove(r.ctx, l, a, b); err != nil {
+			return err
+		}
+		if l.network.GetKind() == "" {
+			// What was found may settle how pods are joined, and with it what is to be proven.
+			return c.settleNetwork(r.ctx, r)
+		}
+		if tried++; tried == proveAtOnce {
+			return nil
 		}
 	}
 	return nil
+}
+
+const (
+	// lookAtOnce and proveAtOnce are how many pairs of hosts are looked at, and tried, before everything is read again.
+	lookAtOnce  = 5000
+	proveAtOnce = 20
+	// mostPairs are tried by themselves. Of more than 200 hosts each is tried with its nearest ones in the order of their names.
+	mostPairs = 20_000
+)
+
+// pairs is how many pairs of n hosts are tried.
+func pairs(n int) int { return min(n*(n-1)/2, mostPairs) }
+
+// pairAt is one of the pairs of n hosts: first each with the next one, then with the one after that, and so on.
+func pairAt(n, k int) (first, second int) {
+	first = k % n
+	return first, (first + k/n + 1) % n
 }
 
 func (c *Controller) due(l links, a, b host) bool {

@@ -32,14 +32,8 @@ func (c *Controller) carryOn(r *reign, slots chan struct{}, busy *names) error {
 	if err != nil {
 		return err
 	}
-	owners, err := c.ownerRecords(r.ctx)
-	if err != nil {
-		return err
-	}
-	hosts, err := c.hosts(r.ctx)
-	if err != nil {
-		return err
-	}
+	// Whoever acts on what is seen here reads the store first.
+	owners, hosts := r.fleet.Load().ownerRecords(), c.knownHosts(r)
 	for _, item := range items {
 		name := strings.TrimPrefix(item.Key, keyPods)
 		if id := item.Value.GetMigration(); id != "" {
@@ -58,7 +52,14 @@ func (c *Controller) carryOn(r *reign, slots chan struct{}, busy *names) error {
 		})
 	}
 	for _, name := range sortedKeys(hosts) {
-		if spec := hosts[name].record.GetCordon().GetDrain(); spec != nil {
+		if hosts[name].record.GetCordon().GetDrain() == nil {
+			continue
+		}
+		h, err := c.host(r.ctx, name)
+		if err != nil {
+			return err
+		}
+		if spec := h.record.GetCordon().GetDrain(); spec != nil {
 			c.startDrain(r, name, spec)
 		}
 	}

@@ -21,7 +21,7 @@ func (c *Controller) listHosts(ctx context.Context) ([]*drydockv1.Host, error) {
 	}
 	var wire []*drydockv1.Host
 	for _, name := range sortedKeys(l.hosts) {
-		h := l.hosts[name].wire(c.seen.started, pods[name])
+		h := l.hosts[name].wire(c.seen.since(), pods[name])
 		l.describeNetwork(l.hosts[name], h)
 		wire = append(wire, h)
 	}
@@ -144,6 +144,9 @@ func (c *Controller) removeHost(ctx context.Context, name string) error {
 	if err := c.forgetLinks(ctx, txn, name); err != nil {
 		return err
 	}
-	_, err = txn.Commit(ctx)
+	revision, err := txn.Commit(ctx)
+	if r, _ := c.reigning(); err == nil && r != nil {
+		r.fleet.Load().forget(name, revision)
+	}
 	return err
 }

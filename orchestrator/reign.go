@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -20,6 +21,9 @@ type reign struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 	owners owner.Registry
+	fleet  atomic.Pointer[fleet]
+	// pair is the one that was looked at last of those that prove the network between them.
+	pair int
 
 	mu     sync.Mutex
 	over   bool
@@ -56,8 +60,16 @@ func (c *Controller) lead(ctx context.Context) error {
 
 func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	r := c.newReign(ctx, term)
+	known, err := c.newFleet(ctx)
+	if err != nil {
+		r.cancel()
+		return errors.Join(err, term.Resign())
+	}
+	r.fleet.Store(known)
+	c.seen.begin(c.now())
 	c.log.Info("leading", "term", term.Revision())
 	c.setReign(r)
+	r.spawn(func() { c.followFleet(r) })
 	r.spawn(func() { c.reconcile(r) })
 	r.spawn(func() { c.proveLinks(r) })
 	r.spawn(func() { c.keepEventsBounded(r) })

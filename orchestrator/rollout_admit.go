@@ -2,8 +2,8 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -21,10 +21,10 @@ func (x *execution) admit(ctx context.Context, head *drydockv1.Rollout) error {
 		if err := x.withinBudget(hosts); err != nil {
 			return err
 		}
-		if err := x.present(ctx, head, hosts); err != nil {
+		if err := x.present(ctx, hosts); err != nil {
 			return err
 		}
-		if err := x.fit(ctx, head); err != nil {
+		if err := x.refit(ctx, head); err != nil {
 			return err
 		}
 		if head, err = x.head(ctx); err != nil || head.GetRound() >= head.GetRounds() {
@@ -53,30 +53,38 @@ func (x *execution) withinBudget(hosts []*drydockv1.RolloutHost) error {
 	return &setback{fmt.Sprintf("%d hosts have failed, and the error budget is %d", failed, x.pool.ErrorBudget.Hosts), problemsOf(hosts)}
 }
 
-// present waits for the hosts of the next round to answer, for as long as a boot may take; one that does not has failed.
-func (x *execution) present(ctx context.Context, head *drydockv1.Rollout, hosts []*drydockv1.RolloutHost) error {
-	round, err := x.round(ctx, head)
-	if err != nil {
-		return err
-	}
-	for _, h := range hosts {
-		if h.GetState() != hostPending || !slices.ContainsFunc(round.GetHosts(), func(p *drydockv1.PlanHost) bool { return p.GetHost() == h.GetHost() }) {
-			continue
-		}
-		deadline := x.now().Add(x.config.Timings.BootTimeout)
-		err := x.wait(ctx, func() (bool, string, time.Time, error) {
-			known, err := x.host(ctx, h.GetHost())
-			if err != nil {
-				return false, "", deadline, x.removed(h, err)
-			}
-			gone := !x.now().Before(deadline)
-			return known.answers() || gone, "host " + h.GetHost() + " does not answer", deadline, nil
-		})
+// present waits for the hosts that are left to answer, for as long as a boot may take.
+func (x *execution) present(ctx context.Context, hosts []*drydockv1.RolloutHost) error {
+	deadline := x.now().Add(x.config.Timings.BootTimeout)
+	return x.wait(ctx, func() (bool, string, time.Time, error) {
+		known, err := x.hosts(ctx)
 		if err != nil {
-			return err
+			return false, "", deadline, err
 		}
-	}
-	return nil
+		for _, h := range hosts {
+			left := h.GetState() == hostPending || h.GetState() == hostRunning
+			if there, ok := known[h.GetHost()]; left && ok && !there.answers() && x.now().Before(deadline) {
+				return false, "host " + h.GetHost() + " does not answer", deadline, nil
+			}
+		}
+		return true, "", deadline, nil
+	})
+}
+
+// planPatience is how long another plan is looked for where the one that there was does not fit any more.
+const planPatience = 5 * time.Minute
+
+// refit is fit, with patience: what is in the way may go away, such as a migration of somebody else's.
+func (x *execution) refit(ctx context.Context, head *drydockv1.Rollout) error {
+	deadline := x.now().Add(planPatience)
+	return x.wait(ctx, func() (bool, string, time.Time, error) {
+		err := x.fit(ctx, head)
+		var failed *setback
+		if errors.As(err, &failed) && x.now().Before(deadline) {
+			return false, failed.Error(), deadline, nil
+		}
+		return err == nil, "", deadline, err
+	})
 }
 
 // fit compares the rounds that are left with what there is, and plans anew where they do not fit.
@@ -98,6 +106,11 @@ func (x *execution) fit(ctx context.Context, head *drydockv1.Rollout) error {
 	if reason == nil {
 		return nil
 	}
+	return x.planAnew(ctx, head, s, reason)
+}
+
+// planAnew replaces the rounds that are left.
+func (x *execution) planAnew(ctx context.Context, head *drydockv1.Rollout, s *survey, reason error) error {
 	x.log.Info("rollout is planned anew", "rollout", x.id, "reason", reason)
 	if err := s.probe(ctx); err != nil {
 		return err

@@ -67,6 +67,9 @@ func TestAHostThatFailsStopsTheRolloutKeepsPodsRunningAndIsTriedAgain(t *testing
 			c.resume(id)
 			c.rests(id, rolloutFinished)
 			c.patched(1, "h1", "h2", "h3")
+			if first.count("download") == 0 {
+				t.Error("h1 was patched without a download")
+			}
 		})
 	}
 }

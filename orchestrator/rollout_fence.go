@@ -11,8 +11,9 @@ import (
 	"drydock/orchestrator/pool"
 )
 
-// gone is what follows for a host that has not answered for as long as a boot may take: where the pool says how, it is switched
-// off. Only then may what it ran be started elsewhere.
+// gone is what follows for a host that has not answered for as long as a boot may take. One that was told to reboot is switched
+// off, where the pool says how: only then may what it ran be started elsewhere. One that only stopped answering may run its pods
+// well, and is left alone.
 func (x *execution) gone(ctx context.Context, h *drydockv1.RolloutHost, what string, cause error) error {
 	known, err := x.host(ctx, h.GetHost())
 	if err != nil {
@@ -20,7 +21,7 @@ func (x *execution) gone(ctx context.Context, h *drydockv1.RolloutHost, what str
 	}
 	reason := fmt.Sprintf("host %s is not back after %s: %v", h.GetHost(), x.config.Timings.BootTimeout, cause)
 	remedy := "look after it, and run `drydock rollout resume " + x.id + "`"
-	if known.answers() || x.pool.Fence == nil {
+	if known.answers() || x.pool.Fence == nil || h.GetOldBootId() == "" {
 		return &setback{what, []*drydockv1.Refusal{because(reason, remedy)}}
 	}
 	boot := known.record.GetBootId()

@@ -212,9 +212,12 @@ const plainPool = "name: web\nhosts: {names: [h1, h2, h3]}\nsoak: {host: 0s}\nat
 // newCluster makes three hosts, each of which lacks something that needs a reboot and runs two pods.
 func newCluster(t *testing.T, text string, options ...func(*lab)) *cluster {
 	t.Helper()
-	l := newLab(t, options...)
+	l := newLab(t, append(options, patient)...)
 	return clusterOn(l, text, true)
 }
+
+// patient lets hosts be silent for longer than a busy machine keeps them so.
+func patient(l *lab) { l.patience = 10 * time.Second }
 
 // timed has the controllers go by a clock of the test's.
 func timed(k *fakeClock) func(*lab) { return func(l *lab) { l.clock = k.now } }

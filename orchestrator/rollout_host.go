@@ -188,8 +188,12 @@ func lastLine(log string) string {
 	return lines[len(lines)-1]
 }
 
-// askAgain is how long a host may take to go down before it is told again to reboot.
-const askAgain = time.Minute
+const (
+	// askAgain is how long a host may take to go down before it is told again to reboot.
+	askAgain = time.Minute
+	// refusedLooks is how many looks long a host may refuse to reboot: what it held of a pod that has left may still be going.
+	refusedLooks = 15
+)
 
 // reboot reboots the host once: the boot that is to end is journalled first, and no other is ever ended.
 func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error {
@@ -207,6 +211,7 @@ func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error 
 		return err
 	}
 	var asked time.Time
+	refused := 0
 	for {
 		known, err := x.host(ctx, h.GetHost())
 		if err != nil {
@@ -220,10 +225,13 @@ func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error 
 			return err
 		}
 		if known.answers() && x.now().Sub(asked) >= askAgain {
-			if err := x.orderReboot(ctx, h, known); err != nil {
+			err := x.orderReboot(ctx, h, known)
+			if refused++; err != nil && (refused > refusedLooks || !errors.As(err, new(*setback))) {
 				return err
 			}
-			asked = x.now()
+			if err == nil {
+				asked, refused = x.now(), 0
+			}
 		}
 		if err := x.late(ctx, h, "reboot", errors.New("it has not come back")); err != nil {
 			return err
@@ -243,7 +251,6 @@ func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, k
 	x.show(h.GetHost(), "reboots", 0)
 	within, cancel := context.WithTimeout(ctx, x.config.Timings.CreateTimeout)
 	defer cancel()
-	x.record(ctx, "reboot host", h.GetHost(), fmt.Sprintf("%s, boot %s", x.by(), h.GetOldBootId()), nil)
 	answer, err := agent.Reboot(within, connect.NewRequest(&drydockv1.RebootRequest{BootId: h.GetOldBootId(), Reason: "Drydock patches this host (" + x.by() + ")"}))
 	if err := x.fault("rollout ordered reboot of " + h.GetHost()); err != nil {
 		return err
@@ -256,6 +263,7 @@ func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, k
 	case len(answer.Msg.GetRefusals()) > 0:
 		return &setback{"reboot", answer.Msg.GetRefusals()}
 	}
+	x.record(ctx, "reboot host", h.GetHost(), fmt.Sprintf("%s, boot %s", x.by(), h.GetOldBootId()), nil)
 	_, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
 		if answer.Msg.GetKind() != "" {
 			h.RebootKind = answer.Msg.GetKind()

@@ -1,18 +1,17 @@
 package orchestrator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
-	"drydock/orchestrator/plan"
 	"drydock/orchestrator/pool"
 	"drydock/orchestrator/store"
 )
@@ -24,14 +23,14 @@ func (x *execution) drain(ctx context.Context, head *drydockv1.Rollout) error {
 	if err != nil {
 		return err
 	}
-	for _, stage := range round.GetDrain() {
-		if err := x.stage(ctx, stage.GetMoves()); err != nil {
-			return err
-		}
-	}
 	hosts, err := x.hostsOf(ctx, head, false)
 	if err != nil {
 		return err
+	}
+	for _, stage := range round.GetDrain() {
+		if err := x.stage(ctx, without(stage.GetMoves(), round, hosts)); err != nil {
+			return err
+		}
 	}
 	for _, h := range hosts {
 		if err := x.clear(ctx, head, h, inPlace(round, h.GetHost())); err != nil {
@@ -47,6 +46,18 @@ func (x *execution) drain(ctx context.Context, head *drydockv1.Rollout) error {
 			[]*drydockv1.Refusal{because("moves fail; every pod runs where it was", "see `drydock migration ls`, remove the cause, and run `drydock rollout resume "+x.id+"`")}}
 	}
 	return nil
+}
+
+// without leaves out moves off hosts of the round that do not take part any more.
+func without(moves []*drydockv1.PlanMove, round *drydockv1.PlanRound, taking []*drydockv1.RolloutHost) []*drydockv1.PlanMove {
+	out := map[string]bool{}
+	for _, h := range round.GetHosts() {
+		out[h.GetHost()] = true
+	}
+	for _, h := range taking {
+		delete(out, h.GetHost())
+	}
+	return slices.DeleteFunc(slices.Clone(moves), func(m *drydockv1.PlanMove) bool { return out[m.GetFrom()] })
 }
 
 // inPlace are the pods that the plan stops on a host until it is patched.
@@ -98,8 +109,10 @@ func (x *execution) move(ctx context.Context, m *drydockv1.PlanMove) error {
 	return err
 }
 
-// settled is who runs a pod, once no migration of anyone's is under way.
+// settled is who runs a pod, once no migration of anyone's is under way, and its host has said that it runs; for that it has as
+// long as a boot may take.
 func (x *execution) settled(ctx context.Context, pod string) (owner.Record, error) {
+	deadline := x.now().Add(x.config.Timings.BootTimeout)
 	for {
 		item, err := x.pod(ctx, pod)
 		if err != nil {
@@ -122,7 +135,7 @@ func (x *execution) settled(ctx context.Context, pod string) (owner.Record, erro
 			}
 			continue
 		}
-		if own.Settled || !own.Owned() {
+		if own.Settled || !own.Owned() || !x.now().Before(deadline) {
 			return own, nil
 		}
 		if err := x.asked(ctx); err != nil {
@@ -150,8 +163,10 @@ func (x *execution) moveTo(ctx context.Context, pod, from, to string, mode drydo
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case err != nil:
+	case err != nil && (len(refusalsOf(err)) > 0 || connect.CodeOf(err) == connect.CodeNotFound):
 		return whyNot(err), nil
+	case err != nil:
+		return nil, err
 	case report.GetOutcome() == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED:
 		return nil, nil
 	case report.GetOutcome() != drydockv1.MigrationOutcome_MIGRATION_OUTCOME_REFUSED:
@@ -211,94 +226,6 @@ func (x *execution) clear(ctx context.Context, head *drydockv1.Rollout, h *drydo
 	return x.failHost(ctx, rolloutStep{name: "drain"}, h, &drydockv1.RolloutStep{Name: "drain", Attempt: h.GetAttempt(), Error: reasons[0].GetReason()}, &setback{"it cannot be emptied", reasons})
 }
 
-// moveAnywhere moves a pod to the best of the pool's other hosts that takes it: patched ones first, then by free memory.
-func (x *execution) moveAnywhere(ctx context.Context, head *drydockv1.Rollout, from *drydockv1.RolloutHost, pod string) ([]*drydockv1.Refusal, error) {
-	item, err := x.pod(ctx, pod)
-	if err != nil {
-		return nil, nil
-	}
-	candidates, reasons, err := x.candidates(ctx, head, item.Value.GetSpec())
-	if err != nil {
-		return nil, err
-	}
-	for _, to := range candidates {
-		if to.name() == from.GetHost() {
-			continue
-		}
-		for _, mode := range x.modes(item.Value.GetSpec()) {
-			why, err := x.moveTo(ctx, pod, from.GetHost(), to.name(), mode)
-			if err != nil || len(why) == 0 {
-				return nil, err
-			}
-			reasons = append(reasons, why...)
-		}
-	}
-	if len(reasons) == 0 {
-		reasons = append(reasons, because("there is no other host that it could go to", "add a host to the pool"))
-	}
-	return reasons, nil
-}
-
-func (x *execution) modes(spec *drydockv1.PodSpec) []drydockv1.MigrationMode {
-	modes := []drydockv1.MigrationMode{drydockv1.MigrationMode_MIGRATION_MODE_STOP}
-	if !slices.Contains(x.pool.Pods.Modes, string(plan.Stop)) && !slices.Contains(x.pool.Pods.Modes, string(plan.Precopy)) {
-		modes = nil
-	}
-	if slices.Contains(x.pool.Pods.Modes, string(plan.Postcopy)) && spec.GetAllowPostcopy() {
-		modes = append(modes, drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY)
-	}
-	return modes
-}
-
-// candidates are the pool's hosts that are not being patched, have room, and hold none of those that the pod is kept apart from.
-func (x *execution) candidates(ctx context.Context, head *drydockv1.Rollout, spec *drydockv1.PodSpec) ([]host, []*drydockv1.Refusal, error) {
-	s, err := x.surveyLeft(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	round, err := x.round(ctx, head)
-	if err != nil {
-		return nil, nil, err
-	}
-	but := s.hostsOfOthersApart(spec)
-	for _, h := range round.GetHosts() {
-		but = append(but, h.GetHost())
-	}
-	members := map[string]host{}
-	for _, name := range s.members {
-		if s.away[name] == nil {
-			members[name] = s.hosts[name]
-		}
-	}
-	ranked, reasons := rank(members, needOf(spec), but)
-	slices.SortStableFunc(ranked, func(a, b host) int {
-		left := func(h host) int { return len(s.patches[h.name()].GetPackages()) }
-		return cmp.Compare(min(left(a), 1), min(left(b), 1))
-	})
-	return ranked, reasons, nil
-}
-
-// hostsOfOthersApart are the hosts to which a pod may not go, since another of a group is there.
-func (s *survey) hostsOfOthersApart(spec *drydockv1.PodSpec) []string {
-	domain := func(name string) string {
-		return cmp.Or(s.hosts[name].report.GetInfo().GetLabels()[s.pool.AtOnce.FailureDomain], name)
-	}
-	var names []string
-	for _, group := range plan.ApartOf(s.pool, spec.GetName(), spec.GetLabels()) {
-		for _, other := range s.pods {
-			if other.spec.GetName() == spec.GetName() || !slices.Contains(plan.ApartOf(s.pool, other.spec.GetName(), other.spec.GetLabels()), group) {
-				continue
-			}
-			for _, name := range s.members {
-				if name == other.host || group.Domain && domain(name) == domain(other.host) {
-					names = append(names, name)
-				}
-			}
-		}
-	}
-	return names
-}
-
 // returnPods starts again what was stopped, and takes back what the policy says.
 func (x *execution) returnPods(ctx context.Context, head *drydockv1.Rollout) error {
 	hosts, err := x.hostsOf(ctx, head, false)
@@ -308,7 +235,15 @@ func (x *execution) returnPods(ctx context.Context, head *drydockv1.Rollout) err
 	taking := map[string]bool{}
 	for _, h := range hosts {
 		if err := x.startStopped(ctx, h); err != nil {
-			return x.failed("pods that were stopped for "+h.GetHost()+" do not run again", err)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			failed := &setback{"pods that were stopped for it do not run again", whyNot(err)}
+			done := &drydockv1.RolloutStep{Name: "return", Attempt: h.GetAttempt(), Error: failed.Error()}
+			if err := x.failHost(ctx, rolloutStep{name: "return"}, h, done, failed); err != nil {
+				return err
+			}
+			continue
 		}
 		taking[h.GetHost()] = true
 	}

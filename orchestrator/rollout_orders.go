@@ -59,10 +59,12 @@ func (c *Controller) resumeRollout(ctx context.Context, r *reign, id, by string)
 	if err != nil {
 		return nil, err
 	}
+	again := false
 	for _, h := range hosts {
 		if h.GetState() != hostFailed {
 			continue
 		}
+		again = true
 		_, err := journal(ctx, c, r, rolloutHostKey(id, h.GetHost()), func(h *drydockv1.RolloutHost) error {
 			h.State, h.Problems, h.Deadline, h.Result = hostPending, nil, nil, nil
 			h.Attempt++
@@ -76,6 +78,9 @@ func (c *Controller) resumeRollout(ctx context.Context, r *reign, id, by string)
 	return c.orderRollout(ctx, r, id, func(rollout *drydockv1.Rollout) error {
 		rollout.State, rollout.Reason, rollout.Asked, rollout.Problems = rolloutRunning, "", "", nil
 		rollout.Until, rollout.RedSince, rollout.FailedMoves, rollout.HostsFailed = nil, nil, 0, 0
+		if again && rollout.GetStep() == stepAdmit {
+			rollout.Step = stepDownload
+		}
 		return nil
 	})
 }

@@ -125,6 +125,32 @@ func TestAHostThatAnOperatorHasCordonedIsLeftOut(t *testing.T) {
 	}
 }
 
+func TestAPoolOfWhichNoHostCanTakePartIsRefused(t *testing.T) {
+	c := newCluster(t, plainPool)
+	for name := range c.hosts {
+		c.must(c.cordon(t.Context(), name, "admin", nil))
+	}
+	_, err := c.start("web")
+	c.refused(err, "host h1 is cordoned", "host h2 is cordoned", "host h3 is cordoned")
+}
+
+func TestAHostThatIsCordonedInTheMiddleOfARoundKeepsItsPods(t *testing.T) {
+	c := newCluster(t, "name: web\nhosts: {names: [h1, h2, h3]}\nsoak: {host: 0s}\nat-once: {canaries: 0, hosts: 2}\n")
+	planned, err := c.rollouts.PlanPool(t.Context(), connect.NewRequest(&drydockv1.PlanPoolRequest{Pool: "web"}))
+	c.must(err)
+	left := planned.Msg.GetPlan().GetRounds()[0].GetHosts()[0].GetHost()
+	arrived, goOn := c.hosts[left].patcher.holds("occupy")
+	id := c.mustStart("web")
+	<-arrived
+	c.must(c.cordon(t.Context(), left, "admin", nil))
+	close(goOn)
+	rollout := c.rests(id, rolloutFinished)
+	if rollout.GetHostsPatched() != 2 || !c.hosts[left].runs(left+"a") || !c.hosts[left].runs(left+"b") {
+		t.Errorf("got %v", rollout)
+	}
+	c.allRun()
+}
+
 func TestARolloutWaitsForAManualGateAndForWindows(t *testing.T) {
 	// A Saturday; the window is on the night to Sunday.
 	k := clockAt(time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC))

@@ -122,7 +122,7 @@ func TestMovesThatAreAbortedStopTheRolloutWhenTheyAreTooMany(t *testing.T) {
 }
 
 func TestHostsThatNeedNoRestartArePatchedUnderTheirPods(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, patient)
 	c := clusterOn(l, "name: web\nhosts: {names: [h1, h2, h3]}\nsoak: {host: 0s}\nat-once: {canaries: 0, hosts: 2}\npatch: {without-drain: true}\n", false)
 	rollout := c.rests(c.mustStart("web"), rolloutFinished)
 	c.patched(0, "h1", "h2", "h3")
@@ -149,7 +149,7 @@ func TestAHostThatCannotSayWhatItLacksBlocksThePoolUnlessTheBudgetAllowsIt(t *te
 
 // Two pools at once, and an operator who moves their pods: each move is made, or refused with a reason, and both rollouts end.
 func TestTwoRolloutsAndManualMigrationsWantTheSamePods(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, patient)
 	c := &cluster{lab: l, hosts: map[string]*fakeHost{}}
 	names := []string{"h1", "h2", "h3", "h4"}
 	all := l.joinAll(names...)

@@ -94,7 +94,7 @@ func (x *execution) startStopped(ctx context.Context, h *drydockv1.RolloutHost) 
 	}
 	var failed error
 	for _, pod := range hosts[i].GetStoppedPods() {
-		_, err := x.startPod(ctx, x.r, pod)
+		err := x.startWhereItWas(ctx, h.GetHost(), pod)
 		if err == nil || connect.CodeOf(err) == connect.CodeNotFound {
 			err = x.startedAgain(ctx, h.GetHost(), pod)
 		} else {
@@ -103,6 +103,24 @@ func (x *execution) startStopped(ctx context.Context, h *drydockv1.RolloutHost) 
 		failed = errors.Join(failed, err)
 	}
 	return failed
+}
+
+// startWhereItWas starts a stopped pod. Where its host is dead that would be elsewhere, without what it wrote: its own policy says
+// whether it may.
+func (x *execution) startWhereItWas(ctx context.Context, name, pod string) error {
+	h, err := x.host(ctx, name)
+	if err != nil {
+		return err
+	}
+	item, err := x.pod(ctx, pod)
+	if err != nil {
+		return err
+	}
+	if h.state == hostDead && item.Value.GetSpec().GetOnHostLost() == drydockv1.OnHostLost_ON_HOST_LOST_WAIT {
+		return refuse("start pod "+pod, because("host "+name+" is gone, and the pod is to wait for it", "start it elsewhere with `drydock pod start "+pod+"`"))
+	}
+	_, err = x.startPod(ctx, x.r, pod)
+	return err
 }
 
 func (x *execution) startedAgain(ctx context.Context, host, pod string) error {

@@ -32,6 +32,7 @@ type rolloutStep struct {
 // Names of steps that more than their own code knows.
 const (
 	stepStartGates = "start-gates"
+	stepDownload   = "download"
 	stepAdmit      = "admit"
 	stepPatch      = "patch"
 	stepSoak       = "soak"
@@ -44,7 +45,7 @@ func rolloutSteps() []rolloutStep {
 	return []rolloutStep{
 		{name: "start-hooks", all: (*execution).startHooks},
 		{name: stepStartGates, all: (*execution).startGates},
-		{name: "download", each: (*execution).download, every: true, leave: noPackages},
+		{name: stepDownload, each: (*execution).download, every: true, leave: noPackages},
 
 		{name: stepAdmit, all: (*execution).admit},
 		{name: "occupy", each: (*execution).occupy, undo: (*execution).release},
@@ -163,7 +164,9 @@ func stepDone(h *drydockv1.RolloutHost, name string) bool {
 // onHost does a step for a host and journals what came of it.
 func (x *execution) onHost(ctx context.Context, step rolloutStep, h *drydockv1.RolloutHost) error {
 	h, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
-		h.Step, h.Deadline = step.name, nil
+		if h.GetStep() != step.name {
+			h.Step, h.Deadline = step.name, nil
+		}
 		return nil
 	})
 	if err != nil {
@@ -176,6 +179,7 @@ func (x *execution) onHost(ctx context.Context, step rolloutStep, h *drydockv1.R
 	if done.GetSkipped() == "" {
 		x.show(h.GetHost(), step.name, 0)
 		err = step.each(x, ctx, h)
+		x.show(h.GetHost(), "", 0)
 	}
 	done.Took = durationpb.New(x.now().Sub(done.GetStarted().AsTime()))
 	var failed *setback
@@ -225,11 +229,14 @@ func (x *execution) failHost(ctx context.Context, step rolloutStep, h *drydockv1
 	if err := x.startStopped(ctx, h); err != nil {
 		problems = append(problems, because("pods that were stopped for it do not run again: "+err.Error(), "see `drydock pod ls --host "+h.GetHost()+"`"))
 	}
+	if err := x.release(ctx, h); err != nil {
+		problems = append(problems, because("it still keeps others from rebooting it: "+err.Error(), "restart its agent"))
+	}
 	if err := x.explainCordon(ctx, h.GetHost(), step.name+" failed: "+failed.Error()); err != nil {
 		return err
 	}
 	_, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
-		h.State, h.Problems, h.Activity = hostFailed, problems, ""
+		h.State, h.Problems = hostFailed, problems
 		if done != nil {
 			h.Steps = append(h.Steps, done)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -110,6 +111,13 @@ func (c *Controller) startRollout(ctx context.Context, r *reign, name, by string
 	if err := blocked(planned); err != nil {
 		return nil, err
 	}
+	if len(planned.GetRounds()) == 0 && len(planned.GetCurrent()) == 0 {
+		var reasons []*drydockv1.Refusal
+		for _, b := range planned.GetSkipped() {
+			reasons = append(reasons, because(b.GetReason(), b.GetRemedy()))
+		}
+		return nil, refuse("patch pool "+name, reasons...)
+	}
 	if len(planned.GetRounds()) == 0 {
 		return &drydockv1.StartRolloutResponse{Plan: planned}, nil
 	}
@@ -167,7 +175,35 @@ func (c *Controller) enterRollout(ctx context.Context, r *reign, record *drydock
 	if errors.Is(err, store.ErrConflict) {
 		return refuse("patch pool "+name, because("another rollout of it was started at the same moment", "see `drydock rollout ls`"))
 	}
+	if err == nil {
+		err = c.pruneRollouts(ctx)
+	}
 	return err
+}
+
+// keepRollouts is how many are kept; those that have not ended are kept in any case.
+const keepRollouts = 200
+
+func (c *Controller) pruneRollouts(ctx context.Context) error {
+	items, err := store.List[drydockv1.RolloutRecord](ctx, c.store, keyRollouts)
+	if err != nil {
+		return err
+	}
+	for _, item := range items[:max(len(items)-keepRollouts, 0)] {
+		id := item.Value.GetRollout().GetId()
+		if !over(item.Value.GetRollout().GetState()) {
+			continue
+		}
+		for _, prefix := range []string{keyRolloutHosts + id + "/", keyRolloutRounds + id + "/"} {
+			if _, err := c.store.Client().Delete(ctx, prefix, clientv3.WithPrefix()); err != nil {
+				return fmt.Errorf("delete rollout %s: %w", id, err)
+			}
+		}
+		if _, err := c.store.Txn().Delete(item.Key).Commit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeRounds replaces the rounds of a rollout from one on, and adds the hosts that are new in them.

@@ -43,7 +43,7 @@ func (c *Controller) handler() http.Handler {
 	mux := http.NewServeMux()
 	whole := connect.WithInterceptors(c.audit(), errorInterceptor{})
 	// Agents get an answer in good time, also while the store is away: that it is not known.
-	short := connect.WithInterceptors(errorInterceptor{}, c.limit())
+	short := connect.WithHandlerOptions(connect.WithInterceptors(errorInterceptor{}, c.limit()), uncompressed())
 	path, service := drydockv1connect.NewControllerServiceHandler(controllerService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
 	path, service = drydockv1connect.NewAccessServiceHandler(accessService{c}, whole)
@@ -57,8 +57,12 @@ func (c *Controller) handler() http.Handler {
 	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, short)
 	mux.Handle(path, service)
 	mux.Handle(drydockv1connect.CoordinationServiceBeginMoveProcedure, c.byLeader(service))
+	mux.Handle(drydockv1connect.CoordinationServiceReportProcedure, c.byLeader(service))
 	return mux
 }
+
+// uncompressed spares the time, and the memory for each host, that compressing what is small costs.
+func uncompressed() connect.HandlerOption { return connect.WithCompression("gzip", nil, nil) }
 
 // limit gives every call the configured time.
 func (c *Controller) limit() connect.UnaryInterceptorFunc {

@@ -15,7 +15,7 @@ import (
 // of it only when they are told that theirs is another. One that cannot be kept is no reason to turn the report down: a host that
 // could not report would count as unreachable.
 func (c *Controller) storeStatus(ctx context.Context, h host, m *drydockv1.ReportRequest) string {
-	if m.GetStatus() == nil {
+	if m.GetStatus() == nil || m.GetStatusDigest() == h.report.GetStatusDigest() {
 		return h.report.GetStatusDigest()
 	}
 	if _, err := c.store.Txn().Put(statusKey(h.name()), m.GetStatus()).Commit(ctx); err != nil {

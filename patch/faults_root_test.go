@@ -78,9 +78,7 @@ func TestWhateverIsKilledHalfWayThePatchIsFinished(t *testing.T) {
 				group.Wait()
 				w.done(result)
 				w.at(map[string]string{"tool": "2.0", "other": "2.0"})
-				if left := w.processes(self()); len(left) != 0 {
-					t.Error("programs are left:", left)
-				}
+				w.await("the programs' end", func() bool { return len(w.processes(self())) == 0 })
 			})
 		}
 	}
@@ -161,6 +159,28 @@ func TestAnInstallationThatSomebodyElseLeftHalfWayIsRepairedFirst(t *testing.T) 
 	w.at(map[string]string{"tool": "2.0", "other": "2.0", "third": "1.0"})
 }
 
+func TestAPackageWhoseUnpackingWasCutOffIsUnpackedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "other", Version: "2.0"}, apttest.Deb{Name: "tool", Version: "2.0", Files: map[string]string{"usr/lib/tool": "2.0"}})
+	p := w.patch()
+	if err := w.download(p); err != nil {
+		t.Fatal(err)
+	}
+	// As dpkg leaves it when it is killed while it unpacks.
+	before, stanza, _ := strings.Cut(w.Read("var/lib/dpkg/status"), "Package: tool\n")
+	stanza = strings.Replace(stanza, "Status: install ok installed\n", "Status: install reinstreq half-installed\n", 1)
+	w.Write("var/lib/dpkg/status", before+"Package: tool\n"+strings.Replace(stanza, "Version: 1.0\n", "Version: 2.0\n", 1))
+	if got := w.Installed("tool"); got != "2.0 half-installed" {
+		t.Fatal(got)
+	}
+	w.done(w.apply(p))
+	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
+	if got := w.Read("usr/lib/tool"); got != "2.0" {
+		t.Errorf("its file holds %q", got)
+	}
+}
+
 func TestAnArchiveThatVanishes(t *testing.T) {
 	w := newWorld(t)
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
@@ -193,7 +213,7 @@ func TestAnArchiveThatVanishes(t *testing.T) {
 	w.at(map[string]string{"tool": "2.0"})
 }
 
-func TestNothingIsInstalledFromMetadataOrFilesThatCannotBeBelieved(t *testing.T) {
+func TestNothingIsInstalledFromMetadataThatCannotBeBelieved(t *testing.T) {
 	const release = "srv/stable/dists/stable/InRelease"
 	for name, test := range map[string]struct {
 		spoil  func(w *world)
@@ -240,6 +260,9 @@ func TestNothingIsInstalledFromMetadataOrFilesThatCannotBeBelieved(t *testing.T)
 			w.at(map[string]string{"tool": "1.0"})
 		})
 	}
+}
+
+func TestAPackageFileThatIsNotTheVerifiedOneIsNotInstalled(t *testing.T) {
 	t.Run("a package file that was changed on the way", func(t *testing.T) {
 		w := newWorld(t)
 		w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
@@ -286,7 +309,7 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			if err := w.download(p); err != nil {
 				t.Fatal(err)
 			}
-			pid, release := w.locked(lock)
+			pid, release := w.LockedBy(lock)
 			told := make(chan string, 100)
 			var group sync.WaitGroup
 			var result *drydockv1.PatchResult

@@ -208,7 +208,7 @@ func TestAHookRunsWithItsPlaceInTheEnvironmentAndWithinItsTime(t *testing.T) {
 		t.Error(res, err)
 	}
 	started := time.Now()
-	if _, err := run(300*time.Millisecond, "/bin/sh", "-c", "echo begins; sleep 60 & wait"); err == nil || !strings.Contains(err.Error(), "begins") || time.Since(started) > 30*time.Second {
+	if _, err := run(3*time.Second, "/bin/sh", "-c", "echo begins; sleep 60 & wait"); err == nil || !strings.Contains(err.Error(), "begins") || time.Since(started) > 30*time.Second {
 		t.Error(err)
 	}
 	for _, command := range [][]string{nil, {"sh"}, {"/nowhere/to/be/found"}} {

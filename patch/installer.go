@@ -36,9 +36,11 @@ type Tell func(percent int32, activity string)
 type Resolution struct {
 	Packages []*drydockv1.PinnedPackage
 	Refusals []*drydockv1.Refusal
-	// Kernels are those that it brings, Core the packages in it that only a boot replaces everywhere.
+	// Kernels are those that it brings, Newest is the newest of all that are installed then; nil where there is none.
 	Kernels []*drydockv1.Kernel
-	Core    []string
+	Newest  *drydockv1.Kernel
+	// Core are the packages in it that only a boot replaces everywhere.
+	Core []string
 	// DiskBytes is how much more room the packages take once they are installed, at their installation's worst moment.
 	DiskBytes int64
 }

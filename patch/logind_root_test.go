@@ -16,6 +16,7 @@ import (
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/apttest"
 	"drydock/patch"
 
 	"github.com/godbus/dbus/v5"
@@ -25,7 +26,7 @@ import (
 // login stands for logind on a bus of its own: it hands out locks, and takes orders to reboot.
 type login struct {
 	mu       sync.Mutex
-	held     []*os.File
+	held     []int
 	asked    []string
 	rebooted int
 	blocked  bool
@@ -36,13 +37,13 @@ func (l *login) Inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.Error) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = append(l.asked, strings.Join([]string{what, who, why, mode}, "|"))
-	r, w, err := os.Pipe()
-	if err != nil {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 		return 0, dbus.MakeFailedError(err)
 	}
-	l.held = append(l.held, r)
-	time.AfterFunc(time.Second, func() { w.Close() }) // once it was sent
-	return dbus.UnixFD(w.Fd()), nil
+	l.held = append(l.held, ends[0])
+	time.AfterFunc(time.Second, func() { unix.Close(ends[1]) }) // once it was sent
+	return dbus.UnixFD(ends[1]), nil
 }
 
 // Reboot notes whether a lock was held then.
@@ -60,7 +61,7 @@ func (l *login) isHeld() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.held {
-		poll := []unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
+		poll := []unix.PollFd{{Fd: int32(r), Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, 0); err == nil && poll[0].Revents&unix.POLLHUP == 0 {
 			return true
 		}
@@ -238,6 +239,27 @@ func TestUnitsThatFailAfterThePatchAreToldFromThoseThatHadFailedBefore(t *testin
 	systemd(t, run, "degraded", "old.service")
 	if res := verify(); len(res.Refusals) != 1 {
 		t.Error("what was remembered outlived the release:", res)
+	}
+}
+
+func TestUnderSystemdWorkOnPackagesIsAUnitOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
+	p := w.patch()
+	if err := w.download(p); err != nil {
+		t.Fatal(err)
+	}
+	systemd(t, w.Path("run"), "running")
+	run := "#!/bin/sh\necho \"$@\" >" + w.Path("asked") + "\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nsetsid \"$@\" >/dev/null 2>&1 &\n"
+	w.Write("run/systemd-run", run)
+	if err := os.Chmod(w.Path("run/systemd-run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.done(w.apply(p))
+	w.at(map[string]string{"tool": "2.0"})
+	if asked := w.Read("asked"); !strings.Contains(asked, "--unit=drydock-patch-r1_h1-") || !strings.Contains(asked, "--property=KillMode=process") {
+		t.Error(asked)
 	}
 }
 

@@ -73,6 +73,20 @@ func TestAPatchIsAnExactListWithAllThatItPullsIn(t *testing.T) {
 	}
 }
 
+func TestAnUpdateOfAnOlderKernelThanTheOneThatRunsAsksForNoReboot(t *testing.T) {
+	w := newWorld(t)
+	w.running = "6.12.117+deb13-amd64"
+	w.Install(apttest.Deb{Name: oldKernel, Version: "6.12.94-1"}, apttest.Deb{Name: newKernel, Version: "6.12.117-1"})
+	w.offer(apttest.Deb{Name: oldKernel, Version: "6.12.94-2"})
+	if p := w.patch(); p.RebootRequired || p.Kernel != "" {
+		t.Error(p)
+	}
+	w.offer(apttest.Deb{Name: oldKernel, Version: "6.12.94-2"}, apttest.Deb{Name: newKernel, Version: "6.12.117-2"})
+	if p := w.patch(); !p.RebootRequired || p.Kernel != "" {
+		t.Error("the kernel that runs is built anew under its name:", p)
+	}
+}
+
 func TestThePolicySaysWhichUpdatesAreChosen(t *testing.T) {
 	w := newWorld(t)
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"}, apttest.Deb{Name: "kept", Version: "1.0"})

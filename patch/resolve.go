@@ -133,20 +133,23 @@ func (h *Host) reboots(p *drydockv1.Patch, found *Resolution, status *drydockv1.
 	if len(found.Core) > 0 {
 		p.RebootReasons = append(p.RebootReasons, strings.Join(found.Core, ", ")+" is replaced, which only a boot does everywhere")
 	}
-	kernel, brought := h.kernelAfter(found.Kernels, status.GetKernel())
+	kernel, brought := h.kernelAfter(found, status.GetKernel())
 	if brought != nil {
 		p.RebootReasons = append(p.RebootReasons, fmt.Sprintf("kernel %s (%s) is installed, %s runs", brought.Release, brought.Version, status.GetKernel().GetRunning()))
 	}
 	p.Kernel, p.RebootRequired = kernel, len(p.RebootReasons) > 0
 }
 
-// kernelAfter is the kernel that runs after a reboot, where it is another one, and the one among those that a patch brings that
-// will run. Where the kernel that runs is of none of the host's packages, what is booted is decided elsewhere.
-func (h *Host) kernelAfter(brings []*drydockv1.Kernel, k *drydockv1.KernelStatus) (release string, brought *drydockv1.Kernel) {
+// kernelAfter is the kernel that runs after a reboot, where it is another one; brought is set where the patch brings it. Where the
+// kernel that runs is of none of the host's packages, what is booted is decided elsewhere.
+func (h *Host) kernelAfter(found *Resolution, k *drydockv1.KernelStatus) (release string, brought *drydockv1.Kernel) {
 	known := k.GetRunningVersion() != "" || slices.ContainsFunc(k.GetInstalled(), func(have *drydockv1.Kernel) bool { return have.Release == k.GetRunning() })
-	if len(brings) > 0 && (known || h.cfg.Simulated) {
-		brought, release = brings[0], brings[0].Release
-	} else if known && !h.cfg.Simulated && len(k.GetInstalled()) > 0 {
+	for _, b := range found.Kernels {
+		if (known || h.cfg.Simulated) && b.Release == found.Newest.GetRelease() {
+			release, brought = b.Release, b
+		}
+	}
+	if brought == nil && known && !h.cfg.Simulated && len(k.GetInstalled()) > 0 {
 		release = k.Installed[0].Release
 	}
 	if release == k.GetRunning() {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -278,25 +277,4 @@ func self() string {
 	}
 	name = filepath.Base(name)
 	return name[:min(len(name), 15)]
-}
-
-// locked holds dpkg's lock in a process of its own until it is released.
-func (w *world) locked(name string) (pid int, release func()) {
-	w.t.Helper()
-	cmd := exec.Command("python3", "-c", "import fcntl,sys,os\nf=open(sys.argv[1],'w')\nfcntl.lockf(f,fcntl.LOCK_EX)\nprint('held',flush=True)\nsys.stdin.read()", w.Path(name))
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	if _, err := out.Read(make([]byte, 5)); err != nil {
-		w.t.Fatal(err)
-	}
-	return cmd.Process.Pid, func() { in.Close(); cmd.Wait() }
 }

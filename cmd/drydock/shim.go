@@ -155,6 +155,12 @@ func showShim(t *table, name string, s process.State) {
 	if s.Faults > 0 {
 		t.field("Module faults", fmt.Sprintf("%d connections ended", s.Faults))
 	}
+	if len(s.Backends) > 1 {
+		t.section("", "BACKEND", "ADDRESS", "SPEAKS", "HEALTHY", "CALLS")
+		for _, b := range s.Backends {
+			t.row(b.Name, b.Address, b.Version, map[bool]string{true: "yes", false: "no"}[b.Healthy], fmt.Sprint(b.Calls))
+		}
+	}
 	if len(s.Calls) > 0 {
 		t.section("", "CLIENT", "SERVER", "TRANSLATED", "PASSED", "DISALLOWED", "UNTRANSLATABLE")
 		for _, n := range s.Calls {

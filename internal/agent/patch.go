@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/owner"
 	"drydock/patch"
 	"drydock/patch/apt"
 	"drydock/pods/probe"
@@ -80,6 +81,9 @@ func (a *agent) podsHere(ctx context.Context) ([]string, error) {
 	for _, name := range remembered {
 		if rec, err := a.pods.Record(name); err == nil && rec.Ended {
 			continue // it ran to its end, and is not started again
+		}
+		if view := a.store.Look(ctx, name); view.Known && view.Record.State == owner.Stopped {
+			continue // what it wrote stays here; while the host goes down it is not started
 		}
 		present = append(present, name)
 	}

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,20 +29,43 @@ type peerSet struct {
 
 	mu    sync.Mutex
 	known map[string]*drydockv1.Peer
-	links map[string]link
+	// told are all other hosts, as controllers said at a revision; 0: they are to be asked for all of them.
+	told     map[string]*drydockv1.Peer
+	revision int64
+	links    map[string]link
 }
 
 func newPeers(keeper *pki.Keeper) *peerSet {
 	return &peerSet{keeper: keeper, known: make(map[string]*drydockv1.Peer), links: make(map[string]link)}
 }
 
-// learn takes in what a controller said of the other hosts.
-func (p *peerSet) learn(peers []*drydockv1.Peer) {
+// learn takes in what a controller said of the other hosts - all of them, or what has changed - and returns them all, by name.
+func (p *peerSet) learn(said *drydockv1.ReportResponse) []*drydockv1.Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, peer := range peers {
-		p.known[peer.Name] = peer
+	if p.told == nil || !said.PeersChanged {
+		p.told = make(map[string]*drydockv1.Peer)
 	}
+	for _, peer := range said.Peers {
+		p.known[peer.Name], p.told[peer.Name] = peer, peer
+	}
+	for _, name := range said.PeersRemoved {
+		delete(p.told, name)
+	}
+	p.revision = said.PeersRevision
+	if said.PeersChanged && len(p.told) != int(said.PeersCount) {
+		p.revision = 0
+	}
+	all := slices.Collect(maps.Values(p.told))
+	slices.SortFunc(all, func(a, b *drydockv1.Peer) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// current is the revision that the other hosts are known at.
+func (p *peerSet) current() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revision
 }
 
 // Find is how to reach a host by its name.

@@ -62,7 +62,7 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 	if err != nil {
 		return nil, err
 	}
-	req := &drydockv1.ReportRequest{BootId: a.here.BootID, Address: a.cfg.Listen, Info: info, Pods: all, Images: images}
+	req := &drydockv1.ReportRequest{BootId: a.here.BootID, Address: a.cfg.Listen, Info: info, Pods: all, Images: images, PeersRevision: a.peers.current()}
 	a.addStatus(req)
 	res, err := a.store.report(ctx, req)
 	if err != nil {
@@ -72,7 +72,7 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 		return nil, err
 	}
 	a.statusWanted = res.WantStatus
-	a.peers.learn(res.Peers)
+	res.Peers = a.peers.learn(res)
 	a.network.learn(ctx, res)
 	return res, nil
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -292,4 +293,33 @@ func (w *World) Installed(name string) string {
 		}
 	}
 	return ""
+}
+
+// Lock holds a file's lock, as apt and dpkg do, in a process of its own until it is released.
+func (w *World) Lock(name string) (release func()) {
+	w.t.Helper()
+	_, release = w.LockedBy(name)
+	return release
+}
+
+// LockedBy is Lock, and says which process holds it.
+func (w *World) LockedBy(name string) (pid int, release func()) {
+	w.t.Helper()
+	const hold = "import fcntl, sys\nf = open(sys.argv[1], 'w')\nfcntl.lockf(f, fcntl.LOCK_EX)\nprint('held', flush=True)\nsys.stdin.read()"
+	cmd := exec.Command("python3", "-c", hold, w.Path(name))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, len("held\n"))); err != nil {
+		w.t.Fatal(err)
+	}
+	return cmd.Process.Pid, sync.OnceFunc(func() { in.Close(); _ = cmd.Wait() })
 }

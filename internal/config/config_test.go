@@ -136,6 +136,17 @@ func TestAnAgentWithoutAddressOrControllerIsRefused(t *testing.T) {
 	}
 }
 
+func TestTheRebootsCommandIsNamedByItsAbsolutePath(t *testing.T) {
+	const rest = "name: h1\nlisten: 10.77.0.11:7441\ncontroller: [https://10.77.0.1:7440]\n"
+	got, err := LoadAgent(write(t, rest+"reboot: {command: [/sbin/reboot, now]}\n"), nil)
+	if diff := cmp.Diff([]string{"/sbin/reboot", "now"}, got.Reboot.Command); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	if _, err := LoadAgent(write(t, rest+"reboot: {command: [reboot]}\n"), nil); err == nil || !strings.Contains(err.Error(), "`reboot.command`") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestTheKeysOfLabelsAreTheOperators(t *testing.T) {
 	file := "name: h1\nlisten: 10.77.0.11:7441\ncontroller: [https://10.77.0.1:7440]\nlabels: "
 	got, err := LoadAgent(write(t, file+"{example.org/Zone: a, rack: 7, tier: ''}\n"), nil)

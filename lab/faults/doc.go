@@ -6,5 +6,8 @@
 // the pod to what Drydock promises: never two copies at any instant, exactly one again, on the host that the owner's record
 // names, its clients go on over the connections that they had, and nothing is left over on any host.
 //
-// `-set ci` leaves one kill for each step and each link fault once.
+// TestRollouts does the same to rollouts: controllers and agents die at every step, and dpkg half-way. A rollout ends by itself, or
+// stops and says why and what to do; it is then told to go on, and nothing else is done for it. Every strike is a subtest.
+//
+// `-set ci` leaves one kill for each step, of a migration and of a rollout, dpkg's, and each link fault once.
 package faults

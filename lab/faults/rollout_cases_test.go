@@ -45,13 +45,25 @@ func atStep(when, step, who string) strike {
 			}
 			switch who {
 			case theController:
-				return kill(controller, "controller")(r.scene)
+				return r.killService(controller, "controller")
 			case theOtherAgent:
 				host = r.other(host)
 			}
-			return kill(host, "agent")(r.scene)
+			return r.killService(host, "agent")
 		},
 	}
+}
+
+// killService ends a service, once it is up again after the last time.
+func (r *roll) killService(side, service string) error {
+	err := until(r.ctx, service+" on "+side, func() (bool, string) {
+		_, err := r.ServicePID(r.host(side), service)
+		return err == nil, fmt.Sprint(err)
+	})
+	if err != nil {
+		return err
+	}
+	return kill(side, service)(r.scene)
 }
 
 // strikes are one for each step, in the first round.
@@ -101,13 +113,13 @@ func killAtWork(service string) strike {
 		if service == "controller" {
 			host = controller
 		}
-		return kill(host, service)(r.scene)
+		return r.killService(host, service)
 	}}
 }
 
 // inMove ends a service while the pod's move stands at an agent's point.
 func inMove(at, side, service string) strike {
-	return strike{name: at + "/kill the " + service, point: point{"h1", at}, do: func(r *roll) error { return kill(side, service)(r.scene) }}
+	return strike{name: at + "/kill the " + service, point: point{"h1", at}, do: func(r *roll) error { return r.killService(side, service) }}
 }
 
 // atWork waits until dpkg unpacks or configures packages, and says where and which process that is.

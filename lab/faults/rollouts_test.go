@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +42,7 @@ type strike struct {
 type roll struct {
 	*scene
 	id       string
+	resumed  int
 	boots    map[string]string
 	versions map[string]string // of packages before, by host and name
 }
@@ -238,6 +239,9 @@ func (r *roll) now(ctx context.Context) (*drydockv1.Rollout, error) {
 	return res.Msg.Rollout, nil
 }
 
+// mostResumes is how often an operator goes by what a rollout says before it counts as one that does not end.
+const mostResumes = 3
+
 func (r *roll) goOnIfStopped(now *drydockv1.Rollout) error {
 	if now.State != drydockv1.RolloutState_ROLLOUT_STATE_STOPPED {
 		return nil
@@ -251,11 +255,34 @@ func (r *roll) goOnIfStopped(now *drydockv1.Rollout) error {
 			return fmt.Errorf("the rollout stopped at %s and explains it with %v", now.Step, p)
 		}
 	}
+	if r.resumed++; r.resumed > mostResumes {
+		return fmt.Errorf("the rollout stopped %d times; at last at %s: %s", r.resumed, now.Step, now.Reason)
+	}
+	if err := r.agentsUp(); err != nil {
+		return err
+	}
 	_, err := r.ResumeRollout(r.ctx, connect.NewRequest(&drydockv1.ResumeRolloutRequest{Id: r.id}))
 	if connect.CodeOf(err) == connect.CodeUnavailable {
 		return nil // asked again
 	}
 	return err
+}
+
+// agentsUp waits until every agent answers: whoever tells a rollout to go on has done what it says, and nothing more.
+func (r *roll) agentsUp() error {
+	return until(r.ctx, "agents that answer", func() (bool, string) {
+		var err error
+		for _, host := range r.Hosts() {
+			err = errors.Join(err, r.InNetNS(lab.ControllerNode, func() error {
+				c, err := net.DialTimeout("tcp", r.Address(host)+":7444", time.Second)
+				if err == nil {
+					c.Close()
+				}
+				return err
+			}))
+		}
+		return err == nil, fmt.Sprint(err)
+	})
 }
 
 // patchedHost is the one that the rollout is at, or will be at first.
@@ -274,98 +301,4 @@ func (r *roll) patchedHost() (host string, err error) {
 		return true, ""
 	})
 	return host, err
-}
-
-// bootIDs are the boots that hosts are in, as the lab knows them.
-func (r *roll) bootIDs() (map[string]string, error) {
-	status, err := r.Status()
-	boots := map[string]string{}
-	for _, h := range status.Hosts {
-		boots[h.Name] = h.BootID
-	}
-	return boots, err
-}
-
-// installed asks every host's dpkg.
-func (r *roll) installed() (map[string]string, error) {
-	all := map[string]string{}
-	for _, host := range r.Hosts() {
-		out, err := r.Exec(r.ctx, host, "dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Version}\n").Output()
-		if err != nil {
-			return nil, fmt.Errorf("ask dpkg on %s: %w", host, err)
-		}
-		for line := range strings.Lines(string(out)) {
-			if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "installed" {
-				all[host+" "+fields[1]] = fields[2]
-			}
-		}
-	}
-	return all, nil
-}
-
-// verifyRollout holds the rollout to the promises, once it has ended.
-func (r *roll) verifyRollout() error {
-	var last *drydockv1.Rollout
-	err := r.untilRollout("the end of the rollout", func(now *drydockv1.Rollout) bool {
-		last = now
-		return now.GetState() == drydockv1.RolloutState_ROLLOUT_STATE_FINISHED
-	})
-	if err != nil {
-		return err
-	}
-	pod, err := r.settled()
-	if err != nil {
-		return err
-	}
-	r.t.Logf("the pod runs on %s, epoch %d; %d moves", pod.Host, pod.Epoch, len(last.Moves))
-	return errors.Join(r.hostsPatched(last), stepsTaken(last), r.clients(fault{}), r.copies(fault{}))
-}
-
-// hostsPatched compares what every host was to be given with what its dpkg has, and looks for the boot that followed.
-func (r *roll) hostsPatched(last *drydockv1.Rollout) error {
-	after, err := r.installed()
-	if err != nil {
-		return err
-	}
-	boots, err := r.bootIDs()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	if len(last.Hosts) != len(r.Hosts()) {
-		errs = append(errs, fmt.Errorf("%d hosts were patched", len(last.Hosts)))
-	}
-	for _, h := range last.Hosts {
-		if len(h.GetPatch().GetPackages()) == 0 {
-			errs = append(errs, fmt.Errorf("%s was given nothing", h.Host))
-		}
-		for _, pin := range h.GetPatch().GetPackages() {
-			if got := after[h.Host+" "+pin.Name]; got != pin.To || got == r.versions[h.Host+" "+pin.Name] {
-				errs = append(errs, fmt.Errorf("%s: %s was pinned to %s, and dpkg has %s", h.Host, pin.Name, pin.To, got))
-			}
-		}
-		if h.RebootKind != "simulated" || boots[h.Host] == r.boots[h.Host] {
-			errs = append(errs, fmt.Errorf("%s: reboot %q, boot before %s, now %s", h.Host, h.RebootKind, r.boots[h.Host], boots[h.Host]))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// stepsTaken compares the steps that the rollout has journalled with those that are struck here.
-func stepsTaken(last *drydockv1.Rollout) error {
-	var taken []string
-	for _, s := range last.Steps {
-		taken = append(taken, s.Name)
-	}
-	for _, h := range last.Hosts {
-		for _, s := range h.Steps {
-			taken = append(taken, s.Name)
-		}
-	}
-	slices.Sort(taken)
-	taken, want := slices.Compact(taken), rolloutSteps()
-	if slices.Sort(want); !slices.Equal(taken, want) {
-		return fmt.Errorf("the rollout's steps are %v, and %v are struck", taken, want)
-	}
-	return nil
 }

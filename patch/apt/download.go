@@ -40,7 +40,7 @@ func (a *Apt) Download(ctx context.Context, p *drydockv1.Patch, dir string, tell
 	was := cached(where.archives, missing)
 	args := slices.Concat([]string{"install", "--download-only", "--no-remove", "--no-install-recommends"}, quiet,
 		[]string{"-o", "APT::Status-Fd=3", "-o", "Acquire::Retries=2", "-o", "DPkg::Lock::Timeout=60"}, pins(updatesOf(missing)))
-	if _, err := a.watched(a.command(ctx, "apt-get", args...), filepath.Dir(dir), filepath.Join(filepath.Dir(dir), "download.log"), tell); err != nil {
+	if _, err := a.watched(a.command(ctx, "apt-get", args...), filepath.Dir(dir), filepath.Join(filepath.Dir(dir), "download.log"), false, tell); err != nil {
 		var failed *failure
 		if errors.As(err, &failed) && ctx.Err() == nil {
 			return patch.Refuse("bring the archive back, or resolve the patch again", "apt cannot fetch the patch: %s", failed.words())

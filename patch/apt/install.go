@@ -71,6 +71,7 @@ func (i *installation) once(ctx context.Context) ([]*drydockv1.Refusal, error) {
 		return nil, err
 	}
 	if len(files) > 0 {
+		i.report, i.failed = nil, nil // what could not be repaired, the patch brings anew
 		if err := i.unchanged(ctx, files); err != nil {
 			return nil, err
 		}
@@ -127,9 +128,13 @@ func (i *installation) files(all []have) ([]string, error) {
 	return files, nil
 }
 
+// again has apt unpack what it takes for installed already, since dpkg notes the new version before it has unpacked all of it. Only
+// packages that are not as they are to be are named.
+var again = []string{"--reinstall"}
+
 // unchanged has apt say what installing the files would do: nothing but what the patch says.
 func (i *installation) unchanged(ctx context.Context, files []string) error {
-	sim, err := i.simulation(ctx, slices.Concat(alone, files))
+	sim, err := i.simulation(ctx, slices.Concat(again, alone, files))
 	if err != nil {
 		return err
 	}
@@ -151,7 +156,7 @@ func (i *installation) unchanged(ctx context.Context, files []string) error {
 
 // apt installs files.
 func (i *installation) apt(ctx context.Context, files []string) error {
-	args := slices.Concat([]string{"install", "--no-remove", "-o", "APT::Status-Fd=3", "-o", "DPkg::Lock::Timeout=300"}, quiet, alone)
+	args := slices.Concat([]string{"install", "--no-remove", "-o", "APT::Status-Fd=3", "-o", "DPkg::Lock::Timeout=300"}, again, quiet, alone)
 	for _, option := range i.conffiles() {
 		args = append(args, "-o", "Dpkg::Options::="+option)
 	}
@@ -166,7 +171,7 @@ func (i *installation) do(ctx context.Context, name string, args []string) error
 	if i.work.Conffiles == patch.Replace {
 		cmd.Env[len(cmd.Env)-1] = "UCF_FORCE_CONFFNEW=1"
 	}
-	r, err := i.watched(cmd, i.work.Dir, i.work.Log, i.work.Tell)
+	r, err := i.watched(cmd, i.work.Dir, i.work.Log, true, i.work.Tell)
 	if r == nil {
 		return err
 	}

@@ -19,6 +19,8 @@ import (
 type report struct {
 	path string
 	read int64
+	// installs: what is fetched lies here, so that it counts for nothing.
+	installs bool
 	// failed are the packages whose scripts or files made dpkg stop, in order, with its words.
 	failed []failedPackage
 }
@@ -28,7 +30,7 @@ type failedPackage struct{ name, words string }
 const reportEvery = 100 * time.Millisecond
 
 // watched runs a command with its report as file 3 and its output appended to a log.
-func (a *Apt) watched(cmd *exec.Cmd, dir, log string, tell patch.Tell) (*report, error) {
+func (a *Apt) watched(cmd *exec.Cmd, dir, log string, installs bool, tell patch.Tell) (*report, error) {
 	file, err := os.CreateTemp(dir, "report-*")
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func (a *Apt) watched(cmd *exec.Cmd, dir, log string, tell patch.Tell) (*report,
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	r := &report{path: file.Name()}
+	r := &report{path: file.Name(), installs: installs}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	for {
@@ -105,7 +107,7 @@ func (r *report) take(line string, tell patch.Tell) {
 	case err != nil:
 	case part[0] == "pmerror":
 		r.fail(part[1], part[3])
-	case part[0] == "pmstatus" || part[0] == "dlstatus":
+	case part[0] == "pmstatus" || part[0] == "dlstatus" && !r.installs:
 		tell(int32(percent), strings.TrimSpace(part[3]))
 	}
 }

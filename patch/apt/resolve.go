@@ -41,21 +41,36 @@ func (a *Apt) Resolve(ctx context.Context, wanted, known []*drydockv1.PackageUpd
 		res.Refusals = append(res.Refusals, patch.Refusal("hold what needs it removed in the pool's `patch.hold`, or do it by hand", "apt would remove %s, and a patch removes nothing", name))
 	}
 	for _, u := range updates {
-		for _, b := range u.Blocked {
-			res.Refusals = append(res.Refusals, patch.Refusal(b.Remedy, "%s %s: %s", u.Name, u.To, b.Reason))
-		}
-		if u.Held {
-			res.Refusals = append(res.Refusals, patch.Refusal("run `apt-mark unhold "+u.Name+"` on the host, or hold what needs it in the pool",
-				"%s is held by the host's administrator, and %s", u.Name, because(u, updates, shown)))
-		}
-		res.Packages = append(res.Packages, &drydockv1.PinnedPackage{
-			Name: u.Name, Arch: u.Arch, From: u.From, To: u.To, Security: u.Security, Reason: because(u, updates, shown),
-			Origin: u.Origin, Sha256: u.Sha256, DownloadBytes: u.DownloadBytes,
-		})
+		pinned, refusals := pin(u, because(u, updates, shown))
+		res.Packages, res.Refusals = append(res.Packages, pinned), append(res.Refusals, refusals...)
 	}
-	res.Kernels, res.Core = kernels(updates), core(updates)
-	res.DiskBytes, err = a.growth(ctx, updates, shown)
-	return res, err
+	p, err := a.paths(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.database(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	res.Kernels, res.Newest, res.Core = kernels(updates), newestKernel(all, updates), core(updates)
+	res.DiskBytes = growth(all, updates, shown)
+	return res, nil
+}
+
+// pin is an update as part of a patch, and what is against it.
+func pin(u *drydockv1.PackageUpdate, why string) (*drydockv1.PinnedPackage, []*drydockv1.Refusal) {
+	var refusals []*drydockv1.Refusal
+	for _, b := range u.Blocked {
+		refusals = append(refusals, patch.Refusal(b.Remedy, "%s %s: %s", u.Name, u.To, b.Reason))
+	}
+	if u.Held {
+		refusals = append(refusals, patch.Refusal("run `apt-mark unhold "+u.Name+"` on the host, or hold what needs it in the pool",
+			"%s is held by the host's administrator, and %s", u.Name, why))
+	}
+	return &drydockv1.PinnedPackage{
+		Name: u.Name, Arch: u.Arch, From: u.From, To: u.To, Security: u.Security, Reason: why,
+		Origin: u.Origin, Sha256: u.Sha256, DownloadBytes: u.DownloadBytes,
+	}, refusals
 }
 
 // pins name packages at exactly their versions, as apt-get takes them.
@@ -175,15 +190,7 @@ func because(u *drydockv1.PackageUpdate, all []*drydockv1.PackageUpdate, shown m
 }
 
 // growth is how much more room the packages take at the worst moment: all of them new, and the largest of the old ones still there.
-func (a *Apt) growth(ctx context.Context, updates []*drydockv1.PackageUpdate, shown map[string]fields) (int64, error) {
-	p, err := a.paths(ctx)
-	if err != nil {
-		return 0, err
-	}
-	all, err := a.database(ctx, p)
-	if err != nil {
-		return 0, err
-	}
+func growth(all []have, updates []*drydockv1.PackageUpdate, shown map[string]fields) int64 {
 	var grows, largest int64
 	for _, u := range updates {
 		before, _ := of(all, &drydockv1.PinnedPackage{Name: u.Name, Arch: u.Arch})
@@ -191,7 +198,7 @@ func (a *Apt) growth(ctx context.Context, updates []*drydockv1.PackageUpdate, sh
 		grows += max(0, shown[u.Name+"="+u.To].kib-was)
 		largest = max(largest, was)
 	}
-	return (grows + largest) << 10, nil
+	return (grows + largest) << 10
 }
 
 // kernels are those that updates bring, newest first.
@@ -204,6 +211,20 @@ func kernels(updates []*drydockv1.PackageUpdate) []*drydockv1.Kernel {
 	}
 	slices.SortFunc(found, func(x, y *drydockv1.Kernel) int { return apt.Compare(y.Version, x.Version) })
 	return found
+}
+
+// newestKernel is the newest of those that are installed and those that updates bring.
+func newestKernel(all []have, updates []*drydockv1.PackageUpdate) *drydockv1.Kernel {
+	later := slices.Clone(updates)
+	for _, h := range all {
+		if h.state == "installed" {
+			later = append(later, &drydockv1.PackageUpdate{Name: h.name, To: h.version})
+		}
+	}
+	if sorted := kernels(later); len(sorted) > 0 {
+		return sorted[0]
+	}
+	return nil
 }
 
 func core(updates []*drydockv1.PackageUpdate) []string {

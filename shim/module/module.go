@@ -53,7 +53,7 @@ const (
 	// maxCode is more than a translator in Go needs.
 	maxCode = 32 << 20
 	// startTime is how long an instance may take to begin: Go's runtime starts with it.
-	startTime = 2 * time.Second
+	startTime = 15 * time.Second
 	hostName  = "drydock"
 )
 

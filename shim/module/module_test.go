@@ -119,7 +119,7 @@ func TestNoMoreInstancesRunThanTheLimitAndAClosedModuleServesThoseItHas(t *testi
 }
 
 func TestConnectionsAtTheSameTimeDoNotMeet(t *testing.T) {
-	m := load(t, "people/wasm", Limits{})
+	m := load(t, "people/wasm", Limits{Time: time.Minute})
 	var group sync.WaitGroup
 	for worker := range 8 {
 		group.Go(func() {
@@ -134,6 +134,7 @@ func TestConnectionsAtTheSameTimeDoNotMeet(t *testing.T) {
 				out, err := p.Data(t.Context(), ClientSide, []byte("SET user:7:name "+value+"\r\n"))
 				if err != nil || !strings.HasSuffix(string(out.ToServer), "\r\n"+value+"\r\n") {
 					t.Errorf("%+v, %v", out, err)
+					return
 				}
 				if out, err = p.Data(t.Context(), ServerSide, []byte(":1\r\n")); err != nil || string(out.ToClient) != "+OK\r\n" {
 					t.Errorf("%+v, %v", out, err)

@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"drydock/internal/strictyaml"
 	"drydock/shim/kept"
@@ -22,7 +25,10 @@ import (
 type Config struct {
 	// Record is the upgrade record's file, beside this one.
 	Record string `yaml:"record" need:"write record: FILE, the service's upgrade record"`
-	Server Server `yaml:"server" need:"write server: {address: 127.0.0.1:8080, version: v1}"`
+	// Server is the one behind a sidecar, Backends are those behind a gateway.
+	Server   *Server   `yaml:"server"`
+	Backends []Backend `yaml:"backends"`
+	Health   Health    `yaml:"health"`
 	// Listen are the addresses where clients' connections arrive.
 	Listen []Listen `yaml:"listen" need:"write listen: [{address: ':8081'}]"`
 	// Clients are versions by the address that clients come from.
@@ -33,6 +39,8 @@ type Config struct {
 	Control string `yaml:"control" need:"write control: /run/drydock/shim/NAME.sock"`
 	// State is the directory of what the shim keeps, where the record has it keep something.
 	State string `yaml:"state"`
+	// Traces is a collector's address, host:port, for spans by OTLP over gRPC; empty sends none.
+	Traces string `yaml:"traces"`
 	// Grace is how long calls may go on when the shim is told to end; 0 is 30s.
 	Grace time.Duration `yaml:"grace"`
 }
@@ -41,6 +49,19 @@ type Config struct {
 type Server struct {
 	Address string `yaml:"address" need:"write address: HOST:PORT, where the server listens"`
 	Version string `yaml:"version" need:"write version: what the server speaks"`
+}
+
+// Backend is one server of a gateway. Keys of calls belong to its name.
+type Backend struct {
+	Name    string `yaml:"name" need:"write name: NAME, which stays the same when the pod moves or is upgraded"`
+	Address string `yaml:"address" need:"write address: HOST:PORT, where the server listens"`
+	Version string `yaml:"version" need:"write version: what the server speaks"`
+}
+
+// Health is how a gateway looks after its backends: it connects, or asks for a path.
+type Health struct {
+	Path  string        `yaml:"path"`
+	Every time.Duration `yaml:"every"`
 }
 
 // Listen is one address. Port is the one that clients connect to, where connections are led here from another.
@@ -56,6 +77,7 @@ type loaded struct {
 	Config
 	record  *record.Record
 	clients map[netip.Addr]string
+	tracer  trace.Tracer
 }
 
 // load reads a configuration. What is wrong with it or with its record is strictyaml.Problems.
@@ -133,9 +155,7 @@ func (v *validator) addresses(l *loaded) {
 			v.add(path+".port", "is no port", "write a number between 1 and 65535, or leave it out")
 		}
 	}
-	if port, err := portOf(l.Server.Address); err != nil || port == 0 {
-		v.add("server.address", "is no host:port", "write HOST:PORT, where the server listens")
-	}
+	v.servers(l)
 	for text, version := range l.Clients {
 		address, err := netip.ParseAddr(text)
 		if err != nil {
@@ -145,13 +165,47 @@ func (v *validator) addresses(l *loaded) {
 	}
 }
 
+// servers sees that there is one server, or backends with names and addresses of their own.
+func (v *validator) servers(l *loaded) {
+	if (l.Server == nil) == (len(l.Backends) == 0) {
+		v.add("server", "there must be a server, or backends", "write server: {address: '127.0.0.1:8080', version: v1}, or backends:")
+	}
+	address := func(path, text string) {
+		if port, err := portOf(text); err != nil || port == 0 {
+			v.add(path, "is no host:port", "write HOST:PORT, where the server listens")
+		}
+	}
+	if l.Server != nil {
+		address("server.address", l.Server.Address)
+	}
+	for i, b := range l.Backends {
+		path := fmt.Sprintf("backends[%d]", i)
+		address(path+".address", b.Address)
+		twice := slices.ContainsFunc(l.Backends[:i], func(other Backend) bool { return other.Name == b.Name || other.Address == b.Address })
+		if twice || b.Name == "" {
+			v.add(path, "its name or address is there already, or empty", "give each backend its own")
+		}
+	}
+	if l.Traces != "" {
+		address("traces", l.Traces)
+	}
+	if l.Health.Every < 0 || l.Health.Path != "" && l.Health.Path[0] != '/' {
+		v.add("health", "is no path, or less than 0", "write health: {path: /healthz, every: 1s}")
+	}
+}
+
 func (v *validator) versions(l *loaded) {
 	known := func(path, version string) {
 		if _, err := l.record.Line.Plan(version, version, nil); err != nil {
 			v.add(path, err.Error(), "use one of the record's, or add it there")
 		}
 	}
-	known("server.version", l.Server.Version)
+	if l.Server != nil {
+		known("server.version", l.Server.Version)
+	}
+	for i, b := range l.Backends {
+		known(fmt.Sprintf("backends[%d].version", i), b.Version)
+	}
 	switch {
 	case l.State == "" && l.record.Keeps():
 		v.add("state", "missing, and the record has fields kept", "write state: /var/lib/drydock/shim/NAME, in a volume of the pod")
@@ -177,7 +231,14 @@ func portOf(address string) (int, error) {
 
 // settings are what the proxy is given.
 func (l *loaded) settings() proxy.Settings {
-	return proxy.Settings{Record: l.record, Server: l.Server.Address, Version: l.Server.Version, Clients: l.clients, MaxBody: l.MaxBody}
+	s := proxy.Settings{Record: l.record, Clients: l.clients, MaxBody: l.MaxBody, Tracer: l.tracer, Health: proxy.Health(l.Health)}
+	if l.Server != nil {
+		s.Server, s.Version = l.Server.Address, l.Server.Version
+	}
+	for _, b := range l.Backends {
+		s.Backends = append(s.Backends, proxy.Backend(b))
+	}
+	return s
 }
 
 // version is that of clients of one address; empty where their port says none.
@@ -187,4 +248,12 @@ func (l *loaded) version(one Listen) string {
 		port, _ = portOf(one.Address) // it was validated
 	}
 	return l.record.Client.Ports[port]
+}
+
+// servers says in few words where calls go.
+func (l *loaded) servers() string {
+	if l.Server != nil {
+		return l.Server.Address
+	}
+	return fmt.Sprintf("%d backends", len(l.Backends))
 }

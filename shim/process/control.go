@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 	"drydock/internal/version"
 	"drydock/shim/chain"
+	"drydock/shim/proxy"
 )
 
 // State is what a shim says of itself.
@@ -29,17 +32,19 @@ type State struct {
 	// State is serving, or draining where another process has taken over.
 	State    string   `json:"state"`
 	Versions []string `json:"versions"`
-	// Version is what the server speaks.
-	Version     string        `json:"version"`
-	Server      string        `json:"server"`
-	Listen      []string      `json:"listen"`
-	Connections int           `json:"connections"`
-	Spliced     uint64        `json:"spliced"`
-	Unknown     uint64        `json:"unknown"`
-	Faults      uint64        `json:"faults"`
-	Changes     uint64        `json:"changes"`
-	Calls       []chain.Count `json:"calls"`
-	Hops        []HopState    `json:"hops"`
+	// Version is what the server speaks, or all that the backends speak.
+	Version string `json:"version"`
+	Server  string `json:"server"`
+	// Backends are those of a gateway, or the one server.
+	Backends    []proxy.BackendState `json:"backends"`
+	Listen      []string             `json:"listen"`
+	Connections int                  `json:"connections"`
+	Spliced     uint64               `json:"spliced"`
+	Unknown     uint64               `json:"unknown"`
+	Faults      uint64               `json:"faults"`
+	Changes     uint64               `json:"changes"`
+	Calls       []chain.Count        `json:"calls"`
+	Hops        []HopState           `json:"hops"`
 }
 
 // HopState is how long a translator took, in all and on average.
@@ -112,12 +117,20 @@ func (p *Process) State() State {
 	defer p.mu.Unlock()
 	s := State{
 		Service: p.config.record.Service, PID: os.Getpid(), Program: version.String(), Since: p.since, State: "serving", Versions: p.config.record.Versions,
-		Version: p.config.Server.Version, Server: p.config.Server.Address, Listen: []string{}, Connections: p.proxy.Connections(),
+		Backends: p.proxy.Backends(), Listen: []string{}, Connections: p.proxy.Connections(),
 		Spliced: p.proxy.Spliced(), Unknown: p.proxy.Unknown(), Faults: p.proxy.Faults(), Changes: p.proxy.Changes(), Calls: p.proxy.Counts(), Hops: []HopState{},
 	}
 	if p.isRetired() {
 		s.State = "draining"
 	}
+	var versions []string
+	for _, b := range s.Backends {
+		if !slices.Contains(versions, b.Version) {
+			versions = append(versions, b.Version)
+		}
+	}
+	slices.Sort(versions)
+	s.Version, s.Server = strings.Join(versions, ", "), p.config.servers()
 	for _, one := range p.config.Listen {
 		if l := p.listeners[one.Address]; l != nil {
 			s.Listen = append(s.Listen, l.Addr().String())

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace"
+
 	"drydock/shim/proxy"
 )
 
@@ -26,6 +28,7 @@ type Process struct {
 	config    *loaded
 	listeners map[string]*net.TCPListener
 	control   *control
+	traces    *trace.TracerProvider
 	// retired is closed when another process has taken the listeners.
 	retired chan struct{}
 
@@ -66,6 +69,12 @@ func start(ctx context.Context, file string, log *slog.Logger) (*Process, error)
 		file: file, log: log.With("service", l.record.Service), since: time.Now(), config: l, listeners: map[string]*net.TCPListener{},
 		retired: make(chan struct{}),
 	}
+	if l.Traces != "" {
+		if p.traces, err = newTraces(ctx, l.Traces); err != nil {
+			return nil, err
+		}
+		l.tracer = p.traces.Tracer("drydock/shim")
+	}
 	if p.proxy, err = proxy.New(l.settings(), p.log); err != nil {
 		return nil, err
 	}
@@ -105,7 +114,7 @@ func (p *Process) begin(ctx context.Context, before *predecessor) error {
 	for _, one := range p.config.Listen {
 		p.serve(one)
 	}
-	p.log.Info("the shim serves", "server", p.config.Server.Address, "version", p.config.Server.Version, "took over", before != nil)
+	p.log.Info("the shim serves", "servers", p.config.servers(), "took over", before != nil)
 	return nil
 }
 
@@ -138,13 +147,17 @@ func (p *Process) reload(ctx context.Context) error {
 	if err := p.change(ctx, next); err != nil {
 		return errors.Join(err, next.record.Close())
 	}
-	p.log.Info("the configuration has changed", "server", next.Server.Address, "version", next.Server.Version)
+	p.log.Info("the configuration has changed", "servers", next.servers())
 	return nil
 }
 
 // change goes over to a configuration, or leaves everything as it was.
 func (p *Process) change(ctx context.Context, next *loaded) error {
 	var err error
+	next.tracer = p.config.tracer
+	if next.Traces != p.config.Traces {
+		return errors.New("shim: traces cannot change while the shim runs: start a successor")
+	}
 	if next.Control != p.config.Control {
 		return fmt.Errorf("shim: control cannot change from %s to %s while the shim runs", p.config.Control, next.Control)
 	}
@@ -255,6 +268,13 @@ func (p *Process) stop() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.log.Warn("calls were cut off", "after", grace)
 		err = nil
+	}
+	if p.traces != nil {
+		flush, cancel := context.WithTimeout(context.Background(), flushTime)
+		defer cancel()
+		if err := p.traces.Shutdown(flush); err != nil {
+			p.log.Warn("spans were not sent", "error", err)
+		}
 	}
 	return errors.Join(err, p.control.close(), p.config.record.Close())
 }

@@ -442,6 +442,9 @@ func TestWhatIsWrongWithAConfigurationIsSaidAtItsPlace(t *testing.T) {
 		"no listener":     {"record: greeter.yaml\nserver: {address: '127.0.0.1:1', version: v1}\nlisten: []\ncontrol: /x.sock\n", "shim.yaml:3:9: listen: there is no address"},
 		"unknown version": {"record: greeter.yaml\nserver: {address: '127.0.0.1:1', version: v7}\nlisten: [{address: ':0'}]\ncontrol: /x.sock\n", `shim.yaml:2:43: server.version: service greeter has no version "v7"`},
 		"no port":         {"record: greeter.yaml\nserver: {address: '127.0.0.1', version: v1}\nlisten: [{address: here}]\ncontrol: /x.sock\n", "server.address: is no host:port"},
+		"no server":       {"record: greeter.yaml\nlisten: [{address: ':0'}]\ncontrol: /x.sock\n", "server: there must be a server, or backends"},
+		"a name twice": {"record: greeter.yaml\nbackends: [{name: a, address: '127.0.0.1:1', version: v1}, {name: a, address: '127.0.0.1:2', version: v1}]\n" +
+			"listen: [{address: ':0'}]\ncontrol: /x.sock\n", "backends[1]: its name or address is there already"},
 		"a relative path": {"record: greeter.yaml\nserver: {address: '127.0.0.1:1', version: v1}\nlisten: [{address: ':0'}]\ncontrol: x.sock\n", "control: is not absolute"},
 		"no client":       {"record: greeter.yaml\nserver: {address: '127.0.0.1:1', version: v1}\nlisten: [{address: ':0'}]\ncontrol: /x.sock\nclients: {here: v1}\n", "clients.here: is no address"},
 		"a wrong record":  {"record: shim.yaml\nserver: {address: '127.0.0.1:1', version: v1}\nlisten: [{address: ':0'}]\ncontrol: /x.sock\n", "shim.yaml:1:1: record: unknown key"},

@@ -102,13 +102,14 @@ func (p *Proxy) take(c net.Conn, l *listener, byPort string) {
 	}
 	r := p.ready.Load()
 	h := &held{c, r.known(c, byPort), p}
-	if r.splices(h.version) {
+	switch b := r.whole(h.version); {
+	case b == nil:
+	case b.Version == r.clientOf(h.version, nil):
 		p.spliced.Add(1)
-		go p.splice(h, r.Server)
+		go p.splice(h, b)
 		return
-	}
-	if r.Record.Stream() {
-		go p.relay(h, r)
+	default:
+		go p.relay(h, r, b)
 		return
 	}
 	select {
@@ -132,13 +133,15 @@ func ignoreClosed(err error) error {
 }
 
 // splice joins two connections; the kernel moves the bytes. Either side may end before the other.
-func (p *Proxy) splice(client *held, address string) {
+func (p *Proxy) splice(client *held, b *backend) {
 	defer client.Close()
-	server, err := dial(context.Background(), address)
+	server, err := b.dial(context.Background())
 	if err != nil {
-		p.log.Warn("the server cannot be reached", "server", address, "error", err)
+		p.log.Warn("the server cannot be reached", "server", b.Address, "error", err)
 		return
 	}
+	b.calls.Add(1)
+	defer b.calls.Add(-1)
 	defer server.Close()
 	back := make(chan struct{})
 	go func() {

@@ -27,6 +27,8 @@ type call struct {
 	err error
 
 	client   string
+	backend  *backend
+	keyed    bool
 	chain    *chain.Chain
 	grpc     bool
 	in       message.Path
@@ -87,15 +89,36 @@ func (r *ready) parse(c *call) error {
 	header := c.request.Header
 	known, _ := c.request.Context().Value(knownKey{}).(string)
 	c.client = r.clientOf(known, header)
-	var ok bool
-	if c.chain, ok = r.chains[c.client]; !ok {
+	if !slices.Contains(r.Record.Versions, c.client) {
 		return &unknownVersion{c.client, r.Record.Versions}
 	}
+	if err := r.choose(c); err != nil {
+		return err
+	}
+	c.chain = r.chain(c.client, c.backend)
 	c.grpc = isGRPC(header)
 	if len(c.chain.Steps()) > 0 && header.Get("Upgrade") != "" {
 		return message.Untranslatablef("a connection that is upgraded to %s cannot be translated", header.Get("Upgrade"))
 	}
 	return nil
+}
+
+// choose finds the backend.
+func (r *ready) choose(c *call) error {
+	var key string
+	if r.Record.Router != nil && len(r.backends) > 1 {
+		path, err := message.ParsePath(c.request.URL.EscapedPath())
+		if err != nil {
+			return message.Untranslatablef("%v", err)
+		}
+		m := &message.Request{Method: c.request.Method, Path: path, Query: c.request.URL.Query(), Header: c.request.Header}
+		if key, c.keyed, err = r.Record.Router.Key(m); err != nil {
+			return err
+		}
+	}
+	var err error
+	c.backend, err = r.pick(c.client, key, c.keyed, nil)
+	return err
 }
 
 // translate takes the request to the server's version.
@@ -131,7 +154,7 @@ func (r *ready) translate(c *call) error {
 		out.URL.RawQuery = m.Query.Encode()
 	}
 	if name := r.Record.Client.Header; name != "" && out.Header.Get(name) != "" {
-		out.Header.Set(name, r.Version)
+		out.Header.Set(name, c.backend.Version)
 	}
 	out.Header.Del("Accept-Encoding") // the answer must be readable
 	if c.grpc {
@@ -158,21 +181,39 @@ func writeBody(out *http.Request, body *message.Body) error {
 	return nil
 }
 
-// route makes the call.
+// route makes the call. One that did not reach its backend, and that no key binds to it, goes to another of the same version.
 func (p *Proxy) route(r *ready) operator {
 	return func(c *call) error {
-		c.request.URL.Host = r.Server
-		transport := p.plain
-		if c.grpc {
-			transport = p.h2
+		if body := c.request.Body; len(r.backends) > 1 && body != nil && body != http.NoBody {
+			c.request.Body = io.NopCloser(body) // a try that fails closes it; the HTTP server does so in the end
 		}
-		var err error
-		c.response, err = transport.RoundTrip(c.request)
+		err := p.send(c)
+		if next := r.same(c.backend); err != nil && !c.keyed && next != nil && notReached(err) {
+			c.backend = next
+			err = p.send(c)
+		}
 		if refusal := c.broken.Load(); refusal != nil && err != nil {
 			return refusal
 		}
 		return err
 	}
+}
+
+// send makes the call to the backend that was chosen.
+func (p *Proxy) send(c *call) error {
+	c.request.URL.Host = c.backend.Address
+	transport := p.plain
+	if c.grpc {
+		transport = p.h2
+	}
+	c.backend.calls.Add(1)
+	defer c.backend.calls.Add(-1)
+	var err error
+	c.response, err = transport.RoundTrip(c.request)
+	if down := err != nil && notReached(err); down != c.backend.down.Load() {
+		c.backend.down.Store(down)
+	}
+	return err
 }
 
 // compose takes the answer back to the client's version.

@@ -37,7 +37,9 @@ type Proxy struct {
 	h2     *http.Transport
 	log    *slog.Logger
 
+	known       conditions
 	reconfigure sync.Mutex
+	unwatch     context.CancelFunc
 
 	spliced atomic.Uint64
 	unknown atomic.Uint64
@@ -60,7 +62,7 @@ type lane struct {
 func New(s Settings, log *slog.Logger) (*Proxy, error) {
 	p := &Proxy{lanes: make(chan *lane, maxIdle), log: log, conns: map[net.Conn]struct{}{}}
 	p.empty.L = &p.mu
-	r, err := s.ready(&p.counter)
+	r, err := s.ready(&p.counter, &p.known)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +76,7 @@ func New(s Settings, log *slog.Logger) (*Proxy, error) {
 	if p.flow, err = flow.New(p.graph(r), 1); err != nil {
 		return nil, err
 	}
+	p.watch(r)
 	replies := &httputil.ReverseProxy{
 		Rewrite: rewrite, Transport: p, FlushInterval: -1, BufferPool: &buffers{}, ErrorHandler: p.failed, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
@@ -142,7 +145,7 @@ func (p *Proxy) Changes() uint64 {
 func (p *Proxy) Reconfigure(ctx context.Context, s Settings) error {
 	p.reconfigure.Lock()
 	defer p.reconfigure.Unlock()
-	r, err := s.ready(&p.counter)
+	r, err := s.ready(&p.counter, &p.known)
 	if err != nil {
 		return err
 	}
@@ -154,7 +157,18 @@ func (p *Proxy) Reconfigure(ctx context.Context, s Settings) error {
 		return err
 	}
 	p.ready.Store(r)
+	p.watch(r)
 	return nil
+}
+
+// watch looks after the backends of the newest settings only.
+func (p *Proxy) watch(r *ready) {
+	if p.unwatch != nil {
+		p.unwatch()
+	}
+	var ctx context.Context
+	ctx, p.unwatch = context.WithCancel(context.Background())
+	r.watch(ctx)
 }
 
 // RoundTrip takes a call through the flow.
@@ -164,9 +178,10 @@ func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	c := &call{request: r}
-	traced := p.watches.begin(c)
+	traced, span := p.watches.begin(c), p.ready.Load().begin(c)
 	if err := l.Send(r.Context(), c); err != nil {
 		p.free(l)
+		finish(span, c, err)
 		traced.end(c, err)
 		return nil, err
 	}
@@ -176,6 +191,7 @@ func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	if errors.As(c.err, &unknown) {
 		p.unknown.Add(1)
 	}
+	finish(span, c, c.err)
 	traced.end(c, c.err)
 	return c.response, c.err
 }
@@ -223,6 +239,9 @@ func (p *Proxy) Close(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	p.flow.Close()
+	p.reconfigure.Lock()
+	p.unwatch()
+	p.reconfigure.Unlock()
 	p.plain.CloseIdleConnections()
 	p.h2.CloseIdleConnections()
 	return errors.Join(errs...)

@@ -3,9 +3,11 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"drydock/shim/message"
 )
@@ -50,9 +52,32 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		body = message.NewObject(message.Member{Name: "type", Value: message.NewString("urn:drydock:shim:" + kind)},
 			message.Member{Name: "status", Value: number}, message.Member{Name: "detail", Value: message.NewString(text)}).AppendJSON(nil)
 	}
+	drain(w, r)
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone does not read it
+}
+
+// What is read of a request that is refused, and for how long.
+const (
+	maxDrain  = 256 << 10
+	drainTime = time.Second
+)
+
+// drain reads the rest of a small request before it is refused: over HTTP/2 an answer that comes first ends the stream while
+// the client sends, which curl before 8 takes for an error.
+func drain(w http.ResponseWriter, r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(drainTime)); err != nil {
+		return
+	}
+	_, err := io.CopyN(io.Discard, r.Body, maxDrain)
+	if errors.Is(err, io.EOF) {
+		_ = control.SetReadDeadline(time.Time{}) // else the connection ends with this call
+	}
 }
 
 func isGRPC(header http.Header) bool {

@@ -19,6 +19,7 @@ type relay struct {
 	proxy *Proxy
 	ready *ready
 	held  *held
+	to    *backend
 	// version is the client's.
 	version string
 
@@ -29,22 +30,24 @@ type relay struct {
 }
 
 // relay serves one connection of a stream.
-func (p *Proxy) relay(client *held, r *ready) {
+func (p *Proxy) relay(client *held, r *ready, b *backend) {
 	defer client.Close()
 	version := r.clientOf(client.version, nil)
-	l := &relay{proxy: p, ready: r, held: client, version: version, toClient: newQueue(client.Conn)}
+	l := &relay{proxy: p, ready: r, held: client, to: b, version: version, toClient: newQueue(client.Conn)}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	server, err := dial(ctx, r.Server)
+	server, err := b.dial(ctx)
 	if err != nil {
-		p.log.Warn("the server cannot be reached", "server", r.Server, "error", err)
+		p.log.Warn("the server cannot be reached", "server", b.Address, "error", err)
 		return
 	}
 	defer server.Close()
+	b.calls.Add(1)
+	defer b.calls.Add(-1)
 	l.toServer = newQueue(server)
-	if l.pipe, err = module.Open(ctx, r.steps[version]); err != nil {
+	if l.pipe, err = module.Open(ctx, r.steps[[2]string{version, b.Version}]); err != nil {
 		l.broken(err)
-		_, _ = io.WriteString(client.Conn, r.Record.Fault(version, r.Version)) // a client that has gone does not read it
+		_, _ = io.WriteString(client.Conn, r.Record.Fault(version, b.Version)) // a client that has gone does not read it
 		return
 	}
 	defer l.pipe.Close()
@@ -56,10 +59,12 @@ func (p *Proxy) relay(client *held, r *ready) {
 	directions.Wait()
 }
 
-func dial(ctx context.Context, address string) (net.Conn, error) {
+func (b *backend) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	return new(net.Dialer).DialContext(ctx, "tcp", address)
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", b.Address)
+	b.down.Store(err != nil)
+	return c, err
 }
 
 // direction gives the pipe what comes from one side until that ends, and then ends the other side's.
@@ -89,12 +94,12 @@ func (l *relay) data(ctx context.Context, from module.Side, data []byte) bool {
 	out, err := l.pipe.Data(ctx, from, data)
 	if err != nil {
 		l.broken(err)
-		l.toClient.put([]byte(l.ready.Record.Fault(l.version, l.ready.Version)))
+		l.toClient.put([]byte(l.ready.Record.Fault(l.version, l.to.Version)))
 		l.toClient.end()
 		l.toServer.end()
 		return false
 	}
-	c := l.ready.chains[l.version]
+	c := l.ready.chain(l.version, l.to)
 	c.Took(time.Since(begun))
 	for _, call := range out.Calls {
 		c.Count(call.Outcome)

@@ -6,6 +6,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"drydock/shim/chain"
 	"drydock/shim/module"
@@ -18,10 +22,15 @@ type Settings struct {
 	Record *record.Record
 	// Server is the address of the server, host:port, and Version what it speaks.
 	Server, Version string
+	// Backends are a gateway's servers, in place of Server and Version.
+	Backends []Backend
+	Health   Health
 	// Clients are versions that are known by the client's address: those of pods, from their manifests.
 	Clients map[netip.Addr]string
 	// MaxBody bounds the bodies and messages that are translated, in bytes; 0 is 4 MiB. Others are not bounded.
 	MaxBody int64
+	// Tracer makes a span of each call that is not spliced; nil makes none.
+	Tracer trace.Tracer
 }
 
 const defaultMaxBody = 4 << 20
@@ -29,37 +38,60 @@ const defaultMaxBody = 4 << 20
 // ready is Settings with all chains planned.
 type ready struct {
 	Settings
-	chains map[string]*chain.Chain
-	// steps are the modules for clients of each version, where the record is that of a stream.
-	steps map[string][]module.Step
+	// chains are by the versions of client and server.
+	chains map[[2]string]*chain.Chain
+	// steps are the modules, where the record is that of a stream.
+	steps    map[[2]string][]module.Step
+	backends []*backend
+	turn     atomic.Uint64
 }
 
-func (s Settings) ready(counter *chain.Counter) (*ready, error) {
-	if s.Record == nil || s.Server == "" {
+func (s Settings) ready(counter *chain.Counter, known *conditions) (*ready, error) {
+	if s.Server != "" {
+		s.Backends = []Backend{{"server", s.Server, s.Version}}
+	}
+	if s.Record == nil || len(s.Backends) == 0 {
 		return nil, errors.New("a proxy needs a record and the address of a server")
+	}
+	if s.Health.Every <= 0 {
+		s.Health.Every = defaultEvery
 	}
 	if s.MaxBody <= 0 {
 		s.MaxBody = defaultMaxBody
 	}
-	r := &ready{s, map[string]*chain.Chain{}, map[string][]module.Step{}}
-	for _, version := range s.Record.Line.Versions() {
-		c, err := s.Record.Line.Plan(version, s.Version, counter)
-		if err != nil {
-			return nil, fmt.Errorf("the server's version: %w", err)
-		}
-		r.chains[version] = c
-		if r.steps[version], err = s.Record.Steps(version, s.Version); err != nil {
-			return nil, err
+	r := &ready{Settings: s, chains: map[[2]string]*chain.Chain{}, steps: map[[2]string][]module.Step{}}
+	for _, b := range s.Backends {
+		r.backends = append(r.backends, &backend{b, known.of(b.Address)})
+		if err := r.plan(b.Version, counter); err != nil {
+			return nil, fmt.Errorf("the version of %s: %w", b.Name, err)
 		}
 	}
 	for address, version := range s.Clients {
-		if r.chains[version] == nil {
+		if !slices.Contains(s.Record.Versions, version) {
 			return nil, fmt.Errorf("the client %s: %w", address, &chain.UnknownVersionError{
 				Service: s.Record.Service, Version: version, Known: s.Record.Versions,
 			})
 		}
 	}
 	return r, nil
+}
+
+// plan makes the chains from all versions to a server's.
+func (r *ready) plan(server string, counter *chain.Counter) error {
+	for _, client := range r.Record.Line.Versions() {
+		key := [2]string{client, server}
+		if r.chains[key] != nil {
+			continue
+		}
+		var err error
+		if r.chains[key], err = r.Record.Line.Plan(client, server, counter); err != nil {
+			return err
+		}
+		if r.steps[key], err = r.Record.Steps(client, server); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // known is the version of a connection's client where its address or its port says it.
@@ -85,10 +117,15 @@ func (r *ready) clientOf(known string, header http.Header) string {
 	return r.Record.Client.Default
 }
 
-// splices says whether every call of a connection means the same to the server, known before its first byte.
-func (r *ready) splices(known string) bool {
-	if known == "" && r.Record.Client.Header != "" {
-		return false
+// whole is the backend for a whole connection, where one can be chosen before its first byte; nil where calls go their own ways.
+func (r *ready) whole(known string) *backend {
+	if !r.Record.Stream() && (known == "" && r.Record.Client.Header != "" || len(r.backends) > 1 && r.Record.Router != nil) {
+		return nil
 	}
-	return r.clientOf(known, nil) == r.Version
+	client := r.clientOf(known, nil)
+	b, err := r.pick(client, "", false, nil)
+	if err != nil || b.Version != client && !r.Record.Stream() {
+		return nil
+	}
+	return b
 }

@@ -100,7 +100,7 @@ func (r *ready) methods(c *call, to message.Path) (client, server schema.Method,
 		version string
 		path    message.Path
 		into    *schema.Method
-	}{{c.client, c.in, &client}, {r.Version, to, &server}} {
+	}{{c.client, c.in, &client}, {c.backend.Version, to, &server}} {
 		s := r.Record.Schemas[side.version]
 		ok := s != nil
 		if ok {

@@ -24,6 +24,9 @@ type Record struct {
 	// Schemas are the gRPC services of versions that have descriptors.
 	Schemas map[string]*schema.Schema
 
+	// Router finds the keys of calls; nil where the record has no routes.
+	Router *rules.Router
+
 	document *strictyaml.Document
 	pairs    []translators
 	modules  []modules
@@ -64,6 +67,7 @@ func Parse(file string, data []byte, files fs.FS) (*Record, error) {
 	v.descriptors(files)
 	v.order()
 	v.protocol()
+	v.routes()
 	r.modules = make([]modules, len(r.Pairs))
 	for i := range r.Pairs {
 		v.pair(i)
@@ -223,6 +227,22 @@ func (v *validator) pair(i int) {
 	}
 	if len(p.Examples) == 0 && !(p.Up.None && p.Down.None) && !v.record.Stream() {
 		v.add(path+".examples", "missing", "write a call as both versions see it: name, old and new")
+	}
+}
+
+func (v *validator) routes() {
+	r := v.record
+	if len(r.Route) == 0 {
+		return
+	}
+	if r.Stream() {
+		v.add("route", "a stream has no calls", "remove it: connections go to any server")
+		return
+	}
+	var problems []rules.Problem
+	r.Router, problems = rules.CompileRoutes(r.Route)
+	for _, p := range problems {
+		v.add("route"+p.Field, p.Reason, p.Remedy)
 	}
 }
 

@@ -18,7 +18,9 @@ type Spec struct {
 	Versions []string `yaml:"versions" need:"write versions: [v1, v2], the oldest first"`
 	// Descriptors are files beside the record, one for each version that has gRPC services.
 	Descriptors map[string]string `yaml:"descriptors"`
-	Pairs       []Pair            `yaml:"pairs" need:"write pairs: with one entry for each two neighbours, or pairs: [] for a single version"`
+	// Route says which calls belong to one server of a gateway, by what of the call.
+	Route []rules.Route `yaml:"route"`
+	Pairs []Pair        `yaml:"pairs" need:"write pairs: with one entry for each two neighbours, or pairs: [] for a single version"`
 }
 
 // Client says how a client's version is known: by the port that it connects to, else by a header, else by the default.

@@ -418,7 +418,9 @@ type ReportRequest struct {
 	// Changes with everything in the host's status but the times at which it was looked at.
 	StatusDigest string `protobuf:"bytes,8,opt,name=status_digest,json=statusDigest,proto3" json:"status_digest,omitempty"`
 	// Only where the controller wants it.
-	Status        *HostStatus `protobuf:"bytes,9,opt,name=status,proto3" json:"status,omitempty"`
+	Status *HostStatus `protobuf:"bytes,9,opt,name=status,proto3" json:"status,omitempty"`
+	// The peers_revision of the last answer; 0: this host knows no peers.
+	PeersRevision int64 `protobuf:"varint,10,opt,name=peers_revision,json=peersRevision,proto3" json:"peers_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,6 +518,13 @@ func (x *ReportRequest) GetStatus() *HostStatus {
 	return nil
 }
 
+func (x *ReportRequest) GetPeersRevision() int64 {
+	if x != nil {
+		return x.PeersRevision
+	}
+	return 0
+}
+
 type ReportResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Owners []*OwnerRecord         `protobuf:"bytes,1,rep,name=owners,proto3" json:"owners,omitempty"`
@@ -528,7 +537,14 @@ type ReportResponse struct {
 	Api     uint32      `protobuf:"varint,5,opt,name=api,proto3" json:"api,omitempty"`
 	Network *PodNetwork `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
 	// Whether the host's status is other than the one that the controller has.
-	WantStatus    bool `protobuf:"varint,7,opt,name=want_status,json=wantStatus,proto3" json:"want_status,omitempty"`
+	WantStatus bool `protobuf:"varint,7,opt,name=want_status,json=wantStatus,proto3" json:"want_status,omitempty"`
+	// What peers are current to; 0: they are all that there are.
+	PeersRevision int64 `protobuf:"varint,8,opt,name=peers_revision,json=peersRevision,proto3" json:"peers_revision,omitempty"`
+	// Set where peers are only those that have changed since the request's revision.
+	PeersChanged bool     `protobuf:"varint,9,opt,name=peers_changed,json=peersChanged,proto3" json:"peers_changed,omitempty"`
+	PeersRemoved []string `protobuf:"bytes,10,rep,name=peers_removed,json=peersRemoved,proto3" json:"peers_removed,omitempty"`
+	// How many peers there are. A host that knows another number asks for all of them.
+	PeersCount    int32 `protobuf:"varint,11,opt,name=peers_count,json=peersCount,proto3" json:"peers_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -610,6 +626,34 @@ func (x *ReportResponse) GetWantStatus() bool {
 		return x.WantStatus
 	}
 	return false
+}
+
+func (x *ReportResponse) GetPeersRevision() int64 {
+	if x != nil {
+		return x.PeersRevision
+	}
+	return 0
+}
+
+func (x *ReportResponse) GetPeersChanged() bool {
+	if x != nil {
+		return x.PeersChanged
+	}
+	return false
+}
+
+func (x *ReportResponse) GetPeersRemoved() []string {
+	if x != nil {
+		return x.PeersRemoved
+	}
+	return nil
+}
+
+func (x *ReportResponse) GetPeersCount() int32 {
+	if x != nil {
+		return x.PeersCount
+	}
+	return 0
 }
 
 // PodNetwork is what joins the pods of different hosts, the same on every host.
@@ -1423,7 +1467,7 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"A\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\xe6\x02\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x8d\x03\n" +
 	"\rReportRequest\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12(\n" +
@@ -1435,7 +1479,9 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"migrations\x123\n" +
 	"\asummary\x18\a \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\x12#\n" +
 	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\x12.\n" +
-	"\x06status\x18\t \x01(\v2\x16.drydock.v1.HostStatusR\x06status\"\xb6\x02\n" +
+	"\x06status\x18\t \x01(\v2\x16.drydock.v1.HostStatusR\x06status\x12%\n" +
+	"\x0epeers_revision\x18\n" +
+	" \x01(\x03R\rpeersRevision\"\xc8\x03\n" +
 	"\x0eReportResponse\x12/\n" +
 	"\x06owners\x18\x01 \x03(\v2\x17.drydock.v1.OwnerRecordR\x06owners\x12/\n" +
 	"\x13leadership_revision\x18\x02 \x01(\x03R\x12leadershipRevision\x12&\n" +
@@ -1444,7 +1490,13 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x03api\x18\x05 \x01(\rR\x03api\x120\n" +
 	"\anetwork\x18\x06 \x01(\v2\x16.drydock.v1.PodNetworkR\anetwork\x12\x1f\n" +
 	"\vwant_status\x18\a \x01(\bR\n" +
-	"wantStatus\"p\n" +
+	"wantStatus\x12%\n" +
+	"\x0epeers_revision\x18\b \x01(\x03R\rpeersRevision\x12#\n" +
+	"\rpeers_changed\x18\t \x01(\bR\fpeersChanged\x12#\n" +
+	"\rpeers_removed\x18\n" +
+	" \x03(\tR\fpeersRemoved\x12\x1f\n" +
+	"\vpeers_count\x18\v \x01(\x05R\n" +
+	"peersCount\"p\n" +
 	"\n" +
 	"PodNetwork\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +

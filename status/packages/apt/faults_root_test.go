@@ -203,6 +203,28 @@ func TestListsThatAptCannotReadAreAnErrorThatNamesTheFile(t *testing.T) {
 	}
 }
 
+func TestARefreshWaitsForOthersThatFetchLists(t *testing.T) {
+	w := newWorld(t)
+	w.Publish(w.Good())
+	w.Trust("stable")
+	w.Have("tool 1.0-1")
+	release := w.Lock("var/lib/apt/lists/lock")
+	done := make(chan error, 1)
+	go func() { done <- w.apt.Refresh(context.Background()) }()
+	select {
+	case err := <-done:
+		t.Fatal("it did not wait:", err)
+	case <-time.After(2 * time.Second):
+	}
+	release()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if u := only(t, w.collect()); len(u.Blocked) != 0 {
+		t.Error(u)
+	}
+}
+
 func TestASourceThatWasNeverFetchedIsMissing(t *testing.T) {
 	w := newWorld(t)
 	w.Publish(w.Good())

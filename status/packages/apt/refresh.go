@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"time"
 
 	"drydock/status/packages"
 )
@@ -21,16 +22,12 @@ func (a *Apt) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := a.command(ctx, "apt-get", "update", "-q",
-		"-o", "Acquire::Check-Valid-Until=true", "-o", "Acquire::Check-Date=true", "-o", "Acquire::AllowInsecureRepositories=false",
-		"-o", "Acquire::AllowWeakRepositories=false", "-o", "Acquire::AllowDowngradeToInsecureRepositories=false",
-		"-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=1", "-o", "DPkg::Lock::Timeout=60")
-	out, err := cmd.CombinedOutput()
+	out, err := a.update(ctx)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("apt-get update: %w", err)
 	}
-	failures, others := sortFailures(string(out), sources)
+	failures, others := sortFailures(out, sources)
 	if err != nil && len(failures) == 0 {
 		return fmt.Errorf("apt-get update: %w: %s", err, strings.Join(others, "; "))
 	}
@@ -46,6 +43,32 @@ func (a *Apt) Refresh(ctx context.Context) error {
 		}
 		return true
 	})
+}
+
+const (
+	// turnWithin is how long others on the host, such as apt-daily, may keep apt's lists to themselves.
+	turnWithin = 5 * time.Minute
+	turnAgain  = time.Second
+)
+
+// update runs apt-get update and returns what it says. It waits for its turn: apt itself waits for dpkg's lock, but not for that of
+// its lists.
+func (a *Apt) update(ctx context.Context) (string, error) {
+	for deadline := time.Now().Add(turnWithin); ; {
+		cmd := a.command(ctx, "apt-get", "update", "-q",
+			"-o", "Acquire::Check-Valid-Until=true", "-o", "Acquire::Check-Date=true", "-o", "Acquire::AllowInsecureRepositories=false",
+			"-o", "Acquire::AllowWeakRepositories=false", "-o", "Acquire::AllowDowngradeToInsecureRepositories=false",
+			"-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=1", "-o", "DPkg::Lock::Timeout=60")
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "E: Could not get lock ") || time.Now().After(deadline) {
+			return string(out), err
+		}
+		select {
+		case <-ctx.Done():
+			return string(out), ctx.Err()
+		case <-time.After(turnAgain):
+		}
+	}
 }
 
 // sortFailures gives apt's complaints to the sources that they name. Of several the first is kept: the others follow from it.

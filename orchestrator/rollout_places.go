@@ -1,0 +1,98 @@
+package orchestrator
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/plan"
+)
+
+// moveAnywhere moves a pod to the best of the pool's other hosts that takes it: patched ones first, then by free memory.
+func (x *execution) moveAnywhere(ctx context.Context, head *drydockv1.Rollout, from *drydockv1.RolloutHost, pod string) ([]*drydockv1.Refusal, error) {
+	item, err := x.pod(ctx, pod)
+	if err != nil {
+		return nil, nil
+	}
+	candidates, reasons, err := x.candidates(ctx, head, item.Value.GetSpec())
+	if err != nil {
+		return nil, err
+	}
+	for _, to := range candidates {
+		if to.name() == from.GetHost() {
+			continue
+		}
+		for _, mode := range x.modes(item.Value.GetSpec()) {
+			why, err := x.moveTo(ctx, pod, from.GetHost(), to.name(), mode)
+			if err != nil || len(why) == 0 {
+				return nil, err
+			}
+			reasons = append(reasons, why...)
+		}
+	}
+	if len(reasons) == 0 {
+		reasons = append(reasons, because("there is no other host that it could go to", "add a host to the pool"))
+	}
+	return reasons, nil
+}
+
+func (x *execution) modes(spec *drydockv1.PodSpec) []drydockv1.MigrationMode {
+	modes := []drydockv1.MigrationMode{drydockv1.MigrationMode_MIGRATION_MODE_STOP}
+	if !slices.Contains(x.pool.Pods.Modes, string(plan.Stop)) && !slices.Contains(x.pool.Pods.Modes, string(plan.Precopy)) {
+		modes = nil
+	}
+	if slices.Contains(x.pool.Pods.Modes, string(plan.Postcopy)) && spec.GetAllowPostcopy() {
+		modes = append(modes, drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY)
+	}
+	return modes
+}
+
+// candidates are the pool's hosts that are not being patched, have room, and hold none of those that the pod is kept apart from.
+func (x *execution) candidates(ctx context.Context, head *drydockv1.Rollout, spec *drydockv1.PodSpec) ([]host, []*drydockv1.Refusal, error) {
+	s, err := x.surveyLeft(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	round, err := x.round(ctx, head)
+	if err != nil {
+		return nil, nil, err
+	}
+	but := s.hostsOfOthersApart(spec)
+	for _, h := range round.GetHosts() {
+		but = append(but, h.GetHost())
+	}
+	members := map[string]host{}
+	for _, name := range s.members {
+		if s.away[name] == nil {
+			members[name] = s.hosts[name]
+		}
+	}
+	ranked, reasons := rank(members, needOf(spec), but)
+	slices.SortStableFunc(ranked, func(a, b host) int {
+		left := func(h host) int { return len(s.patches[h.name()].GetPackages()) }
+		return cmp.Compare(min(left(a), 1), min(left(b), 1))
+	})
+	return ranked, reasons, nil
+}
+
+// hostsOfOthersApart are the hosts to which a pod may not go, since another of a group is there.
+func (s *survey) hostsOfOthersApart(spec *drydockv1.PodSpec) []string {
+	domain := func(name string) string {
+		return cmp.Or(s.hosts[name].report.GetInfo().GetLabels()[s.pool.AtOnce.FailureDomain], name)
+	}
+	var names []string
+	for _, group := range plan.ApartOf(s.pool, spec.GetName(), spec.GetLabels()) {
+		for _, other := range s.pods {
+			if other.spec.GetName() == spec.GetName() || !slices.Contains(plan.ApartOf(s.pool, other.spec.GetName(), other.spec.GetLabels()), group) {
+				continue
+			}
+			for _, name := range s.members {
+				if name == other.host || group.Domain && domain(name) == domain(other.host) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	return names
+}

@@ -1,0 +1,202 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"drydock/shim/record"
+)
+
+// routed is the record of the order service, whose calls for one order belong to one server.
+func routed(t *testing.T) *record.Record {
+	t.Helper()
+	data, err := os.ReadFile("../../configs/services/orders.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(data), "pairs:\n", "route:\n  - {match: {path: '/orders/{id}'}, by: 'path:id'}\n"+
+		"  - {match: {path: '/tenants/{tenant}/orders/{id}'}, by: 'path:id'}\npairs:\n", 1)
+	r, err := record.Parse("orders.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// named is a server that answers with its name, whatever the call.
+func named(t *testing.T, name string) *httptest.Server {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("X-Name", name)
+		w.Header().Set("X-Path", r.URL.Path)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// who makes a PUT of an order and gives the name of the server that answered.
+func who(t *testing.T, client *http.Client, addr, version, id string) string {
+	t.Helper()
+	r, err := http.NewRequest("PUT", "http://"+addr+pathOf(version)+"/"+id, strings.NewReader(encode(version, order{"Ada", "King", 1250})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Orders-Version", version)
+	if version == "v2" {
+		r.Header.Set("X-Tenant", "main")
+	}
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusNoContent {
+		return fmt.Sprint("status ", answer.StatusCode)
+	}
+	return answer.Header.Get("X-Name")
+}
+
+func TestAGatewayPrefersTheSameVersionAndThenTheShortestChain(t *testing.T) {
+	servers := map[string]*httptest.Server{"v2": named(t, "v2"), "v3": named(t, "v3")}
+	backends := []Backend{{"b", address(servers["v3"]), "v3"}, {"a", address(servers["v2"]), "v2"}}
+	_, addr := start(t, Settings{Record: ordersRecord(t), Backends: backends, Health: Health{Every: 10 * time.Millisecond}}, "")
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for range 4 {
+		for version, want := range map[string]string{"v1": "v2", "v2": "v2", "v3": "v3"} {
+			if got := who(t, client, addr, version, "7"); got != want {
+				t.Errorf("a client of %s is served by %s", version, got)
+			}
+		}
+	}
+	// Without its own version, it is served by the other one.
+	servers["v2"].Close()
+	if got := who(t, client, addr, "v3", "7"); got != "v3" {
+		t.Error(got)
+	}
+	for deadline := time.Now().Add(5 * time.Second); who(t, client, addr, "v1", "7") != "v3"; {
+		if time.Now().After(deadline) {
+			t.Fatal("a client of v1 is not led to v3")
+		}
+	}
+}
+
+func TestAGatewaySpreadsOverEqualBackendsAndLosesNoCallWhenOneGoes(t *testing.T) {
+	var backends []Backend
+	var servers []*httptest.Server
+	for _, name := range []string{"a", "b", "c"} {
+		servers = append(servers, named(t, name))
+		backends = append(backends, Backend{name, address(servers[len(servers)-1]), "v2"})
+	}
+	p, addr := start(t, Settings{Record: ordersRecord(t), Backends: backends, Health: Health{Every: time.Hour}}, "")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	served := map[string]int{}
+	for range 60 {
+		served[who(t, client, addr, "v1", "7")]++
+	}
+	if len(served) != 3 || served["a"] < 10 || served["b"] < 10 || served["c"] < 10 {
+		t.Errorf("served by %v", served)
+	}
+	p.plain.CloseIdleConnections()
+	servers[1].CloseClientConnections()
+	servers[1].Close()
+	clear(served)
+	for range 60 {
+		served[who(t, client, addr, "v1", "7")]++
+	}
+	if len(served) != 2 || served["a"]+served["c"] != 60 {
+		t.Errorf("served by %v", served)
+	}
+	for _, b := range p.Backends() {
+		if b.Healthy == (b.Name == "b") {
+			t.Errorf("%+v", b)
+		}
+	}
+}
+
+func TestACallWithAKeyGoesToItsBackendInEveryVersionAndThroughUpgrades(t *testing.T) {
+	r := routed(t)
+	settings := Settings{Record: r}
+	for _, name := range []string{"a", "b", "c"} {
+		settings.Backends = append(settings.Backends, Backend{name, address(named(t, name)), "v1"})
+	}
+	p, addr := start(t, settings, "")
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	owners, load := map[string]string{}, map[string]int{}
+	for i := range 60 {
+		id := fmt.Sprint("order-", i)
+		owners[id] = who(t, client, addr, "v1", id)
+		load[owners[id]]++
+	}
+	if len(load) != 3 || load["a"] < 8 || load["b"] < 8 || load["c"] < 8 {
+		t.Errorf("keys belong to %v", load)
+	}
+	var group sync.WaitGroup
+	stop := make(chan struct{})
+	group.Go(func() {
+		for {
+			for id, owner := range owners {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if got := who(t, client, addr, "v2", id); got != owner {
+					t.Errorf("%s went to %s, and belongs to %s", id, got, owner)
+					return
+				}
+			}
+		}
+	})
+	for i := range 3 {
+		for _, version := range []string{"v2", "v3"} {
+			settings.Backends = append([]Backend{}, settings.Backends...)
+			settings.Backends[i].Version = version
+			if err := p.Reconfigure(t.Context(), settings); err != nil {
+				t.Fatal(err)
+			}
+			for id, owner := range owners {
+				if got := who(t, client, addr, "v3", id); got != owner {
+					t.Fatalf("%s went to %s, and belongs to %s", id, got, owner)
+				}
+			}
+		}
+	}
+	close(stop)
+	group.Wait()
+}
+
+func TestABackendIsHealthyWhenItsPathAnswers(t *testing.T) {
+	status := http.StatusServiceUnavailable
+	var mu sync.Mutex
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.URL.Path != "/ready" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.WriteHeader(status)
+	}))
+	defer s.Close()
+	h := Health{Path: "/ready", Every: time.Second}
+	if err := h.probe(t.Context(), address(s)); err == nil {
+		t.Error("it is healthy with 503")
+	}
+	mu.Lock()
+	status = http.StatusOK
+	mu.Unlock()
+	if err := h.probe(t.Context(), address(s)); err != nil {
+		t.Error(err)
+	}
+}
