@@ -126,8 +126,10 @@ func (l *lab) start() {
 	l.Cleanup(client.CloseIdleConnections)
 	l.admin = drydockv1connect.NewControllerServiceClient(client, base)
 	l.rollouts = drydockv1connect.NewRolloutServiceClient(client, base)
-	_, err = l.leading(l.Context())
-	l.must(err)
+	l.eventually("the controller leads", func() bool {
+		_, err := l.leading(l.Context())
+		return err == nil
+	})
 }
 
 func (l *lab) stop() {

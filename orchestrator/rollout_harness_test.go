@@ -318,7 +318,12 @@ func (c *cluster) get(id string) *drydockv1.Rollout {
 func (c *cluster) rests(id string, state drydockv1.RolloutState) *drydockv1.Rollout {
 	c.Helper()
 	c.eventually("rollout is "+stateWord(state), func() bool {
-		got := c.get(id).GetState()
+		rollout, err := c.wholeRollout(context.Background(), id)
+		if err != nil {
+			c.Logf("the store does not answer: %v", err) // a machine under load may make it wait
+			return false
+		}
+		got := rollout.GetState()
 		if got != state && !active(got) {
 			c.Fatalf("rollout is %s: %v", stateWord(got), c.get(id))
 		}

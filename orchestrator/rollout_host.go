@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -226,11 +227,14 @@ func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error 
 		}
 		if known.answers() && x.now().Sub(asked) >= askAgain {
 			err := x.orderReboot(ctx, h, known)
-			if refused++; err != nil && (refused > refusedLooks || !errors.As(err, new(*setback))) {
-				return err
-			}
-			if err == nil {
+			switch {
+			case err == nil:
 				asked, refused = x.now(), 0
+			case errors.Is(err, errUnheard):
+			case refused >= refusedLooks || !errors.As(err, new(*setback)):
+				return err
+			default:
+				refused++
 			}
 		}
 		if err := x.late(ctx, h, "reboot", errors.New("it has not come back")); err != nil {
@@ -242,7 +246,11 @@ func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error 
 	}
 }
 
-// orderReboot tells the host to end the boot. That nobody answers says nothing: it may be going down.
+// errUnheard: nobody was there to be told.
+var errUnheard = errors.New("no agent listens")
+
+// orderReboot tells the host to end the boot. That no answer comes says nothing: it may be going down. That nobody listens is
+// errUnheard.
 func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, known host) error {
 	agent, err := x.agents.patcher(known.record)
 	if err != nil {
@@ -255,7 +263,10 @@ func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, k
 	if err := x.fault("rollout ordered reboot of " + h.GetHost()); err != nil {
 		return err
 	}
+	var network *net.OpError
 	switch {
+	case errors.As(err, &network) && network.Op == "dial":
+		return errUnheard
 	case err != nil && passing(err):
 		return nil
 	case err != nil:

@@ -228,8 +228,10 @@ func (x *execution) clear(ctx context.Context, head *drydockv1.Rollout, h *drydo
 }
 
 // clearPod gets one pod off a host, or says why it stays. A move of somebody else's is waited for, and then it is looked at again.
+// What is refused is asked for again for as long as a host may be silent: an agent that starts again refuses, or is refused, too.
 func (x *execution) clearPod(ctx context.Context, head *drydockv1.Rollout, h *drydockv1.RolloutHost, pod string, stop bool) ([]*drydockv1.Refusal, error) {
 	deadline := x.now().Add(x.config.Timings.BootTimeout)
+	refusedUntil := x.now().Add(2 * x.config.Timings.UnreachableAfter)
 	for {
 		if err := x.asked(ctx); err != nil {
 			return nil, err
@@ -241,9 +243,11 @@ func (x *execution) clearPod(ctx context.Context, head *drydockv1.Rollout, h *dr
 		if stop {
 			return nil, x.stopFor(ctx, h, pod)
 		}
+		aborted := x.aborted(ctx)
 		why, err := x.moveAnywhere(ctx, head, h, pod)
+		refused := err == nil && len(why) > 0 && x.aborted(ctx) == aborted
 		switch {
-		case errors.Is(err, errBusy) && x.now().Before(deadline):
+		case errors.Is(err, errBusy) && x.now().Before(deadline), refused && x.now().Before(refusedUntil):
 			if !sleep(ctx, x.config.Timings.ReconcileInterval) {
 				return nil, ctx.Err()
 			}
@@ -257,6 +261,15 @@ func (x *execution) clearPod(ctx context.Context, head *drydockv1.Rollout, h *dr
 		}
 		return why, nil
 	}
+}
+
+// aborted is how many moves were tried in vain.
+func (x *execution) aborted(ctx context.Context) int32 {
+	head, err := x.head(ctx)
+	if err != nil {
+		return -1
+	}
+	return head.GetFailedMoves()
 }
 
 // returnPods starts again what was stopped, and takes back what the policy says.

@@ -121,6 +121,36 @@ func TestMovesThatAreAbortedStopTheRolloutWhenTheyAreTooMany(t *testing.T) {
 	c.patched(1, "h1", "h2", "h3")
 }
 
+func TestAMoveThatIsRefusedOnlyForAMomentIsAskedForAgain(t *testing.T) {
+	c := newCluster(t, plainPool)
+	var mu sync.Mutex
+	refusals := map[string]int{"h1a": 3, "h2b": 3}
+	for _, h := range c.hosts {
+		h.mu.Lock()
+		inner := h.migrate
+		h.migrate = func(ctx context.Context, spec *drydockv1.MigrationSpec, send func(*drydockv1.MigratePodResponse) error) error {
+			mu.Lock()
+			left := refusals[spec.GetPod()]
+			if left > 0 && !spec.GetDryRun() {
+				refusals[spec.GetPod()]--
+			}
+			mu.Unlock()
+			if left > 0 && !spec.GetDryRun() {
+				report := reportEvent(spec, refusedTo)
+				report.GetReport().Refusals = []*drydockv1.Refusal{because("host "+spec.GetTo()+" does not answer", "bring its agent up")}
+				return send(report)
+			}
+			return inner(ctx, spec, send)
+		}
+		h.mu.Unlock()
+	}
+	rollout := c.rests(c.mustStart("web"), rolloutFinished)
+	if rollout.GetHostsFailed() != 0 || refusals["h1a"] != 0 || refusals["h2b"] != 0 {
+		t.Errorf("%d hosts failed, %v", rollout.GetHostsFailed(), refusals)
+	}
+	c.patched(1, "h1", "h2", "h3")
+}
+
 func TestHostsThatNeedNoRestartArePatchedUnderTheirPods(t *testing.T) {
 	l := newLab(t, patient)
 	c := clusterOn(l, "name: web\nhosts: {names: [h1, h2, h3]}\nsoak: {host: 0s}\nat-once: {canaries: 0, hosts: 2}\npatch: {without-drain: true}\n", false)

@@ -79,8 +79,8 @@ func newFiles(t *testing.T) *shimFiles {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer l.Close() // only once all are chosen, so that they differ
 		f.addresses[i] = l.Addr().String()
-		_ = l.Close()
 	}
 	f.write(t, "greeter.yaml", greeters)
 	return f
