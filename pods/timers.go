@@ -22,6 +22,8 @@ import (
 // images, and the process would wait for ever. But it has left a signal with the process, which is still there and frozen
 // when CRIU is done. So a timer that is over in the images, and whose signal is pending now but not in the images, is set
 // to go off at once.
+//
+// Which thread a timer tells is put right too.
 
 // RecoverTimers puts right what the images of a container that was dumped, and is still frozen, say of timers that went
 // off while CRIU dumped it.
@@ -47,11 +49,44 @@ func recoverTimers(pid int, images string) error {
 	if !found {
 		return nil
 	}
-	return leader.recoverTimers(threads, images)
+	// A kernel without this file cannot have its timers dumped.
+	text, err := os.ReadFile(procPath(pid, "timers"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	told, err := threadsTold(string(text))
+	if err != nil {
+		return err
+	}
+	return leader.recoverTimers(threads, told, images)
 }
 
-// recoverTimers puts the timers of a process right, whose leader l is.
-func (l thread) recoverTimers(threads map[int]thread, images string) error {
+// threadsTold reads which thread each timer of a process tells, of those that tell one, by the timer's number. The threads have
+// the numbers that they have here.
+func threadsTold(timers string) (map[uint32]int, error) {
+	told := make(map[uint32]int)
+	var id uint64
+	for line := range strings.Lines(timers) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		var err error
+		switch key {
+		case "ID":
+			id, err = strconv.ParseUint(value, 10, 32)
+		case "notify":
+			if _, number, one := strings.Cut(value, "/tid."); one {
+				told[uint32(id)], err = strconv.Atoi(number)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("timers: %w", err)
+		}
+	}
+	return told, nil
+}
+
+// recoverTimers puts the timers of a process right, whose leader l is. told are the threads that its timers tell: CRIU 4.2
+// writes a number of nobody where that is the leader, and the kernel would refuse the timer in the restore (CRIU's issue 2887).
+func (l thread) recoverTimers(threads map[int]thread, told map[uint32]int, images string) error {
 	path := coreImage(images, l.inside)
 	image, err := readCore(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,6 +101,9 @@ func (l thread) recoverTimers(threads map[int]thread, images string) error {
 		timers.Real.Vusec, changed = proto.Uint64(1), true
 	}
 	for _, t := range timers.Posix {
+		if inside := threads[told[t.GetItId()]].inside; t.GetItSigevNotify() == notifyThread && inside != 0 && t.GetNotifyThreadId() != int32(inside) {
+			t.NotifyThreadId, changed = proto.Int32(int32(inside)), true
+		}
 		wentOff, err := l.wentOff(t, image.entry, threads, images)
 		if err != nil {
 			return err

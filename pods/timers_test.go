@@ -3,12 +3,14 @@ package pods
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"testing"
 
 	core "github.com/checkpoint-restore/go-criu/v7/crit/images/criu-core"
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/siginfo"
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/timer"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -96,7 +98,7 @@ func TestATimerThatWentOffWhileCRIUDumpedGoesOffAfterTheRestore(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := dumped(t, c.real, c.posix, c.shared, c.private)
 			threads := map[int]thread{leaderHere: {inside: 1, shared: c.now}, workerHere: {inside: 2, shared: c.now, private: c.nowPrivate}}
-			if err := threads[leaderHere].recoverTimers(threads, dir); err != nil {
+			if err := threads[leaderHere].recoverTimers(threads, map[uint32]int{0: workerHere}, dir); err != nil {
 				t.Fatal(err)
 			}
 			image, err := readCore(coreImage(dir, 1))
@@ -118,6 +120,27 @@ func TestATimerThatWentOffWhileCRIUDumpedGoesOffAfterTheRestore(t *testing.T) {
 				t.Errorf("the image begins with %q: %v", raw[:8], err)
 			}
 		})
+	}
+}
+
+func TestATimerTellsTheThreadThatItToldBefore(t *testing.T) {
+	one := posix(workerTimer, notifyThread, 7)
+	one.NotifyThreadId = proto.Int32(-282857328)
+	dir := dumped(t, itimer(0), one, queue(), queue())
+	threads := map[int]thread{leaderHere: {inside: 1}, workerHere: {inside: 2}}
+	told, err := threadsTold(fmt.Sprintf("ID: 0\nsignal: 34/0000000000000bb9\nnotify: signal/tid.%d\nClockID: 1\nID: 7\nsignal: 14/0\nnotify: signal/pid.%[1]d\nClockID: 0\n", leaderHere))
+	if diff := cmp.Diff(map[uint32]int{0: leaderHere}, told); err != nil || diff != "" {
+		t.Fatalf("-want +got:\n%s%v", diff, err)
+	}
+	if err := threads[leaderHere].recoverTimers(threads, told, dir); err != nil {
+		t.Fatal(err)
+	}
+	image, err := readCore(coreImage(dir, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := image.entry.Tc.Timers.Posix[0].GetNotifyThreadId(); got != 1 {
+		t.Errorf("it tells thread %d", got)
 	}
 }
 
