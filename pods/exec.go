@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -40,7 +41,8 @@ func (r *Runtime) Exec(ctx context.Context, pod string, e Exec) (int, error) {
 	}
 	process := *spec.Process
 	process.Args, process.Terminal = e.Command, e.TTY
-	options := []cio.Opt{cio.WithStreams(e.Stdin, e.Stdout, e.Stderr)}
+	stdin := &ending{Reader: e.Stdin, ended: make(chan struct{})}
+	options := []cio.Opt{cio.WithStreams(stdin, e.Stdout, e.Stderr)}
 	if e.TTY {
 		options = append(options, cio.WithTerminal)
 	}
@@ -57,8 +59,13 @@ func (r *Runtime) Exec(ctx context.Context, pod string, e Exec) (int, error) {
 	if err := running.Start(ctx); err != nil {
 		return 0, fmt.Errorf("exec in container %s of pod %s: %w", e.Container, pod, err)
 	}
+	ended := stdin.ended
 	for {
 		select {
+		case <-ended:
+			// The shim keeps the FIFO open, so the command sees the end of its input only when the shim is told of it.
+			_ = running.CloseIO(ctx, containerd.WithStdinCloser)
+			ended = nil
 		case status := <-exited:
 			running.IO().Wait()
 			code, _, err := status.Result()
@@ -71,4 +78,19 @@ func (r *Runtime) Exec(ctx context.Context, pod string, e Exec) (int, error) {
 			return 0, ctx.Err()
 		}
 	}
+}
+
+// ending is an input that tells when it has ended. What it gave before has then been passed on.
+type ending struct {
+	io.Reader
+	once  sync.Once
+	ended chan struct{}
+}
+
+func (r *ending) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil {
+		r.once.Do(func() { close(r.ended) })
+	}
+	return n, err
 }

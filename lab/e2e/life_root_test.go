@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -85,6 +87,18 @@ func TestExecEndsAsTheCommandDid(t *testing.T) {
 		if want := (answer{"out\n", "err\n", status}); got != want {
 			t.Errorf("%+v, not %+v", got, want)
 		}
+	}
+}
+
+func TestExecPassesInputOnToItsEnd(t *testing.T) {
+	runPod(t, "steady", idle...)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, shared.binary, "pod", "exec", "-i", "steady", "--", "/bin/cat")
+	cmd.Env = append(os.Environ(), shared.Env()...)
+	cmd.Stdin = strings.NewReader("first\nlast")
+	if got, want := finish(t, cmd), (answer{"first\nlast", "", 0}); got != want {
+		t.Errorf("%+v, not %+v", got, want)
 	}
 }
 
