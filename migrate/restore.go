@@ -63,7 +63,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 			return err
 		}
 		if coming := e.place(j.Pod).arrival(); coming != nil {
-			coming.restore.end()
+			e.endEarly(j.Pod, coming.restore)
 			coming.restore = nil
 		}
 		if err := e.prepareTasks(ctx, rec.Spec, j.Migration, j.PostCopy); err != nil {
@@ -117,7 +117,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		}
 		// What CRIU or a container that was restored has left is ended here, before it could run.
 		e.abandon(ctx, j, rec.Spec)
-		err := restores.restores.Wait()
+		err := e.awaitReturned(j.Pod, restores)
 		p.giveUp(fmt.Sprintf("the restore failed: %v", err))
 		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
 		return e.Pods.Kill(ctx, j.Pod)

@@ -255,7 +255,7 @@ func (s *agentServer) Exec(ctx context.Context, stream *connect.BidiStream[drydo
 		return connect.NewError(connect.CodeInvalidArgument, errors.New("exec: no command"))
 	}
 	container, err := s.container(start.Pod, start.Container)
-	if err != nil {
+	if err = errors.Join(err, s.engine.Enter(start.Pod)); err != nil {
 		return failed(err)
 	}
 	in := newExecInput(start)

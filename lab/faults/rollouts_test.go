@@ -108,7 +108,7 @@ func (r *roll) begin() (err error) {
 	if err := os.MkdirAll(r.generationDir(), 0o777); err != nil {
 		return err
 	}
-	if _, err := r.Run(r.ctx, podSpec(), "h1"); err != nil {
+	if _, err := r.Run(r.ctx, podSpec(false), "h1"); err != nil {
 		return err
 	}
 	if err := r.beats(); err != nil {

@@ -35,6 +35,10 @@ type fault struct {
 	loses bool
 	// mayLose: it depends on what had arrived whether the copy was lost.
 	mayLose bool
+	// unshared: the pod has no shared volume.
+	unshared bool
+	// outcome is what the migration is to report, where that is told.
+	outcome drydockv1.MigrationOutcome
 	// ci: also run where there is little time.
 	ci bool
 }
@@ -63,6 +67,10 @@ type scene struct {
 	writers             []*load.RedisWriters
 	watch               *watch
 	before              selfcheck.Generation
+	began               time.Time
+	on                  string // the host where the pod runs in the end
+	report              *drydockv1.MigrationReport
+	reported            chan struct{}
 	undo                []func() error
 }
 
@@ -103,6 +111,7 @@ func (s *scene) undoAll() {
 }
 
 func (s *scene) run(c fault) error {
+	s.began = time.Now()
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -120,8 +129,11 @@ func (s *scene) run(c fault) error {
 		}
 	}
 	moved := make(chan error, 1)
+	s.reported = make(chan struct{})
 	go func() {
-		_, err := s.Move(s.ctx, podName, s.destination, c.mode, nil)
+		defer close(s.reported)
+		report, err := s.Move(s.ctx, podName, s.destination, c.mode, nil)
+		s.report = report
 		moved <- err
 	}()
 	for i, p := range c.points {
@@ -199,7 +211,7 @@ func (s *scene) open() error {
 		s.destination = "h2"
 	}
 	s.address, _, _ = strings.Cut(pod.Spec.Addresses[0], "/")
-	if s.before, err = selfcheck.ReadGeneration(s.generationDir()); err != nil {
+	if s.before, err = s.generation(s.source); err != nil {
 		return err
 	}
 	for range connections {

@@ -25,6 +25,7 @@ type Rig struct {
 	*lab.Lab
 	drydockv1connect.ControllerServiceClient
 	drydockv1connect.RolloutServiceClient
+	drydockv1connect.AccessServiceClient
 }
 
 // Up brings a lab up, removing what is left of one of that name first, also when it still runs.
@@ -54,7 +55,7 @@ func (r *Rig) Down(ctx context.Context) error { return lab.Down(ctx, r.Name()) }
 
 func newRig(l *lab.Lab) *Rig {
 	client, base := transport(l)
-	return &Rig{l, Client(l), drydockv1connect.NewRolloutServiceClient(client, base)}
+	return &Rig{l, Client(l), drydockv1connect.NewRolloutServiceClient(client, base), drydockv1connect.NewAccessServiceClient(client, base)}
 }
 
 // Client talks to a lab's controller over its socket, which only root may use.
