@@ -4,6 +4,7 @@ package dnf_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -78,4 +79,106 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+const fix = `<?xml version="1.0" encoding="UTF-8"?><updates>
+<update from="a@example.org" status="final" type="security" version="1"><id>RHSA-2026:0001</id><title>tool</title><severity>Important</severity>
+<issued date="2026-11-01 00:00:00"/><references/>
+<pkglist><collection><package name="tool" version="1.1" release="1" epoch="0" arch="noarch" src="tool.src.rpm"><filename>tool.rpm</filename></package></collection></pkglist></update>
+</updates>`
+
+func TestThePolicySaysWhichUpdatesAreChosen(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"tool", "other", "kept"} {
+		w.Have(dnftest.RPM{Name: name, Version: "1.0"})
+	}
+	w.Publish("base", fix, "repo", w.Build(dnftest.RPM{Name: "tool", Version: "1.1"}), w.Build(dnftest.RPM{Name: "other", Version: "2.0"}), w.Build(dnftest.RPM{Name: "kept", Version: "2.0"}))
+	w.Trust("base")
+	w.Write("root/etc/dnf/plugins/versionlock.list", "# by an operator\nkept-0:1.0-1.*\n")
+	for name, test := range map[string]struct {
+		policy *drydockv1.PatchPolicy
+		want   []string
+		left   string
+	}{
+		"security":         {&drydockv1.PatchPolicy{What: patch.Security}, []string{"tool=1.1-1"}, ""},
+		"all":              {all, []string{"other=2.0-1", "tool=1.1-1"}, "kept stays at 1.0-1, below 2.0-1: the host's administrator holds it"},
+		"all but one":      {&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"tool"}}, []string{"other=2.0-1"}, "tool stays at 1.0-1, below 1.1-1: the pool holds it"},
+		"named":            {&drydockv1.PatchPolicy{What: patch.Named, Packages: []string{"other"}}, []string{"other=2.0-1"}, ""},
+		"none that is due": {&drydockv1.PatchPolicy{What: patch.Named, Packages: []string{"elsewhere"}}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res := w.resolve(test.policy)
+			var got []string
+			for _, p := range res.Patch.Packages {
+				got = append(got, p.Name+"="+p.To)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" || len(res.Refusals) != 0 || !strings.Contains(reasons(res.Patch.Left), test.left) {
+				t.Error(diff, res.Refusals, res.Patch.Left)
+			}
+		})
+	}
+}
+
+func TestAPatchThatNeedsAHeldPackageOrTheRemovalOfOneIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.Have(dnftest.RPM{Name: "lib", Version: "1.0"}, dnftest.RPM{Name: "tool", Version: "1.0", More: "Requires: lib"}, dnftest.RPM{Name: "old", Version: "1.0"})
+	w.offer(dnftest.RPM{Name: "lib", Version: "2.0"}, dnftest.RPM{Name: "tool", Version: "2.0", More: "Requires: lib >= 2.0"})
+	res := w.resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"lib"}})
+	if text := reasons(res.Refusals); !strings.Contains(text, "the pool holds lib, and tool 2.0-1 needs it") {
+		t.Error(res.Refusals)
+	}
+	w.Write("root/etc/dnf/plugins/versionlock.list", "lib-1.0-1.noarch\n")
+	res = w.resolve(all)
+	if text := reasons(res.Refusals); !strings.Contains(text, "lib is held by the host's administrator, and tool 2.0-1 needs it") || !strings.Contains(res.Refusals[0].Remedy, "versionlock delete lib") {
+		t.Error(res.Refusals)
+	}
+	w.offer(dnftest.RPM{Name: "tool", Version: "2.0", More: "Obsoletes: old"})
+	if text := reasons(w.resolve(all).Refusals); !strings.Contains(text, "dnf would remove old-1.0-1.noarch, and a patch removes nothing") {
+		t.Error(text)
+	}
+	w.offer(dnftest.RPM{Name: "tool", Version: "2.0", More: "Conflicts: old"})
+	if text := reasons(w.resolve(all).Refusals); !strings.Contains(text, "tool 2.0-1: dnf keeps it back") {
+		t.Error(text)
+	}
+}
+
+func TestExactlyThePinnedVersionsAreInstalledThoughNewerOnesAppear(t *testing.T) {
+	w := newWorld(t)
+	w.Install(dnftest.RPM{Name: "tool", Version: "1.0"})
+	w.offer(dnftest.RPM{Name: "tool", Version: "2.0", More: "Requires: lib"}, dnftest.RPM{Name: "lib", Version: "2.0"})
+	p := w.ready()
+	w.offer(dnftest.RPM{Name: "tool", Version: "3.0"}, dnftest.RPM{Name: "lib", Version: "3.0"})
+	w.resolve(all) // refreshes, as others on the host may
+	w.done(w.apply(p))
+	w.at(map[string]string{"tool": "2.0", "lib": "2.0"})
+}
+
+func TestChangedConfigurationFilesAreKeptOrReplaced(t *testing.T) {
+	for _, directive := range []string{"%config", "%config(noreplace)"} {
+		for conffiles, want := range map[string][2]string{patch.Keep: {"mine\n", ".rpmnew"}, patch.Replace: {"new\n", ".rpmsave"}} {
+			t.Run(directive+" "+conffiles, func(t *testing.T) {
+				w := newWorld(t)
+				tool := func(version, text string) dnftest.RPM {
+					return dnftest.RPM{Name: "tool", Version: version, Directive: directive, Files: map[string]string{"etc/tool.conf": text, "etc/same.conf": text}}
+				}
+				w.Install(tool("1.0", "old\n"))
+				w.Write("root/etc/tool.conf", "mine\n")
+				w.Write("root/etc/tool.conf.rpmold", "of no package\n")
+				w.offer(tool("2.0", "new\n"))
+				result := w.applyWith(patch.Order{ID: "a", Patch: w.ready(), Conffiles: conffiles}, func(int32, string) {})
+				w.done(result)
+				other := map[string]string{"mine\n": "new\n", "new\n": "mine\n"}[want[0]]
+				if got, beside := w.Read("root/etc/tool.conf"), w.Read("root/etc/tool.conf"+want[1]); got != want[0] || beside != other {
+					t.Errorf("it holds %q, and the one beside it %q", got, beside)
+				}
+				found, err := filepath.Glob(w.Path("root/etc/*.rpm[ns]*"))
+				if err != nil || len(found) != 1 || w.Read("root/etc/same.conf") != "new\n" {
+					t.Error(found, err)
+				}
+				if !strings.Contains(result.Log, "etc/tool.conf"+want[1]) || strings.Contains(result.Log, "etc/same.conf") {
+					t.Error("the log does not say so:", result.Log)
+				}
+			})
+		}
+	}
 }

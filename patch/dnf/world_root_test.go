@@ -49,34 +49,37 @@ type world struct {
 	t       *testing.T
 	host    *patch.Host
 	running string
+	look    func(ctx context.Context, refresh bool) (*drydockv1.HostStatus, error)
+	// late is how far the clock is ahead.
+	late time.Duration
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{World: dnftest.New(t), t: t, running: "6.12.94-1.noarch"}
 	with := installer(w.Top)
-	provider := &statusdnf.Dnf{Library: with.Library, Memory: packages.NewMemory(w.Path("memory.json")), MaxAge: 7 * 24 * time.Hour, Now: func() time.Time { return w.Now }}
+	provider := &statusdnf.Dnf{Library: with.Library, Memory: packages.NewMemory(w.Path("memory.json")), MaxAge: 7 * 24 * time.Hour, Now: func() time.Time { return time.Now().Add(w.late) }}
 	with.Judge = provider
 	collector := status.NewCollector(provider, func([]string) string { return "" }, false)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.look = func(ctx context.Context, refresh bool) (*drydockv1.HostStatus, error) {
+		find := collector.Collect
+		if refresh && w.late == 0 {
+			find = collector.Refresh
+		}
+		found, err := find(ctx)
+		if err == nil {
+			found.Kernel.Running, found.Kernel.RunningVersion, found.Reboot = w.running, "", nil
+		}
+		return found, err
+	}
 	w.Make("boot")
 	w.host, err = patch.New(patch.Config{
 		Dir: w.Path("data/patches"), Installer: with, Program: []string{self, "act", w.Top},
-		Look: func(ctx context.Context, refresh bool) (*drydockv1.HostStatus, error) {
-			look := collector.Collect
-			if refresh {
-				w.Now = time.Now().UTC()
-				look = collector.Refresh
-			}
-			found, err := look(ctx)
-			if err == nil {
-				found.Kernel.Running, found.Kernel.RunningVersion, found.Reboot = w.running, "", nil
-			}
-			return found, err
-		},
+		Look:       w.look,
 		Users:      func(context.Context, []string) ([]string, error) { return nil, nil },
 		Pods:       func(context.Context) ([]string, error) { return nil, nil },
 		Containerd: func(context.Context) (string, error) { return "v2", nil },
