@@ -88,12 +88,18 @@ func TestTheAgentsConfigurationSaysWhereItIs(t *testing.T) {
 }
 
 func TestTheLabsPoolIsTakenAndHasEveryHost(t *testing.T) {
-	p, err := pool.Parse("lab.yaml", []byte(poolConfig([]string{"h1", "h2"})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"h1", "h2"}, p.Hosts.Names); diff != "" || p.Name != Pool {
-		t.Error(p.Name, diff)
+	for driver, fenced := range map[string]bool{"": false, DriverVM: true} {
+		l := &Lab{name: "x", rec: record{Hosts: []string{"h1", "h2"}, Driver: driver}}
+		p, err := pool.Parse("lab.yaml", []byte(l.poolConfig()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"h1", "h2"}, p.Hosts.Names); diff != "" || p.Name != Pool {
+			t.Error(p.Name, diff)
+		}
+		if (p.Fence != nil) != fenced {
+			t.Errorf("hosts of driver %q are fenced by %v", driver, p.Fence)
+		}
 	}
 }
 

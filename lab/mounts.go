@@ -49,7 +49,11 @@ func mountings(l *Lab, s spec) []mounting {
 	}
 	switch s.Node {
 	case ControllerNode:
-		return append(list, mounting{target: "run/drydock-api", source: l.runDir()})
+		list = append(list, mounting{target: "run/drydock-api", source: l.runDir()})
+		if l.rec.Driver == DriverVM {
+			list = append(list, mounting{target: monitorsInNode, source: l.monitors()})
+		}
+		return list
 	case PackagesNode:
 		return append(list, proxyMounts(l)...)
 	}

@@ -52,13 +52,15 @@ type recipe struct {
 type rootKind int
 
 const (
-	currentRoot rootKind = iota // hosts with all updates
-	behindRoot                  // hosts as the last point release left them, with what the lab makes updates of itself
-	proxyRoot                   // the node that fetches packages
+	currentRoot   rootKind = iota // hosts with all updates
+	behindRoot                    // hosts as the last point release left them, with what the lab makes updates of itself
+	behindMachine                 // the same for virtual machines, without those
+	proxyRoot                     // the node that fetches packages
 )
 
 func (k rootKind) String() string {
-	return [...]string{"the hosts' root file system", "the root file system of hosts with updates pending", "the package proxy's root file system"}[k]
+	return [...]string{"the hosts' root file system", "the root file system of hosts with updates pending",
+		"the root file system of virtual machines with updates pending", "the package proxy's root file system"}[k]
 }
 
 func newRecipe(extra []string) recipe {
@@ -92,6 +94,8 @@ func (r recipe) arguments(dir, preferences string) []string {
 	switch r.kind {
 	case behindRoot:
 		hooks = append(hooks, "--customize-hook="+keepPackages())
+		sources = slices.Delete(sources, 1, 2)
+	case behindMachine:
 		sources = slices.Delete(sources, 1, 2)
 	case proxyRoot:
 		variant, hooks, sources = "essential", nil, sources[:2]

@@ -61,18 +61,22 @@ func (l *Lab) writeConfig(node string, opts Options) error {
 			return err
 		}
 		return errors.Join(
-			os.WriteFile(filepath.Join(pools, Pool+".yaml"), []byte(poolConfig(l.rec.Hosts)), 0o644),
+			os.WriteFile(filepath.Join(pools, Pool+".yaml"), []byte(l.poolConfig()), 0o644),
 			os.WriteFile(filepath.Join(l.ConfigDir(node), "controller.yaml"), []byte(controllerConfig(opts)+faultDir), 0o644))
 	}
 	return os.WriteFile(filepath.Join(l.ConfigDir(node), "agent.yaml"), []byte(l.agentConfig(node)+faultDir), 0o644)
 }
 
-// agentConfig has no host ask for updates by itself where it has nowhere to ask: a lab's work is measured.
-func (l *Lab) agentConfig(node string) string {
-	refresh := "0s"
+// refreshInterval is how often hosts ask for updates by themselves: never where they have nowhere to ask, as a lab's work is
+// measured.
+func (l *Lab) refreshInterval() string {
 	if l.rec.Updates.Pending() {
-		refresh = "1h"
+		return "1h"
 	}
+	return "0s"
+}
+
+func (l *Lab) agentConfig(node string) string {
 	return fmt.Sprintf(`name: %s
 listen: %s:7444
 controller: [https://%s:7443]
@@ -84,11 +88,14 @@ network: {bridge: %s}
 join: {token-file: /etc/drydock/token}
 packages: {refresh-interval: %s}
 reboot: {command: ["%s"]}
-`, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge, refresh, strings.Join(rebootCommand(), `", "`))
+`, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge, l.refreshInterval(), strings.Join(rebootCommand(), `", "`))
 }
 
 func controllerConfig(opts Options) string {
-	bits, gateway, kind := networkBits, "", opts.Network
+	bits, gateway, kind, timings := networkBits, "", opts.Network, ""
+	if opts.Driver == DriverVM {
+		timings = fmt.Sprintf("timings: {boot-timeout: %s}\n", bootLimit)
+	}
 	if opts.PortSecurity {
 		bits, gateway = podBits, PodGateway
 	}
@@ -103,20 +110,24 @@ pod-cidr: %s
 pod-prefix-length: %d
 gateway: %q
 network: {kind: %s}
-`, ControllerNode, controllerAddr, PodCIDR, bits, gateway, kind)
+%s`, ControllerNode, controllerAddr, PodCIDR, bits, gateway, kind, timings)
 }
 
 // Pool is the name of the pool that all hosts of a lab are in.
 const Pool = "lab"
 
 // poolConfig has nobody wait long: what a lab's hosts show after their patch, they show soon.
-func poolConfig(hosts []string) string {
+func (l *Lab) poolConfig() string {
+	fence := ""
+	if l.rec.Driver == DriverVM {
+		fence = fmt.Sprintf("fence: {command: [/usr/bin/drydock, lab, reset, \"%s/{host}\"]}\n", monitorsInNode)
+	}
 	return fmt.Sprintf(`# All hosts of this lab, one after the other.
 name: %s
 hosts: {names: [%s]}
 pods: {modes: [stop], downtime-budget: 10s}
 soak: {host: 2s, canaries: 5s}
-`, Pool, strings.Join(hosts, ", "))
+%s`, Pool, strings.Join(l.rec.Hosts, ", "), fence)
 }
 
 // containerdConfig leaves out what only Kubernetes and hosts with other file systems use; containerd then starts faster.

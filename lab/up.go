@@ -22,6 +22,8 @@ type up struct {
 	root, proxyRoot string
 	// The cached virtual machine, of DriverVM.
 	image vmImage
+	// aptFiles say where hosts' updates come from.
+	aptFiles map[string]string
 }
 
 // stage is one step of up, in order. Each leaves enough behind for Down to find what it made, wherever it was cut off.
@@ -107,7 +109,11 @@ func (u *up) findRoot(ctx context.Context) error {
 	if u.root, err = hosts.ensure(ctx, u.opts.Progress); err != nil || u.opts.Driver != DriverVM {
 		return err
 	}
-	u.image, err = ensureVMImage(ctx, u.opts.Packages, u.opts.Progress)
+	machines := currentRoot
+	if u.opts.Updates.Pending() {
+		machines = behindMachine
+	}
+	u.image, err = ensureVMImage(ctx, u.opts.Packages, machines, u.opts.Progress)
 	return err
 }
 
@@ -142,8 +148,8 @@ func (u *up) layOut(ctx context.Context) error {
 
 // specs says what each node is made of and runs.
 func (u *up) specs(ctx context.Context) ([]spec, error) {
-	files, err := u.updateFiles(ctx)
-	if err != nil {
+	var err error
+	if u.aptFiles, err = u.updateFiles(ctx); err != nil {
 		return nil, err
 	}
 	var all []spec
@@ -151,7 +157,7 @@ func (u *up) specs(ctx context.Context) ([]spec, error) {
 		if u.lab.isVM(node) {
 			continue // everything of it is in its disk
 		}
-		s := spec{Node: node, Root: u.root, Services: u.opts.HostServices, Files: files}
+		s := spec{Node: node, Root: u.root, Services: u.opts.HostServices, Files: u.aptFiles}
 		switch node {
 		case ControllerNode:
 			s.Services, s.Files = u.opts.ControllerServices, nil
@@ -180,7 +186,7 @@ func (u *up) makeDirs(ctx context.Context) error {
 	if err := os.Mkdir(u.lab.stateDir(), 0o700); err != nil {
 		return err
 	}
-	for _, dir := range []string{u.lab.SharedDir(), filepath.Dir(u.lab.binary()), u.lab.NetNS("")} {
+	for _, dir := range []string{u.lab.SharedDir(), u.lab.monitors(), filepath.Dir(u.lab.binary()), u.lab.NetNS("")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

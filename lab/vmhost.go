@@ -34,15 +34,22 @@ func (l *Lab) isVM(node string) bool {
 
 func (l *Lab) vmPort(node string) int     { return firstPort + slices.Index(l.rec.Hosts, node) }
 func (l *Lab) vmImage() vmImage           { return vmImage{l.rec.Image} }
-func (l *Lab) monitor(node string) string { return l.nodeDir(node, "monitor.sock") }
+func (l *Lab) monitors() string           { return filepath.Join(l.stateDir(), "monitors") }
+func (l *Lab) monitor(node string) string { return filepath.Join(l.monitors(), node) }
 func (l *Lab) vmDisk(node string) string  { return l.nodeDir(node, "disk.qcow2") }
 
 // vmEnter is the command that enters the namespace in which the machines' SSH servers are reached.
 func (l *Lab) vmEnter() []string { return []string{"nsenter", "--net=" + l.NetNS(switchNode), "--"} }
 
+// filling is what a copy of the saved machine gets to be a host.
+type filling struct {
+	deb, token string
+	apt        map[string]string // files that say where updates come from
+}
+
 // makeVM starts a host for the first time: a copy of the machine that was saved, which becomes the host node and gets Drydock
 // from its package.
-func (l *Lab) makeVM(ctx context.Context, node, deb, token string) error {
+func (l *Lab) makeVM(ctx context.Context, node string, fill filling) error {
 	for _, dir := range []string{l.nodeDir(node), l.LogDir(node)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("host %s: %w", node, err)
@@ -56,11 +63,11 @@ func (l *Lab) makeVM(ctx context.Context, node, deb, token string) error {
 	if err := l.startVM(ctx, node, l.vmImage().file("booted")); err != nil {
 		return err
 	}
-	if err := l.become(ctx, node, token); err != nil {
+	if err := l.become(ctx, node, fill); err != nil {
 		return fmt.Errorf("host %s: %w", node, err)
 	}
-	if err := l.installDrydock(ctx, node, deb); err != nil {
-		return fmt.Errorf("host %s: install %s: %w", node, filepath.Base(deb), err)
+	if err := l.installDrydock(ctx, node, fill.deb); err != nil {
+		return fmt.Errorf("host %s: install %s: %w", node, filepath.Base(fill.deb), err)
 	}
 	return l.vmReady(ctx, node)
 }
@@ -163,11 +170,11 @@ func (l *Lab) letRun(ctx context.Context, node string, m machine) error {
 }
 
 // become makes a copy of the saved machine the host node.
-func (l *Lab) become(ctx context.Context, node, token string) error {
+func (l *Lab) become(ctx context.Context, node string, fill filling) error {
 	secret := make([]byte, 48)
 	_, _ = rand.Read(secret) // never fails
 	id, seed := hex.EncodeToString(secret[:16]), hex.EncodeToString(secret[16:])
-	if err := l.vmShell(ctx, node, writeScript(l.vmNodeFiles(node, token))); err != nil {
+	if err := l.vmShell(ctx, node, writeScript(l.vmNodeFiles(node, fill.token, fill.apt))); err != nil {
 		return err
 	}
 	return l.vmShell(ctx, node, becomeScript, node, fmt.Sprint(time.Now().Unix()), id, seed)

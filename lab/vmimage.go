@@ -50,13 +50,15 @@ type vmRecipe struct {
 	qemu string // its version: another one may not be able to load what this one saved
 }
 
-func newVMRecipe(ctx context.Context, extra []string) (vmRecipe, error) {
+func newVMRecipe(ctx context.Context, extra []string, kind rootKind) (vmRecipe, error) {
 	out, err := exec.CommandContext(ctx, qemuProgram, "--version").Output()
 	if err != nil {
 		return vmRecipe{}, fmt.Errorf("ask QEMU for its version: %w", err)
 	}
 	version, _, _ := strings.Cut(string(out), "\n")
-	return vmRecipe{newRecipe(append(vmPackages(), extra...)), version}, nil
+	r := vmRecipe{newRecipe(append(vmPackages(), extra...)), version}
+	r.kind = kind
+	return r, nil
 }
 
 func (r vmRecipe) path() string {
@@ -69,11 +71,11 @@ func (r vmRecipe) path() string {
 }
 
 // ensureVMImage returns the cached image, and makes it first where it is missing.
-func ensureVMImage(ctx context.Context, extra []string, progress io.Writer) (vmImage, error) {
+func ensureVMImage(ctx context.Context, extra []string, kind rootKind, progress io.Writer) (vmImage, error) {
 	if err := installVMTools(ctx, progress); err != nil {
 		return vmImage{}, err
 	}
-	r, err := newVMRecipe(ctx, extra)
+	r, err := newVMRecipe(ctx, extra, kind)
 	if err != nil {
 		return vmImage{}, err
 	}

@@ -36,6 +36,7 @@ func machineArguments(accel string, port int) []string {
 		"-device", "virtio-blk-pci,drive=disk",
 		"-device", "virtio-rng-pci",
 		"-device", "vmgenid,guid=auto",
+		"-device", "i6300esb", "-action", "watchdog=reset",
 		"-netdev", fmt.Sprintf("user,id=line,restrict=on,hostfwd=tcp:127.0.0.1:%d-:22", port),
 	}
 }
@@ -154,6 +155,7 @@ const bootLimit = 6 * time.Minute
 // settledScript waits for the end of the boot, and leaves as little as possible in memory.
 const settledScript = `systemctl is-system-running --wait >/dev/null
 systemctl is-active containerd ssh systemd-networkd || { systemctl --failed; exit 1; }
+update-grub || exit 1
 ip link set ` + uplink + ` down
 sync
 echo 3 >/proc/sys/vm/drop_caches

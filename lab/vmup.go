@@ -23,9 +23,6 @@ func (o Options) validateVM() []error {
 	if o.FaultPoints {
 		errs = append(errs, fmt.Errorf("driver %s: fault points need a directory that is shared with the hosts: use driver %s", DriverVM, DriverNamespace))
 	}
-	if o.Updates.Pending() {
-		errs = append(errs, fmt.Errorf("driver %s: hosts are up to date as of the day on which their disk was made: use updates none", DriverVM))
-	}
 	if len(o.HostServices) != 2 {
 		errs = append(errs, fmt.Errorf("driver %s: machines run containerd and the agent, no other services", DriverVM))
 	}
@@ -73,7 +70,7 @@ func (u *up) startVMs(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return u.lab.makeVM(ctx, host, deb, token)
+			return u.lab.makeVM(ctx, host, filling{deb, token, u.aptFiles})
 		})
 	}
 	return group.Wait()

@@ -259,7 +259,9 @@ func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, k
 	x.show(h.GetHost(), "reboots", 0)
 	within, cancel := context.WithTimeout(ctx, x.config.Timings.CreateTimeout)
 	defer cancel()
-	answer, err := agent.Reboot(within, connect.NewRequest(&drydockv1.RebootRequest{BootId: h.GetOldBootId(), Reason: "Drydock patches this host (" + x.by() + ")"}))
+	answer, err := agent.Reboot(within, connect.NewRequest(&drydockv1.RebootRequest{
+		BootId: h.GetOldBootId(), Kernel: h.GetPatch().GetKernel(), Reason: "Drydock patches this host (" + x.by() + ")",
+	}))
 	if err := x.fault("rollout ordered reboot of " + h.GetHost()); err != nil {
 		return err
 	}
@@ -275,6 +277,9 @@ func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, k
 		return &setback{"reboot", answer.Msg.GetRefusals()}
 	}
 	x.record(ctx, "reboot host", h.GetHost(), fmt.Sprintf("%s, boot %s", x.by(), h.GetOldBootId()), nil)
+	if why := answer.Msg.GetUntried(); why != "" {
+		x.log.Warn("the new kernel is booted without a trial", "rollout", x.id, "host", h.GetHost(), "kernel", h.GetPatch().GetKernel(), "reason", why)
+	}
 	_, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
 		if answer.Msg.GetKind() != "" {
 			h.RebootKind = answer.Msg.GetKind()

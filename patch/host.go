@@ -9,6 +9,7 @@ import (
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/patch/grub"
 )
 
 // Config is what a Host stands on.
@@ -36,6 +37,8 @@ type Config struct {
 	Simulated bool
 	// RebootCommand reboots the host; empty: logind does.
 	RebootCommand []string
+	// Grub boots new kernels for a trial; nil: they are booted as the host has it.
+	Grub *grub.GRUB
 	// Boot is the host's boot id.
 	Boot string
 	// BootDir is where kernels lie, Run where /run is.

@@ -190,7 +190,7 @@ func TestLogindRebootsOnceTheLockIsReleased(t *testing.T) {
 	if !l.isHeld() {
 		t.Fatal("not held")
 	}
-	if res, err := h.Reboot(t.Context(), "boot-1", "test"); err != nil || len(res.Refusals) != 0 {
+	if res, err := h.Reboot(t.Context(), "boot-1", "", "test"); err != nil || len(res.Refusals) != 0 {
 		t.Fatal(res, err)
 	}
 	for range 100 {

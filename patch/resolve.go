@@ -106,6 +106,11 @@ func (h *Host) describe(ctx context.Context, installer Installer, res *drydockv1
 		}
 	}
 	h.reboots(p, found, status)
+	untriable, err := h.triable(ctx, p.Kernel)
+	if err != nil {
+		return err
+	}
+	res.Refusals = append(res.Refusals, untriable...)
 	if len(p.Packages) == 0 {
 		return nil
 	}

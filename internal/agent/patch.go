@@ -13,6 +13,7 @@ import (
 	"drydock/patch"
 	"drydock/patch/apt"
 	"drydock/patch/dnf"
+	"drydock/patch/grub"
 	"drydock/pods/probe"
 	"drydock/status"
 	statusapt "drydock/status/packages/apt"
@@ -41,6 +42,7 @@ func (a *agent) newPatch() (*patch.Host, error) {
 			return status.PodsUsing(ctx, "/proc", files, pod)
 		},
 		Simulated: simulated(), RebootCommand: a.cfg.Reboot.Command, Boot: a.here.BootID, BootDir: "/boot", Run: "/run", Log: a.log,
+		Grub: &grub.GRUB{Dir: "/boot/grub"},
 	}
 	probing := &probe.Probe{
 		Dir: filepath.Join(a.cfg.RunDir, "probe"), Cgroup: filepath.Join(a.cfg.CgroupParent, "probe"), Program: program, Args: []string{"probe"},
@@ -178,7 +180,7 @@ func (s *patchServer) Reboot(ctx context.Context, req *connect.Request[drydockv1
 	if err := s.lead(req); err != nil {
 		return nil, err
 	}
-	return answer(s.patch.Reboot(ctx, req.Msg.BootId, req.Msg.Reason))
+	return answer(s.patch.Reboot(ctx, req.Msg.BootId, req.Msg.Kernel, req.Msg.Reason))
 }
 
 func (s *patchServer) Verify(ctx context.Context, req *connect.Request[drydockv1.VerifyRequest]) (*connect.Response[drydockv1.VerifyResponse], error) {
