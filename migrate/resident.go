@@ -84,5 +84,25 @@ func (e *Engine) WithResident(_ context.Context, pod string, do func() error) er
 	return do()
 }
 
+// Alone is WithResident for an order: it waits for whoever acts on the pod, and refuses for a pod that does not run here or moves.
+func (e *Engine) Alone(ctx context.Context, pod string, do func() error) error {
+	release, err := e.hold(ctx, pod)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := e.Pods.Record(pod); err != nil {
+		return err
+	}
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return err
+	}
+	if j.Side != owner.Resident || j.Stage != owner.Up || j.BootID != e.Here.BootID {
+		return refuse(fmt.Sprintf("pod %s is not settled on this host (%s)", pod, j), "wait until it runs, and its migration is over")
+	}
+	return do()
+}
+
 // Running tells whether a migration runs with this host as its source.
 func (e *Engine) Running(pod, migration string) bool { return e.running(pod, migration) != nil }

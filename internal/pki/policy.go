@@ -79,6 +79,12 @@ func ControllerPolicy() Policy {
 		rpc.RolloutServiceAbortRolloutProcedure:  change(OperatorRights, "rollout abort", "rollout"),
 		rpc.RolloutServiceApproveGateProcedure:   change(OperatorRights, "rollout approve", "rollout"),
 
+		rpc.ShimServiceSetPodShimProcedure:   change(OperatorRights, "pod shim", "pod"),
+		rpc.ShimServiceGetPodShimProcedure:   view,
+		rpc.ShimServiceListPodShimsProcedure: view,
+		// A trace shows what is in a call.
+		rpc.ShimServiceTracePodShimProcedure: change(OperatorRights, "shim trace", "pod"),
+
 		rpc.ClusterServiceListControllersProcedure:       view,
 		rpc.ClusterServiceCreateControllerTokenProcedure: change(AdminRights, "controller join", "controller"),
 		rpc.ClusterServiceRemoveControllerProcedure:      change(AdminRights, "controller rm", "controller"),

@@ -2291,7 +2291,7 @@ var File_drydock_v1_agent_proto protoreflect.FileDescriptor
 const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/agent.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x15drydock/v1/shim.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
 	"\x12GetHostInfoRequest\"X\n" +
 	"\x13GetHostInfoResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x17\n" +
@@ -2445,8 +2445,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled2\xd2\n" +
-	"\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xc4\f\n" +
 	"\fAgentService\x12S\n" +
 	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\"\x03\x90\x02\x01\x12G\n" +
 	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12T\n" +
@@ -2458,7 +2457,12 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x0eRemoveAgentPod\x12!.drydock.v1.RemoveAgentPodRequest\x1a\".drydock.v1.RemoveAgentPodResponse\x12Y\n" +
 	"\rListAgentPods\x12 .drydock.v1.ListAgentPodsRequest\x1a!.drydock.v1.ListAgentPodsResponse\"\x03\x90\x02\x01\x12=\n" +
 	"\x04Exec\x12\x17.drydock.v1.ExecRequest\x1a\x18.drydock.v1.ExecResponse(\x010\x01\x12J\n" +
-	"\aGetLogs\x12\x1d.drydock.v1.GetPodLogsRequest\x1a\x1e.drydock.v1.GetPodLogsResponse0\x01\x12R\n" +
+	"\aGetLogs\x12\x1d.drydock.v1.GetPodLogsRequest\x1a\x1e.drydock.v1.GetPodLogsResponse0\x01\x12K\n" +
+	"\n" +
+	"SetPodShim\x12\x1d.drydock.v1.SetPodShimRequest\x1a\x1e.drydock.v1.SetPodShimResponse\x12P\n" +
+	"\n" +
+	"GetPodShim\x12\x1d.drydock.v1.GetPodShimRequest\x1a\x1e.drydock.v1.GetPodShimResponse\"\x03\x90\x02\x01\x12Q\n" +
+	"\fTracePodShim\x12\x1f.drydock.v1.TracePodShimRequest\x1a .drydock.v1.TracePodShimResponse\x12R\n" +
 	"\rImportArchive\x12\x1e.drydock.v1.ImportImageRequest\x1a\x1f.drydock.v1.ImportImageResponse(\x01\x12C\n" +
 	"\x04Pull\x12\x1c.drydock.v1.PullImageRequest\x1a\x1d.drydock.v1.PullImageResponse\x12K\n" +
 	"\n" +
@@ -2554,14 +2558,20 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*DoctorHostRequest)(nil),       // 61: drydock.v1.DoctorHostRequest
 	(*ExecRequest)(nil),             // 62: drydock.v1.ExecRequest
 	(*GetPodLogsRequest)(nil),       // 63: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 64: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 65: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 66: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 67: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 68: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 69: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 70: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 71: drydock.v1.MigratePodResponse
+	(*SetPodShimRequest)(nil),       // 64: drydock.v1.SetPodShimRequest
+	(*GetPodShimRequest)(nil),       // 65: drydock.v1.GetPodShimRequest
+	(*TracePodShimRequest)(nil),     // 66: drydock.v1.TracePodShimRequest
+	(*ImportImageRequest)(nil),      // 67: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 68: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 69: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 70: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 71: drydock.v1.GetPodLogsResponse
+	(*SetPodShimResponse)(nil),      // 72: drydock.v1.SetPodShimResponse
+	(*GetPodShimResponse)(nil),      // 73: drydock.v1.GetPodShimResponse
+	(*TracePodShimResponse)(nil),    // 74: drydock.v1.TracePodShimResponse
+	(*ImportImageResponse)(nil),     // 75: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 76: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 77: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
 	49, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
@@ -2609,47 +2619,53 @@ var file_drydock_v1_agent_proto_depIdxs = []int32{
 	16, // 42: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
 	62, // 43: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
 	63, // 44: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	64, // 45: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	65, // 46: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	18, // 47: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	20, // 48: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	22, // 49: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	24, // 50: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	26, // 51: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	28, // 52: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	30, // 53: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	32, // 54: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	34, // 55: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	39, // 56: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	41, // 57: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	8,  // 58: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
-	1,  // 59: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	66, // 60: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 61: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
-	5,  // 62: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	7,  // 63: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
-	11, // 64: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	13, // 65: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	15, // 66: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	17, // 67: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	67, // 68: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	68, // 69: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	69, // 70: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	70, // 71: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	19, // 72: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	21, // 73: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	23, // 74: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	71, // 75: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	27, // 76: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	29, // 77: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	31, // 78: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	33, // 79: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	37, // 80: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	40, // 81: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	42, // 82: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	9,  // 83: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
-	59, // [59:84] is the sub-list for method output_type
-	34, // [34:59] is the sub-list for method input_type
+	64, // 45: drydock.v1.AgentService.SetPodShim:input_type -> drydock.v1.SetPodShimRequest
+	65, // 46: drydock.v1.AgentService.GetPodShim:input_type -> drydock.v1.GetPodShimRequest
+	66, // 47: drydock.v1.AgentService.TracePodShim:input_type -> drydock.v1.TracePodShimRequest
+	67, // 48: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	68, // 49: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	18, // 50: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	20, // 51: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	22, // 52: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	24, // 53: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	26, // 54: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	28, // 55: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	30, // 56: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	32, // 57: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	34, // 58: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	39, // 59: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	41, // 60: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	8,  // 61: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
+	1,  // 62: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	69, // 63: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 64: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
+	5,  // 65: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	7,  // 66: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
+	11, // 67: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	13, // 68: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	15, // 69: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	17, // 70: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	70, // 71: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	71, // 72: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	72, // 73: drydock.v1.AgentService.SetPodShim:output_type -> drydock.v1.SetPodShimResponse
+	73, // 74: drydock.v1.AgentService.GetPodShim:output_type -> drydock.v1.GetPodShimResponse
+	74, // 75: drydock.v1.AgentService.TracePodShim:output_type -> drydock.v1.TracePodShimResponse
+	75, // 76: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	76, // 77: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	19, // 78: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	21, // 79: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	23, // 80: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	77, // 81: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	27, // 82: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	29, // 83: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	31, // 84: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	33, // 85: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	37, // 86: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	40, // 87: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	42, // 88: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	9,  // 89: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
+	62, // [62:90] is the sub-list for method output_type
+	34, // [34:62] is the sub-list for method input_type
 	34, // [34:34] is the sub-list for extension type_name
 	34, // [34:34] is the sub-list for extension extendee
 	0,  // [0:34] is the sub-list for field type_name
@@ -2664,6 +2680,7 @@ func file_drydock_v1_agent_proto_init() {
 	file_drydock_v1_coordination_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_shim_proto_init()
 	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
