@@ -108,6 +108,26 @@ func (e *Engine) WithStopped(ctx context.Context, pod string, do func() error) e
 	return do()
 }
 
+// Alone is WithResident for an order: it waits for whoever acts on the pod, and refuses for a pod that does not run here or moves.
+func (e *Engine) Alone(ctx context.Context, pod string, do func() error) error {
+	release, err := e.hold(ctx, pod)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := e.Pods.Record(pod); err != nil {
+		return err
+	}
+	j, err := e.journals.load(pod)
+	if err != nil {
+		return err
+	}
+	if j.Side != owner.Resident || j.Stage != owner.Up || j.BootID != e.Here.BootID {
+		return refuse(fmt.Sprintf("pod %s is not settled on this host (%s)", pod, j), "wait until it runs, and its migration is over")
+	}
+	return do()
+}
+
 // WithHeld calls do while nobody else acts on a pod.
 func (e *Engine) WithHeld(ctx context.Context, pod string, do func() error) error {
 	release, err := e.hold(ctx, pod)

@@ -56,6 +56,8 @@ func (c *Controller) handler() http.Handler {
 	mux.Handle(path, c.byLeader(service))
 	path, service = drydockv1connect.NewUpgradeServiceHandler(upgrade.Server{Services: c.services}, whole, connect.WithReadMaxBytes(recordAtMost))
 	mux.Handle(path, c.byLeader(service))
+	path, service = drydockv1connect.NewShimServiceHandler(shimService{c}, whole)
+	mux.Handle(path, c.byLeader(service))
 	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, short))
 	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, short)
 	mux.Handle(path, service)

@@ -39,6 +39,9 @@ func (r *Runtime) Create(ctx context.Context, rec *Record, specs map[string][]by
 			return fmt.Errorf("volume %s of pod %s: %w", v.Name, pod.Name, err)
 		}
 	}
+	if err := r.writeShim(pod); err != nil {
+		return err
+	}
 	cfg, err := networkConfig(pod, r.bridge())
 	if err != nil {
 		return err
@@ -66,6 +69,9 @@ func (r *Runtime) Start(ctx context.Context, pod string) error {
 	}
 	if rec.Role != Owned {
 		return fmt.Errorf("pod %s is being received by migration %s: it is not started here", pod, rec.Migration)
+	}
+	if err := r.startShim(ctx, rec); err != nil {
+		return err
 	}
 	if err := r.PlugIn(ctx, pod); err != nil {
 		return err

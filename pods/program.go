@@ -14,12 +14,12 @@ import (
 	"drydock/pods/network"
 	"drydock/pods/spec"
 
+	"github.com/containerd/containerd/api/types/runc/options"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/containerd/api/types/runc/options"
 	"google.golang.org/protobuf/proto"
 )
 

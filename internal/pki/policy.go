@@ -92,6 +92,12 @@ func ControllerPolicy() Policy {
 		rpc.UpgradeServiceResumeUpgradeProcedure: change(OperatorRights, "upgrade resume", "upgrade"),
 		rpc.UpgradeServiceAbortUpgradeProcedure:  change(OperatorRights, "upgrade abort", "upgrade"),
 
+		rpc.ShimServiceSetPodShimProcedure:   change(OperatorRights, "pod shim", "pod"),
+		rpc.ShimServiceGetPodShimProcedure:   view,
+		rpc.ShimServiceListPodShimsProcedure: view,
+		// A trace shows what is in a call.
+		rpc.ShimServiceTracePodShimProcedure: change(OperatorRights, "shim trace", "pod"),
+
 		rpc.ClusterServiceListControllersProcedure:       view,
 		rpc.ClusterServiceCreateControllerTokenProcedure: change(AdminRights, "controller join", "controller"),
 		rpc.ClusterServiceRemoveControllerProcedure:      change(AdminRights, "controller rm", "controller"),

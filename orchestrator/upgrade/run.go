@@ -304,7 +304,7 @@ func (x *execution) stepOf(ctx context.Context, pod string) (more bool, err erro
 	if u.GetAsked() == askAbort && !s.last {
 		return true, x.changeOne(ctx, pod, func(p *drydockv1.UpgradePod) { p.State = podUndoing })
 	}
-	if err := x.fault("upgrade begins "+s.name+" of "+pod); err != nil {
+	if err := x.fault("upgrade begins " + s.name + " of " + pod); err != nil {
 		return false, err
 	}
 	began := x.Now()
@@ -323,7 +323,7 @@ func (x *execution) stepOf(ctx context.Context, pod string) (more bool, err erro
 		return true, err
 	}
 	x.show(pod, "")
-	if err := x.fault("upgrade did "+s.name+" of "+pod); err != nil {
+	if err := x.fault("upgrade did " + s.name + " of " + pod); err != nil {
 		return false, err
 	}
 	return true, x.changeOne(ctx, pod, func(p *drydockv1.UpgradePod) {
@@ -338,7 +338,7 @@ func (x *execution) stepOf(ctx context.Context, pod string) (more bool, err erro
 
 // back undoes a step, and turns to the one before it.
 func (x *execution) back(ctx context.Context, s step, i int, p *drydockv1.UpgradePod) error {
-	if err := x.fault("upgrade undoes "+s.name+" of "+p.GetPod()); err != nil {
+	if err := x.fault("upgrade undoes " + s.name + " of " + p.GetPod()); err != nil {
 		return err
 	}
 	began := x.Now()

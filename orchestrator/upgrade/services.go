@@ -62,7 +62,9 @@ type Services struct {
 }
 
 // New makes Services; Run carries upgrades out.
-func New(cfg Config) *Services { return &Services{Config: cfg, executions: make(map[string]*execution)} }
+func New(cfg Config) *Services {
+	return &Services{Config: cfg, executions: make(map[string]*execution)}
+}
 
 func (s *Services) serviceKey(name string) string { return s.Prefix + "services/" + name }
 func (s *Services) upgradeKey(id string) string   { return s.Prefix + "upgrades/" + id }

@@ -2614,7 +2614,7 @@ var File_drydock_v1_agent_proto protoreflect.FileDescriptor
 const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/agent.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x15drydock/v1/shim.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
 	"\x12GetHostInfoRequest\"X\n" +
 	"\x13GetHostInfoResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x17\n" +
@@ -2788,7 +2788,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled2\xb9\f\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xab\x0e\n" +
 	"\fAgentService\x12S\n" +
 	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\"\x03\x90\x02\x01\x12G\n" +
 	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12T\n" +
@@ -2803,7 +2803,12 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\tSettlePod\x12\x1c.drydock.v1.SettlePodRequest\x1a\x1d.drydock.v1.SettlePodResponse\x12Y\n" +
 	"\rListAgentPods\x12 .drydock.v1.ListAgentPodsRequest\x1a!.drydock.v1.ListAgentPodsResponse\"\x03\x90\x02\x01\x12=\n" +
 	"\x04Exec\x12\x17.drydock.v1.ExecRequest\x1a\x18.drydock.v1.ExecResponse(\x010\x01\x12J\n" +
-	"\aGetLogs\x12\x1d.drydock.v1.GetPodLogsRequest\x1a\x1e.drydock.v1.GetPodLogsResponse0\x01\x12R\n" +
+	"\aGetLogs\x12\x1d.drydock.v1.GetPodLogsRequest\x1a\x1e.drydock.v1.GetPodLogsResponse0\x01\x12K\n" +
+	"\n" +
+	"SetPodShim\x12\x1d.drydock.v1.SetPodShimRequest\x1a\x1e.drydock.v1.SetPodShimResponse\x12P\n" +
+	"\n" +
+	"GetPodShim\x12\x1d.drydock.v1.GetPodShimRequest\x1a\x1e.drydock.v1.GetPodShimResponse\"\x03\x90\x02\x01\x12Q\n" +
+	"\fTracePodShim\x12\x1f.drydock.v1.TracePodShimRequest\x1a .drydock.v1.TracePodShimResponse\x12R\n" +
 	"\rImportArchive\x12\x1e.drydock.v1.ImportImageRequest\x1a\x1f.drydock.v1.ImportImageResponse(\x01\x12C\n" +
 	"\x04Pull\x12\x1c.drydock.v1.PullImageRequest\x1a\x1d.drydock.v1.PullImageResponse\x12K\n" +
 	"\n" +
@@ -2905,14 +2910,20 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*DoctorHostRequest)(nil),       // 67: drydock.v1.DoctorHostRequest
 	(*ExecRequest)(nil),             // 68: drydock.v1.ExecRequest
 	(*GetPodLogsRequest)(nil),       // 69: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 70: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 71: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 72: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 73: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 74: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 75: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 76: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 77: drydock.v1.MigratePodResponse
+	(*SetPodShimRequest)(nil),       // 70: drydock.v1.SetPodShimRequest
+	(*GetPodShimRequest)(nil),       // 71: drydock.v1.GetPodShimRequest
+	(*TracePodShimRequest)(nil),     // 72: drydock.v1.TracePodShimRequest
+	(*ImportImageRequest)(nil),      // 73: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 74: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 75: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 76: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 77: drydock.v1.GetPodLogsResponse
+	(*SetPodShimResponse)(nil),      // 78: drydock.v1.SetPodShimResponse
+	(*GetPodShimResponse)(nil),      // 79: drydock.v1.GetPodShimResponse
+	(*TracePodShimResponse)(nil),    // 80: drydock.v1.TracePodShimResponse
+	(*ImportImageResponse)(nil),     // 81: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 82: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 83: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
 	55, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
@@ -2966,50 +2977,56 @@ var file_drydock_v1_agent_proto_depIdxs = []int32{
 	22, // 48: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
 	68, // 49: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
 	69, // 50: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	70, // 51: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	71, // 52: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	24, // 53: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	26, // 54: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	28, // 55: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	30, // 56: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	32, // 57: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	34, // 58: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	36, // 59: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	38, // 60: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	40, // 61: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	45, // 62: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	47, // 63: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	8,  // 64: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
-	1,  // 65: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	72, // 66: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 67: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
-	5,  // 68: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	7,  // 69: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
-	11, // 70: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	13, // 71: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	15, // 72: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	17, // 73: drydock.v1.AgentService.TransformPod:output_type -> drydock.v1.TransformPodResponse
-	19, // 74: drydock.v1.AgentService.RevertPod:output_type -> drydock.v1.RevertPodResponse
-	21, // 75: drydock.v1.AgentService.SettlePod:output_type -> drydock.v1.SettlePodResponse
-	23, // 76: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	73, // 77: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	74, // 78: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	75, // 79: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	76, // 80: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	25, // 81: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	27, // 82: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	29, // 83: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	77, // 84: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	33, // 85: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	35, // 86: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	37, // 87: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	39, // 88: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	43, // 89: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	46, // 90: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	48, // 91: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	9,  // 92: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
-	65, // [65:93] is the sub-list for method output_type
-	37, // [37:65] is the sub-list for method input_type
+	70, // 51: drydock.v1.AgentService.SetPodShim:input_type -> drydock.v1.SetPodShimRequest
+	71, // 52: drydock.v1.AgentService.GetPodShim:input_type -> drydock.v1.GetPodShimRequest
+	72, // 53: drydock.v1.AgentService.TracePodShim:input_type -> drydock.v1.TracePodShimRequest
+	73, // 54: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	74, // 55: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	24, // 56: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	26, // 57: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	28, // 58: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	30, // 59: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	32, // 60: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	34, // 61: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	36, // 62: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	38, // 63: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	40, // 64: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	45, // 65: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	47, // 66: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	8,  // 67: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
+	1,  // 68: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	75, // 69: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 70: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
+	5,  // 71: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	7,  // 72: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
+	11, // 73: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	13, // 74: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	15, // 75: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	17, // 76: drydock.v1.AgentService.TransformPod:output_type -> drydock.v1.TransformPodResponse
+	19, // 77: drydock.v1.AgentService.RevertPod:output_type -> drydock.v1.RevertPodResponse
+	21, // 78: drydock.v1.AgentService.SettlePod:output_type -> drydock.v1.SettlePodResponse
+	23, // 79: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	76, // 80: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	77, // 81: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	78, // 82: drydock.v1.AgentService.SetPodShim:output_type -> drydock.v1.SetPodShimResponse
+	79, // 83: drydock.v1.AgentService.GetPodShim:output_type -> drydock.v1.GetPodShimResponse
+	80, // 84: drydock.v1.AgentService.TracePodShim:output_type -> drydock.v1.TracePodShimResponse
+	81, // 85: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	82, // 86: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	25, // 87: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	27, // 88: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	29, // 89: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	83, // 90: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	33, // 91: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	35, // 92: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	37, // 93: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	39, // 94: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	43, // 95: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	46, // 96: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	48, // 97: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	9,  // 98: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
+	68, // [68:99] is the sub-list for method output_type
+	37, // [37:68] is the sub-list for method input_type
 	37, // [37:37] is the sub-list for extension type_name
 	37, // [37:37] is the sub-list for extension extendee
 	0,  // [0:37] is the sub-list for field type_name
@@ -3024,6 +3041,7 @@ func file_drydock_v1_agent_proto_init() {
 	file_drydock_v1_coordination_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_shim_proto_init()
 	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -69,6 +69,13 @@ const (
 	AgentServiceExecProcedure = "/drydock.v1.AgentService/Exec"
 	// AgentServiceGetLogsProcedure is the fully-qualified name of the AgentService's GetLogs RPC.
 	AgentServiceGetLogsProcedure = "/drydock.v1.AgentService/GetLogs"
+	// AgentServiceSetPodShimProcedure is the fully-qualified name of the AgentService's SetPodShim RPC.
+	AgentServiceSetPodShimProcedure = "/drydock.v1.AgentService/SetPodShim"
+	// AgentServiceGetPodShimProcedure is the fully-qualified name of the AgentService's GetPodShim RPC.
+	AgentServiceGetPodShimProcedure = "/drydock.v1.AgentService/GetPodShim"
+	// AgentServiceTracePodShimProcedure is the fully-qualified name of the AgentService's TracePodShim
+	// RPC.
+	AgentServiceTracePodShimProcedure = "/drydock.v1.AgentService/TracePodShim"
 	// AgentServiceImportArchiveProcedure is the fully-qualified name of the AgentService's
 	// ImportArchive RPC.
 	AgentServiceImportArchiveProcedure = "/drydock.v1.AgentService/ImportArchive"
@@ -124,6 +131,11 @@ type AgentServiceClient interface {
 	ListAgentPods(context.Context, *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error)
 	Exec(context.Context) *connect.BidiStreamForClient[v1.ExecRequest, v1.ExecResponse]
 	GetLogs(context.Context, *connect.Request[v1.GetPodLogsRequest]) (*connect.ServerStreamForClient[v1.GetPodLogsResponse], error)
+	// SetPodShim makes the shim of a pod be as asked while the pod runs, and returns when it serves. Without a shim it is taken away:
+	// from then on no new connection comes to it. It may be asked again.
+	SetPodShim(context.Context, *connect.Request[v1.SetPodShimRequest]) (*connect.Response[v1.SetPodShimResponse], error)
+	GetPodShim(context.Context, *connect.Request[v1.GetPodShimRequest]) (*connect.Response[v1.GetPodShimResponse], error)
+	TracePodShim(context.Context, *connect.Request[v1.TracePodShimRequest]) (*connect.Response[v1.TracePodShimResponse], error)
 	ImportArchive(context.Context) *connect.ClientStreamForClient[v1.ImportImageRequest, v1.ImportImageResponse]
 	Pull(context.Context, *connect.Request[v1.PullImageRequest]) (*connect.Response[v1.PullImageResponse], error)
 	// FetchImage gets an image's missing blobs from another host's content store.
@@ -233,6 +245,25 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("GetLogs")),
 			connect.WithClientOptions(opts...),
 		),
+		setPodShim: connect.NewClient[v1.SetPodShimRequest, v1.SetPodShimResponse](
+			httpClient,
+			baseURL+AgentServiceSetPodShimProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("SetPodShim")),
+			connect.WithClientOptions(opts...),
+		),
+		getPodShim: connect.NewClient[v1.GetPodShimRequest, v1.GetPodShimResponse](
+			httpClient,
+			baseURL+AgentServiceGetPodShimProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("GetPodShim")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		tracePodShim: connect.NewClient[v1.TracePodShimRequest, v1.TracePodShimResponse](
+			httpClient,
+			baseURL+AgentServiceTracePodShimProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("TracePodShim")),
+			connect.WithClientOptions(opts...),
+		),
 		importArchive: connect.NewClient[v1.ImportImageRequest, v1.ImportImageResponse](
 			httpClient,
 			baseURL+AgentServiceImportArchiveProcedure,
@@ -289,6 +320,9 @@ type agentServiceClient struct {
 	listAgentPods   *connect.Client[v1.ListAgentPodsRequest, v1.ListAgentPodsResponse]
 	exec            *connect.Client[v1.ExecRequest, v1.ExecResponse]
 	getLogs         *connect.Client[v1.GetPodLogsRequest, v1.GetPodLogsResponse]
+	setPodShim      *connect.Client[v1.SetPodShimRequest, v1.SetPodShimResponse]
+	getPodShim      *connect.Client[v1.GetPodShimRequest, v1.GetPodShimResponse]
+	tracePodShim    *connect.Client[v1.TracePodShimRequest, v1.TracePodShimResponse]
 	importArchive   *connect.Client[v1.ImportImageRequest, v1.ImportImageResponse]
 	pull            *connect.Client[v1.PullImageRequest, v1.PullImageResponse]
 	fetchImage      *connect.Client[v1.FetchImageRequest, v1.FetchImageResponse]
@@ -367,6 +401,21 @@ func (c *agentServiceClient) GetLogs(ctx context.Context, req *connect.Request[v
 	return c.getLogs.CallServerStream(ctx, req)
 }
 
+// SetPodShim calls drydock.v1.AgentService.SetPodShim.
+func (c *agentServiceClient) SetPodShim(ctx context.Context, req *connect.Request[v1.SetPodShimRequest]) (*connect.Response[v1.SetPodShimResponse], error) {
+	return c.setPodShim.CallUnary(ctx, req)
+}
+
+// GetPodShim calls drydock.v1.AgentService.GetPodShim.
+func (c *agentServiceClient) GetPodShim(ctx context.Context, req *connect.Request[v1.GetPodShimRequest]) (*connect.Response[v1.GetPodShimResponse], error) {
+	return c.getPodShim.CallUnary(ctx, req)
+}
+
+// TracePodShim calls drydock.v1.AgentService.TracePodShim.
+func (c *agentServiceClient) TracePodShim(ctx context.Context, req *connect.Request[v1.TracePodShimRequest]) (*connect.Response[v1.TracePodShimResponse], error) {
+	return c.tracePodShim.CallUnary(ctx, req)
+}
+
 // ImportArchive calls drydock.v1.AgentService.ImportArchive.
 func (c *agentServiceClient) ImportArchive(ctx context.Context) *connect.ClientStreamForClient[v1.ImportImageRequest, v1.ImportImageResponse] {
 	return c.importArchive.CallClientStream(ctx)
@@ -419,6 +468,11 @@ type AgentServiceHandler interface {
 	ListAgentPods(context.Context, *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error)
 	Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error
 	GetLogs(context.Context, *connect.Request[v1.GetPodLogsRequest], *connect.ServerStream[v1.GetPodLogsResponse]) error
+	// SetPodShim makes the shim of a pod be as asked while the pod runs, and returns when it serves. Without a shim it is taken away:
+	// from then on no new connection comes to it. It may be asked again.
+	SetPodShim(context.Context, *connect.Request[v1.SetPodShimRequest]) (*connect.Response[v1.SetPodShimResponse], error)
+	GetPodShim(context.Context, *connect.Request[v1.GetPodShimRequest]) (*connect.Response[v1.GetPodShimResponse], error)
+	TracePodShim(context.Context, *connect.Request[v1.TracePodShimRequest]) (*connect.Response[v1.TracePodShimResponse], error)
 	ImportArchive(context.Context, *connect.ClientStream[v1.ImportImageRequest]) (*connect.Response[v1.ImportImageResponse], error)
 	Pull(context.Context, *connect.Request[v1.PullImageRequest]) (*connect.Response[v1.PullImageResponse], error)
 	// FetchImage gets an image's missing blobs from another host's content store.
@@ -524,6 +578,25 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("GetLogs")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceSetPodShimHandler := connect.NewUnaryHandler(
+		AgentServiceSetPodShimProcedure,
+		svc.SetPodShim,
+		connect.WithSchema(agentServiceMethods.ByName("SetPodShim")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceGetPodShimHandler := connect.NewUnaryHandler(
+		AgentServiceGetPodShimProcedure,
+		svc.GetPodShim,
+		connect.WithSchema(agentServiceMethods.ByName("GetPodShim")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceTracePodShimHandler := connect.NewUnaryHandler(
+		AgentServiceTracePodShimProcedure,
+		svc.TracePodShim,
+		connect.WithSchema(agentServiceMethods.ByName("TracePodShim")),
+		connect.WithHandlerOptions(opts...),
+	)
 	agentServiceImportArchiveHandler := connect.NewClientStreamHandler(
 		AgentServiceImportArchiveProcedure,
 		svc.ImportArchive,
@@ -591,6 +664,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceExecHandler.ServeHTTP(w, r)
 		case AgentServiceGetLogsProcedure:
 			agentServiceGetLogsHandler.ServeHTTP(w, r)
+		case AgentServiceSetPodShimProcedure:
+			agentServiceSetPodShimHandler.ServeHTTP(w, r)
+		case AgentServiceGetPodShimProcedure:
+			agentServiceGetPodShimHandler.ServeHTTP(w, r)
+		case AgentServiceTracePodShimProcedure:
+			agentServiceTracePodShimHandler.ServeHTTP(w, r)
 		case AgentServiceImportArchiveProcedure:
 			agentServiceImportArchiveHandler.ServeHTTP(w, r)
 		case AgentServicePullProcedure:
@@ -666,6 +745,18 @@ func (UnimplementedAgentServiceHandler) Exec(context.Context, *connect.BidiStrea
 
 func (UnimplementedAgentServiceHandler) GetLogs(context.Context, *connect.Request[v1.GetPodLogsRequest], *connect.ServerStream[v1.GetPodLogsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.GetLogs is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) SetPodShim(context.Context, *connect.Request[v1.SetPodShimRequest]) (*connect.Response[v1.SetPodShimResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.SetPodShim is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) GetPodShim(context.Context, *connect.Request[v1.GetPodShimRequest]) (*connect.Response[v1.GetPodShimResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.GetPodShim is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) TracePodShim(context.Context, *connect.Request[v1.TracePodShimRequest]) (*connect.Response[v1.TracePodShimResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.TracePodShim is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) ImportArchive(context.Context, *connect.ClientStream[v1.ImportImageRequest]) (*connect.Response[v1.ImportImageResponse], error) {
