@@ -75,6 +75,7 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	r.spawn(func() { c.keepEventsBounded(r) })
 	r.spawn(func() { c.promoteMembers(r) })
 	r.spawn(func() { c.patchPools(r) })
+	r.spawn(func() { c.services.Run(r.ctx) })
 	select {
 	case <-ctx.Done():
 	case <-term.Lost():

@@ -20,6 +20,7 @@ import (
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
 	"drydock/orchestrator/store"
+	"drydock/orchestrator/upgrade"
 )
 
 // shutdownTime is how long open calls may take to end when the controller stops.
@@ -53,6 +54,8 @@ func (c *Controller) handler() http.Handler {
 	mux.Handle(drydockv1connect.ClusterServiceJoinControllerProcedure, service)
 	path, service = drydockv1connect.NewRolloutServiceHandler(rolloutService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
+	path, service = drydockv1connect.NewUpgradeServiceHandler(upgrade.Server{Services: c.services}, whole, connect.WithReadMaxBytes(recordAtMost))
+	mux.Handle(path, c.byLeader(service))
 	path, service = drydockv1connect.NewShimServiceHandler(shimService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
 	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, short))
@@ -62,6 +65,9 @@ func (c *Controller) handler() http.Handler {
 	mux.Handle(drydockv1connect.CoordinationServiceReportProcedure, c.byLeader(service))
 	return mux
 }
+
+// recordAtMost bounds an upgrade record with the files beside it, in bytes.
+const recordAtMost = 80 << 20
 
 // uncompressed spares the time, and the memory for each host, that compressing what is small costs.
 func uncompressed() connect.HandlerOption { return connect.WithCompression("gzip", nil, nil) }

@@ -190,6 +190,9 @@ func (r *Runtime) Remove(ctx context.Context, pod string) error {
 			return err
 		}
 	}
+	if err := r.dropTransform(ctx, pod); err != nil {
+		return err
+	}
 	if err := r.net.Remove(ctx, pod); err != nil {
 		return fmt.Errorf("network of pod %s: %w", pod, err)
 	}

@@ -55,6 +55,13 @@ const (
 	// AgentServiceRemoveAgentPodProcedure is the fully-qualified name of the AgentService's
 	// RemoveAgentPod RPC.
 	AgentServiceRemoveAgentPodProcedure = "/drydock.v1.AgentService/RemoveAgentPod"
+	// AgentServiceTransformPodProcedure is the fully-qualified name of the AgentService's TransformPod
+	// RPC.
+	AgentServiceTransformPodProcedure = "/drydock.v1.AgentService/TransformPod"
+	// AgentServiceRevertPodProcedure is the fully-qualified name of the AgentService's RevertPod RPC.
+	AgentServiceRevertPodProcedure = "/drydock.v1.AgentService/RevertPod"
+	// AgentServiceSettlePodProcedure is the fully-qualified name of the AgentService's SettlePod RPC.
+	AgentServiceSettlePodProcedure = "/drydock.v1.AgentService/SettlePod"
 	// AgentServiceListAgentPodsProcedure is the fully-qualified name of the AgentService's
 	// ListAgentPods RPC.
 	AgentServiceListAgentPodsProcedure = "/drydock.v1.AgentService/ListAgentPods"
@@ -114,6 +121,13 @@ type AgentServiceClient interface {
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
+	// TransformPod makes a stopped pod the one that its specification says, and turns what its volumes hold into what that one
+	// understands: all of it, or nothing. Where it was cut off it is begun anew.
+	TransformPod(context.Context, *connect.Request[v1.TransformPodRequest]) (*connect.Response[v1.TransformPodResponse], error)
+	// RevertPod makes a stopped pod again what it was before TransformPod; it may be asked where nothing was done.
+	RevertPod(context.Context, *connect.Request[v1.RevertPodRequest]) (*connect.Response[v1.RevertPodResponse], error)
+	// SettlePod drops what RevertPod would need.
+	SettlePod(context.Context, *connect.Request[v1.SettlePodRequest]) (*connect.Response[v1.SettlePodResponse], error)
 	ListAgentPods(context.Context, *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error)
 	Exec(context.Context) *connect.BidiStreamForClient[v1.ExecRequest, v1.ExecResponse]
 	GetLogs(context.Context, *connect.Request[v1.GetPodLogsRequest]) (*connect.ServerStreamForClient[v1.GetPodLogsResponse], error)
@@ -192,6 +206,24 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceRemoveAgentPodProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("RemoveAgentPod")),
+			connect.WithClientOptions(opts...),
+		),
+		transformPod: connect.NewClient[v1.TransformPodRequest, v1.TransformPodResponse](
+			httpClient,
+			baseURL+AgentServiceTransformPodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("TransformPod")),
+			connect.WithClientOptions(opts...),
+		),
+		revertPod: connect.NewClient[v1.RevertPodRequest, v1.RevertPodResponse](
+			httpClient,
+			baseURL+AgentServiceRevertPodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("RevertPod")),
+			connect.WithClientOptions(opts...),
+		),
+		settlePod: connect.NewClient[v1.SettlePodRequest, v1.SettlePodResponse](
+			httpClient,
+			baseURL+AgentServiceSettlePodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("SettlePod")),
 			connect.WithClientOptions(opts...),
 		),
 		listAgentPods: connect.NewClient[v1.ListAgentPodsRequest, v1.ListAgentPodsResponse](
@@ -282,6 +314,9 @@ type agentServiceClient struct {
 	createPod       *connect.Client[v1.CreatePodRequest, v1.CreatePodResponse]
 	stopAgentPod    *connect.Client[v1.StopAgentPodRequest, v1.StopAgentPodResponse]
 	removeAgentPod  *connect.Client[v1.RemoveAgentPodRequest, v1.RemoveAgentPodResponse]
+	transformPod    *connect.Client[v1.TransformPodRequest, v1.TransformPodResponse]
+	revertPod       *connect.Client[v1.RevertPodRequest, v1.RevertPodResponse]
+	settlePod       *connect.Client[v1.SettlePodRequest, v1.SettlePodResponse]
 	listAgentPods   *connect.Client[v1.ListAgentPodsRequest, v1.ListAgentPodsResponse]
 	exec            *connect.Client[v1.ExecRequest, v1.ExecResponse]
 	getLogs         *connect.Client[v1.GetPodLogsRequest, v1.GetPodLogsResponse]
@@ -334,6 +369,21 @@ func (c *agentServiceClient) StopAgentPod(ctx context.Context, req *connect.Requ
 // RemoveAgentPod calls drydock.v1.AgentService.RemoveAgentPod.
 func (c *agentServiceClient) RemoveAgentPod(ctx context.Context, req *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error) {
 	return c.removeAgentPod.CallUnary(ctx, req)
+}
+
+// TransformPod calls drydock.v1.AgentService.TransformPod.
+func (c *agentServiceClient) TransformPod(ctx context.Context, req *connect.Request[v1.TransformPodRequest]) (*connect.Response[v1.TransformPodResponse], error) {
+	return c.transformPod.CallUnary(ctx, req)
+}
+
+// RevertPod calls drydock.v1.AgentService.RevertPod.
+func (c *agentServiceClient) RevertPod(ctx context.Context, req *connect.Request[v1.RevertPodRequest]) (*connect.Response[v1.RevertPodResponse], error) {
+	return c.revertPod.CallUnary(ctx, req)
+}
+
+// SettlePod calls drydock.v1.AgentService.SettlePod.
+func (c *agentServiceClient) SettlePod(ctx context.Context, req *connect.Request[v1.SettlePodRequest]) (*connect.Response[v1.SettlePodResponse], error) {
+	return c.settlePod.CallUnary(ctx, req)
 }
 
 // ListAgentPods calls drydock.v1.AgentService.ListAgentPods.
@@ -408,6 +458,13 @@ type AgentServiceHandler interface {
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
+	// TransformPod makes a stopped pod the one that its specification says, and turns what its volumes hold into what that one
+	// understands: all of it, or nothing. Where it was cut off it is begun anew.
+	TransformPod(context.Context, *connect.Request[v1.TransformPodRequest]) (*connect.Response[v1.TransformPodResponse], error)
+	// RevertPod makes a stopped pod again what it was before TransformPod; it may be asked where nothing was done.
+	RevertPod(context.Context, *connect.Request[v1.RevertPodRequest]) (*connect.Response[v1.RevertPodResponse], error)
+	// SettlePod drops what RevertPod would need.
+	SettlePod(context.Context, *connect.Request[v1.SettlePodRequest]) (*connect.Response[v1.SettlePodResponse], error)
 	ListAgentPods(context.Context, *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error)
 	Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error
 	GetLogs(context.Context, *connect.Request[v1.GetPodLogsRequest], *connect.ServerStream[v1.GetPodLogsResponse]) error
@@ -482,6 +539,24 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceRemoveAgentPodProcedure,
 		svc.RemoveAgentPod,
 		connect.WithSchema(agentServiceMethods.ByName("RemoveAgentPod")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceTransformPodHandler := connect.NewUnaryHandler(
+		AgentServiceTransformPodProcedure,
+		svc.TransformPod,
+		connect.WithSchema(agentServiceMethods.ByName("TransformPod")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceRevertPodHandler := connect.NewUnaryHandler(
+		AgentServiceRevertPodProcedure,
+		svc.RevertPod,
+		connect.WithSchema(agentServiceMethods.ByName("RevertPod")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceSettlePodHandler := connect.NewUnaryHandler(
+		AgentServiceSettlePodProcedure,
+		svc.SettlePod,
+		connect.WithSchema(agentServiceMethods.ByName("SettlePod")),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceListAgentPodsHandler := connect.NewUnaryHandler(
@@ -577,6 +652,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceStopAgentPodHandler.ServeHTTP(w, r)
 		case AgentServiceRemoveAgentPodProcedure:
 			agentServiceRemoveAgentPodHandler.ServeHTTP(w, r)
+		case AgentServiceTransformPodProcedure:
+			agentServiceTransformPodHandler.ServeHTTP(w, r)
+		case AgentServiceRevertPodProcedure:
+			agentServiceRevertPodHandler.ServeHTTP(w, r)
+		case AgentServiceSettlePodProcedure:
+			agentServiceSettlePodHandler.ServeHTTP(w, r)
 		case AgentServiceListAgentPodsProcedure:
 			agentServiceListAgentPodsHandler.ServeHTTP(w, r)
 		case AgentServiceExecProcedure:
@@ -640,6 +721,18 @@ func (UnimplementedAgentServiceHandler) StopAgentPod(context.Context, *connect.R
 
 func (UnimplementedAgentServiceHandler) RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.RemoveAgentPod is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) TransformPod(context.Context, *connect.Request[v1.TransformPodRequest]) (*connect.Response[v1.TransformPodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.TransformPod is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) RevertPod(context.Context, *connect.Request[v1.RevertPodRequest]) (*connect.Response[v1.RevertPodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.RevertPod is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) SettlePod(context.Context, *connect.Request[v1.SettlePodRequest]) (*connect.Response[v1.SettlePodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.SettlePod is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) ListAgentPods(context.Context, *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error) {
