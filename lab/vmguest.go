@@ -55,11 +55,11 @@ func (l *Lab) vmNetwork(node string) []vmFile {
 func (l *Lab) vmAgentConfig(node string) string {
 	return fmt.Sprintf(`name: %s
 listen: %s:7444
-controller: [https://%s:7443]
+controller: [%s]
 network: {bridge: %s}
 join: {token-file: /etc/drydock/join-token}
 packages: {refresh-interval: 0s}
-`, node, l.Address(node), controllerAddr, hostBridge)
+`, node, l.Address(node), strings.Join(l.controllerURLs(node), ", "), hostBridge)
 }
 
 // files are what a machine gets when it becomes a host of the lab.
