@@ -23,6 +23,9 @@ import (
 // shutdownTime is how long open calls may take to end when the controller stops.
 const shutdownTime = 3 * time.Second
 
+// errNobodyLeads: whoever asks is asked to wait.
+var errNobodyLeads = errors.New("no controller leads at the moment: try again in a few seconds")
+
 // self is how this controller appears to the others when it leads.
 func (c *Controller) self() store.Leader {
 	return store.Leader{Name: c.config.Name, Address: cmp.Or(c.config.Advertise, c.config.Listen)}
@@ -31,7 +34,7 @@ func (c *Controller) self() store.Leader {
 func (c *Controller) leader(ctx context.Context) (store.Leader, error) {
 	leader, err := c.store.Leader(ctx, keyLeader)
 	if errors.Is(err, store.ErrNotFound) {
-		return leader, connect.NewError(connect.CodeUnavailable, errors.New("no controller leads at the moment: try again in a few seconds"))
+		return leader, errNobodyLeads
 	}
 	return leader, err
 }
