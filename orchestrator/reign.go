@@ -132,7 +132,7 @@ func (c *Controller) leading(ctx context.Context) (*reign, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, connect.NewError(connect.CodeUnavailable, errors.New("no controller leads at the moment: try again in a few seconds"))
+			return nil, connect.NewError(connect.CodeUnavailable, errNobodyLeads)
 		}
 	}
 }

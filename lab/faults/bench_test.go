@@ -41,7 +41,9 @@ const (
 type bench struct {
 	*rig.Rig
 	binary string
-	broken bool
+	// controllers is how many there are; 0: one.
+	controllers int
+	broken      bool
 	// unshared: the pod's volume is of its own, and goes with it from host to host.
 	unshared bool
 	// empty and full are what lies on a host without and with the pod.
@@ -90,7 +92,7 @@ func (b *bench) ready(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var err error
-	b.Rig, err = rig.Up(ctx, lab.Options{Name: *name, Hosts: 2, Binary: b.binary, FaultPoints: true})
+	b.Rig, err = rig.Up(ctx, lab.Options{Name: *name, Hosts: 2, Controllers: b.controllers, Binary: b.binary, FaultPoints: true})
 	if err != nil {
 		t.Fatal(err)
 	}
