@@ -138,6 +138,9 @@ func (x *execution) planAnew(ctx context.Context, head *drydockv1.Rollout, s *su
 		now.Steps = append(now.Steps, &drydockv1.RolloutStep{Name: "plan anew", Note: reason.Error(), Round: head.GetRound()})
 		return nil
 	})
+	if err == nil {
+		x.record(ctx, "rollout plan", "rollout "+x.id, x.why("planned anew: "+reason.Error()), nil)
+	}
 	return err
 }
 

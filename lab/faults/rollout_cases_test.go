@@ -15,7 +15,8 @@ import (
 // rollout.
 func rolloutFaults() []rolloutFault {
 	return []rolloutFault{
-		{name: "one kill for each step", strikes: choice(), ci: true},
+		{name: "one kill for each step", strikes: choice(), causes: shortCauses(), ci: true},
+		{name: "what stops a rollout", causes: causes()},
 		{name: "the controller dies as a step begins", strikes: strikes("begins", theController)},
 		{name: "the controller dies as a step is done", strikes: strikes("did", theController)},
 		{name: "the host's agent dies as a step begins", strikes: strikes("begins", theAgent)},
