@@ -50,7 +50,11 @@ func (x *execution) withinBudget(hosts []*drydockv1.RolloutHost) error {
 	if failed <= x.pool.ErrorBudget.Hosts {
 		return nil
 	}
-	return &setback{fmt.Sprintf("%d hosts have failed, and the error budget is %d", failed, x.pool.ErrorBudget.Hosts), problemsOf(hosts)}
+	what := "hosts"
+	if failed == 1 {
+		what = "host"
+	}
+	return &setback{fmt.Sprintf("%d %s failed, and the error budget is %d", failed, what, x.pool.ErrorBudget.Hosts), problemsOf(hosts)}
 }
 
 // present waits for the hosts that are left to answer, for as long as a boot may take.

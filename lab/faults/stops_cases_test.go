@@ -42,7 +42,7 @@ func (r *roll) failingPostinst() {
 		return os.WriteFile(filepath.Join(tree, "DEBIAN", "postinst"), []byte(script), 0o755)
 	}))
 	r.must(r.patch(r.pool("")))
-	r.must(r.stops(0, "package "+offered, "the disk is on fire", "1 hosts have failed, and the error budget is 0"))
+	r.must(r.stops(0, "package "+offered, "the disk is on fire", "1 host failed, and the error budget is 0"))
 	r.must(r.onHosts(r.Hosts(), "touch", "/etc/mended"))
 	r.must(r.goesOn())
 }
