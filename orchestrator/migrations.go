@@ -57,7 +57,7 @@ func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest, b
 	return &drydockv1.MigrationSpec{
 		Id: newMigrationID(c.now()), Pod: m.GetPod(), From: own.Owner.Host, To: m.GetTo(), ToAddress: to.record.GetAddress(), ToBootId: to.record.GetBootId(),
 		Mode: mode, DowntimeBudget: m.GetDowntimeBudget(), DryRun: m.GetDryRun(), Epoch: own.Epoch,
-		AllowPostcopy: m.GetAllowPostcopy() || item.Value.GetSpec().GetAllowPostcopy(),
+		AllowPostcopy: m.GetAllowPostcopy() || item.Value.GetSpec().GetAllowPostcopy(), Modes: m.GetModes(),
 	}, item, nil
 }
 

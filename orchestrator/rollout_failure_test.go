@@ -158,3 +158,17 @@ func TestAFenceThatFailsLeavesEverythingAsItIs(t *testing.T) {
 	}
 	c.becomes("h1", hostUnreachable)
 }
+
+func TestWhereTheAnswerToARebootIsLostItsKindIsAskedForAgainAndNothingIsRebootedTwice(t *testing.T) {
+	c := newCluster(t, plainPool)
+	for _, h := range c.hosts {
+		h.patcher.with(func() { h.patcher.mute = true })
+	}
+	rollout := c.rests(c.mustStart("web"), rolloutFinished)
+	c.patched(1, "h1", "h2", "h3")
+	for _, h := range rollout.GetHosts() {
+		if h.GetRebootKind() != "simulated" || h.GetBootId() == "" {
+			t.Errorf("the reboot of %s is %q, its boot %q", h.GetHost(), h.GetRebootKind(), h.GetBootId())
+		}
+	}
+}

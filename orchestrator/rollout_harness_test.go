@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -32,7 +33,9 @@ type fakePatcher struct {
 	// fails is asked before each step: an error is answered, a refusal is one of the step's.
 	fails func(step string) (*drydockv1.Refusal, error)
 	// away: after a reboot the host does not come back.
-	away     bool
+	away bool
+	// mute: the answer to an order to reboot is lost.
+	mute     bool
 	occupied bool
 	hooks    []string
 }
@@ -151,7 +154,7 @@ func (f *fakePatcher) Reboot(_ context.Context, request *connect.Request[drydock
 	f.h.mu.Lock()
 	defer f.h.mu.Unlock()
 	if f.h.boot != request.Msg.GetBootId() {
-		return connect.NewResponse(&drydockv1.RebootResponse{Already: true}), nil
+		return connect.NewResponse(&drydockv1.RebootResponse{Kind: "simulated", Already: true}), nil
 	}
 	for pod := range f.h.pods {
 		f.h.l.Errorf("host %s is rebooted with pod %s", f.h.name, pod)
@@ -162,6 +165,9 @@ func (f *fakePatcher) Reboot(_ context.Context, request *connect.Request[drydock
 		f.occupied = false
 		f.h.silent = f.away
 	})
+	if f.mute {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("the connection is lost"))
+	}
 	return connect.NewResponse(&drydockv1.RebootResponse{Kind: "simulated"}), nil
 }
 

@@ -23,13 +23,11 @@ func (x *execution) moveAnywhere(ctx context.Context, head *drydockv1.Rollout, f
 		if to.name() == from.GetHost() {
 			continue
 		}
-		for _, mode := range x.modes(item.Value.GetSpec()) {
-			why, err := x.moveTo(ctx, pod, from.GetHost(), to.name(), mode)
-			if err != nil || len(why) == 0 {
-				return nil, err
-			}
-			reasons = append(reasons, why...)
+		why, err := x.moveTo(ctx, pod, from.GetHost(), to.name(), from.GetHost()+" is to be patched")
+		if err != nil || len(why) == 0 {
+			return nil, err
 		}
+		reasons = append(reasons, why...)
 	}
 	if len(reasons) == 0 {
 		reasons = append(reasons, because("there is no other host that it could go to", "add a host to the pool"))
@@ -37,13 +35,13 @@ func (x *execution) moveAnywhere(ctx context.Context, head *drydockv1.Rollout, f
 	return reasons, nil
 }
 
-func (x *execution) modes(spec *drydockv1.PodSpec) []drydockv1.MigrationMode {
-	modes := []drydockv1.MigrationMode{drydockv1.MigrationMode_MIGRATION_MODE_STOP}
-	if !slices.Contains(x.pool.Pods.Modes, string(plan.Stop)) && !slices.Contains(x.pool.Pods.Modes, string(plan.Precopy)) {
-		modes = nil
-	}
-	if slices.Contains(x.pool.Pods.Modes, string(plan.Postcopy)) && spec.GetAllowPostcopy() {
-		modes = append(modes, drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY)
+// modesFor are those that the pool and a pod allow.
+func (x *execution) modesFor(spec *drydockv1.PodSpec) []drydockv1.MigrationMode {
+	var modes []drydockv1.MigrationMode
+	for _, mode := range []plan.Mode{plan.Stop, plan.Precopy, plan.Postcopy} {
+		if slices.Contains(x.pool.Pods.Modes, string(mode)) && (mode != plan.Postcopy || spec.GetAllowPostcopy()) {
+			modes = append(modes, planModes[mode])
+		}
 	}
 	return modes
 }

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const newKernel = "99.9-new"
+const trialKernel = "99.9-new"
 
 func runs(t *testing.T) string {
 	t.Helper()
@@ -67,7 +67,7 @@ func entryOf(kernel string) string { return "gnulinux-" + kernel + "-advanced-x"
 
 func TestANewKernelIsTriedAndTheDefaultOnceTheHostIsVerified(t *testing.T) {
 	old := runs(t)
-	l := newLoader(t, old, newKernel)
+	l := newLoader(t, old, trialKernel)
 	dir := t.TempDir()
 	fit := []*drydockv1.Refusal{patch.Refusal("wait", "not fit")}
 	boot := func(name string) *patch.Host {
@@ -78,7 +78,7 @@ func TestANewKernelIsTriedAndTheDefaultOnceTheHostIsVerified(t *testing.T) {
 		return h
 	}
 	// Seen from the other side: the kernel that runs here is the one that is tried, from the other.
-	if err := os.WriteFile(filepath.Join(dir, "trial.json"), []byte(`{"kernel": "`+old+`", "fallback": "`+newKernel+`", "boot": "boot-1"}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "trial.json"), []byte(`{"kernel": "`+old+`", "fallback": "`+trialKernel+`", "boot": "boot-1"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	verify := func(h *patch.Host) {
@@ -106,13 +106,13 @@ func TestANewKernelIsTriedAndTheDefaultOnceTheHostIsVerified(t *testing.T) {
 
 func TestARebootTriesTheKernelOfThePatchAndAFallBackIsTold(t *testing.T) {
 	old := runs(t)
-	l := newLoader(t, old, newKernel)
+	l := newLoader(t, old, trialKernel)
 	h, _ := plain(t, func(c *patch.Config) { c.Grub, c.Boot = l.GRUB, "boot-1" })
-	res, err := h.Reboot(t.Context(), "boot-1", newKernel, "test")
+	res, err := h.Reboot(t.Context(), "boot-1", trialKernel, "test")
 	if err != nil || len(res.Refusals) != 0 || res.Untried != "" {
 		t.Fatal(res, err)
 	}
-	if diff := cmp.Diff([]string{"saved_entry=" + entryOf(old) + " next_entry=" + entryOf(newKernel)}, l.saved); diff != "" {
+	if diff := cmp.Diff([]string{"saved_entry=" + entryOf(old) + " next_entry=" + entryOf(trialKernel)}, l.saved); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -120,11 +120,11 @@ func TestARebootTriesTheKernelOfThePatchAndAFallBackIsTold(t *testing.T) {
 func TestAHostThatFellBackSaysSo(t *testing.T) {
 	dir := t.TempDir()
 	h, _ := plain(t, func(c *patch.Config) { c.Dir, c.Boot = dir, "boot-2" })
-	if err := os.WriteFile(filepath.Join(dir, "trial.json"), []byte(`{"kernel": "`+newKernel+`", "fallback": "x", "boot": "boot-1"}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "trial.json"), []byte(`{"kernel": "`+trialKernel+`", "fallback": "x", "boot": "boot-1"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for ended, want := range map[string]string{"boot-1": "fell back to " + runs(t), "boot-0": "and the patch wants " + newKernel} {
-		res, err := h.Verify(t.Context(), &drydockv1.VerifyRequest{OldBootId: ended, Patch: &drydockv1.Patch{Kernel: newKernel}})
+	for ended, want := range map[string]string{"boot-1": "fell back to " + runs(t), "boot-0": "and the patch wants " + trialKernel} {
+		res, err := h.Verify(t.Context(), &drydockv1.VerifyRequest{OldBootId: ended, Patch: &drydockv1.Patch{Kernel: trialKernel}})
 		if err != nil || len(res.Refusals) != 1 || !strings.Contains(words(res.Refusals), want) {
 			t.Errorf("%v, %v, want %q", res, err, want)
 		}
@@ -140,15 +140,15 @@ func TestAHostIsNotRebootedIntoAKernelThatCouldBeTriedAndIsNot(t *testing.T) {
 		refusal, untried string
 		fails            bool
 	}{
-		"the menu lacks it":       {kernels: []string{old}, system: "ext2", refusal: "no entry for kernel " + newKernel},
-		"GRUB cannot forget it":   {kernels: []string{old, newKernel}, system: "zfs", untried: "which is zfs"},
-		"its program does not do": {kernels: []string{old, newKernel}, system: "ext2", broken: errors.New("no such file"), fails: true},
+		"the menu lacks it":       {kernels: []string{old}, system: "ext2", refusal: "no entry for kernel " + trialKernel},
+		"GRUB cannot forget it":   {kernels: []string{old, trialKernel}, system: "zfs", untried: "which is zfs"},
+		"its program does not do": {kernels: []string{old, trialKernel}, system: "ext2", broken: errors.New("no such file"), fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLoader(t, c.kernels...)
 			l.system, l.broken = c.system, c.broken
 			h, _ := plain(t, func(cfg *patch.Config) { cfg.Grub = l.GRUB })
-			res, err := h.Reboot(t.Context(), "boot-1", newKernel, "test")
+			res, err := h.Reboot(t.Context(), "boot-1", trialKernel, "test")
 			if (err != nil) != c.fails || (c.refusal != "") != (len(res.GetRefusals()) > 0) {
 				t.Fatal(res, err)
 			}

@@ -119,7 +119,7 @@ func restErr(r *v1.Rollout) error {
 		f.message = fmt.Sprintf("rollout %s has ended, and %s failed", r.Id, plural(int(r.HostsFailed), "host"))
 	case v1.RolloutState_ROLLOUT_STATE_STOPPED:
 		f.message = fmt.Sprintf("rollout %s has stopped at %s", r.Id, r.Reason)
-		f.remedies = []string{"then go on with `drydock rollout resume " + r.Id + "`, or end it with `drydock rollout abort " + r.Id + "`"}
+		f.remedies = []string{"then " + goOn(r)}
 	default:
 		f.message = fmt.Sprintf("rollout %s is %s", r.Id, stateOfRollout(r.State))
 	}

@@ -89,7 +89,7 @@ func addRecord(ctx context.Context, shim *v1.ShimSpec, file string) error {
 	}
 	r, err := checkedRecord(ctx, file)
 	if err != nil {
-		return recordFault(file, statusRefused, err)
+		return recordFault(file, err)
 	}
 	defer r.Close()
 	shim.Service = r.Service

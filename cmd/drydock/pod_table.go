@@ -80,6 +80,7 @@ func (a *app) podTable(t *table, p *v1.Pod) {
 	t.field("Gateway", s.GetGateway())
 	t.field("MAC", s.GetMac())
 	t.field("Restart", restartWord(s.GetRestartPolicy()))
+	t.field("Affinity", s.GetAffinity())
 	t.field("Host lost", lostWord(s.GetOnHostLost()))
 	t.field("Post-copy", yesNo(s.GetAllowPostcopy()))
 	t.field("Labels", pairs(s.GetLabels()))

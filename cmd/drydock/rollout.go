@@ -71,9 +71,21 @@ func newRolloutShow(a *app) *cobra.Command {
 			return a.print(message{res.Rollout}, func(t *table) {
 				a.rolloutTables(t, res.Rollout)
 				problemsSection(t, res.Rollout.Problems)
+				if next := goOn(res.Rollout); next != "" {
+					t.section("Then " + next)
+				}
 			})
 		},
 	}
+}
+
+// goOn is what an operator can tell a rollout that rests; empty where it does not.
+func goOn(r *v1.Rollout) string {
+	switch r.State {
+	case v1.RolloutState_ROLLOUT_STATE_STOPPED, v1.RolloutState_ROLLOUT_STATE_PAUSED:
+		return "go on with `drydock rollout resume " + r.Id + "`, or end it with `drydock rollout abort " + r.Id + "`"
+	}
+	return ""
 }
 
 func newRolloutWatch(a *app) *cobra.Command {

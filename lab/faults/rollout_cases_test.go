@@ -16,10 +16,11 @@ import (
 // is paused, in a single rollout under three controllers.
 func rolloutFaults() []rolloutFault {
 	return []rolloutFault{
-		{name: "one kill for each step", controllers: several, strikes: choice(), ci: true},
+		{name: "one kill for each step", controllers: several, strikes: choice(), causes: shortCauses(), ci: true},
 		{name: "the leading one of three controllers dies as a step begins", controllers: several, strikes: strikes("begins", theLeader)},
 		{name: "the leading one of three controllers dies as a step is done", controllers: several, strikes: strikes("did", theLeader)},
 		{name: "the leading one of three controllers is paused", controllers: several, strikes: []strike{pauseAtStep("drain")}},
+		{name: "what stops a rollout", causes: causes()},
 		{name: "the controller dies as a step begins", strikes: strikes("begins", theController)},
 		{name: "the controller dies as a step is done", strikes: strikes("did", theController)},
 		{name: "the host's agent dies as a step begins", strikes: strikes("begins", theAgent)},

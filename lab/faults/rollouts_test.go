@@ -28,6 +28,8 @@ type rolloutFault struct {
 	strikes []strike
 	// controllers is how many there are; 0: one.
 	controllers int
+	// causes are played after the strikes, in the same lab.
+	causes []cause
 	// ci: also run where there is little time.
 	ci bool
 }
@@ -43,6 +45,7 @@ type strike struct {
 // roll is one rollout being played.
 type roll struct {
 	*scene
+	supply
 	id       string
 	resumed  int
 	boots    map[string]string
@@ -72,7 +75,7 @@ func TestRollouts(t *testing.T) {
 
 // playRollout patches two hosts with a pod on each that clients write to.
 func playRollout(t *testing.T, b *bench, c rolloutFault) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	r := &roll{scene: &scene{bench: b, t: t, ctx: ctx}}
 	defer func() {
@@ -93,8 +96,14 @@ func playRollout(t *testing.T, b *bench, c rolloutFault) {
 			return // what follows stands on it
 		}
 	}
-	if err := r.verifyRollout(); err != nil {
-		t.Error(err)
+	if len(c.strikes) > 0 {
+		if err := r.verifyRollout(); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+	if len(c.causes) > 0 {
+		r.playCauses(t, c.causes)
 	}
 }
 
@@ -133,16 +142,26 @@ func (r *roll) begin() (err error) {
 	return nil
 }
 
+const secondPod = "second"
+
 // second runs another Redis on the other host, with a client.
 func (r *roll) second() error {
 	spec := &drydockv1.PodSpec{
-		Name: "second", Containers: []*drydockv1.Container{{Name: "redis", Image: "redis"}}, RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER,
+		Name: secondPod, Containers: []*drydockv1.Container{{Name: "redis", Image: "redis"}}, RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER,
 	}
-	pod, err := r.Run(r.ctx, spec, "h2")
+	if _, err := r.Run(r.ctx, spec, "h2"); err != nil {
+		return err
+	}
+	return r.secondClient()
+}
+
+// secondClient writes to it.
+func (r *roll) secondClient() error {
+	res, err := r.GetPod(r.ctx, connect.NewRequest(&drydockv1.GetPodRequest{Name: secondPod}))
 	if err != nil {
 		return err
 	}
-	address, _, _ := strings.Cut(pod.Spec.Addresses[0], "/")
+	address, _, _ := strings.Cut(res.Msg.Pod.Spec.Addresses[0], "/")
 	return until(r.ctx, "a connection to the second pod", func() (bool, string) {
 		w, err := load.StartRedisWriters(r.ctx, load.RedisConfig{
 			Dialer: load.Dialer{Netns: r.NetNS("client")}, Addr: address + ":6379", Connections: 1, Rate: 100,

@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// TracksWrites is CRIU's name for what pre-copy needs of a host's kernel: that it tells which pages a process has written to.
+const TracksWrites = "mem_dirty_track"
+
 // Stack is what of a host decides about that.
 type Stack struct {
 	Kernel, CRIU, Arch string

@@ -26,6 +26,8 @@ const (
 	AnnotationOnHostLost = "drydock/on-host-lost"
 	// AnnotationAllowPostcopy is true or false.
 	AnnotationAllowPostcopy = "drydock/allow-postcopy"
+	// AnnotationAffinity names the host that the pod belongs to.
+	AnnotationAffinity = "drydock/affinity"
 	// AnnotationSharedVolumes names the hostPath volumes, separated by commas, that are the same on every host.
 	AnnotationSharedVolumes = "drydock/shared-volumes"
 )
@@ -170,6 +172,8 @@ func (d *decoder) annotations(out *drydockv1.PodSpec) {
 			if value != "true" && value != "false" {
 				d.add(field, fmt.Sprintf("unknown: %q", value), `use "true" or "false"`)
 			}
+		case AnnotationAffinity:
+			out.Affinity = value
 		case AnnotationSharedVolumes:
 			for _, name := range split(value) {
 				d.sharedVolume(field, name)

@@ -2918,8 +2918,10 @@ type MigratePodRequest struct {
 	DowntimeBudget *durationpb.Duration   `protobuf:"bytes,4,opt,name=downtime_budget,json=downtimeBudget,proto3" json:"downtime_budget,omitempty"`
 	AllowPostcopy  bool                   `protobuf:"varint,5,opt,name=allow_postcopy,json=allowPostcopy,proto3" json:"allow_postcopy,omitempty"`
 	DryRun         bool                   `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The modes that auto may choose from; empty: all.
+	Modes         []MigrationMode `protobuf:"varint,7,rep,packed,name=modes,proto3,enum=drydock.v1.MigrationMode" json:"modes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MigratePodRequest) Reset() {
@@ -2992,6 +2994,13 @@ func (x *MigratePodRequest) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *MigratePodRequest) GetModes() []MigrationMode {
+	if x != nil {
+		return x.Modes
+	}
+	return nil
 }
 
 type MigratePodResponse struct {
@@ -3672,14 +3681,15 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x06follow\x18\x03 \x01(\bR\x06follow\x12\x12\n" +
 	"\x04tail\x18\x04 \x01(\x05R\x04tail\"(\n" +
 	"\x12GetPodLogsResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\xe8\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x99\x02\n" +
 	"\x11MigratePodRequest\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12-\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\x19.drydock.v1.MigrationModeR\x04mode\x12B\n" +
 	"\x0fdowntime_budget\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x0edowntimeBudget\x12%\n" +
 	"\x0eallow_postcopy\x18\x05 \x01(\bR\rallowPostcopy\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"\x91\x01\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12/\n" +
+	"\x05modes\x18\a \x03(\x0e2\x19.drydock.v1.MigrationModeR\x05modes\"\x91\x01\n" +
 	"\x12MigratePodResponse\x12;\n" +
 	"\bprogress\x18\x01 \x01(\v2\x1d.drydock.v1.MigrationProgressH\x00R\bprogress\x125\n" +
 	"\x06report\x18\x02 \x01(\v2\x1b.drydock.v1.MigrationReportH\x00R\x06reportB\a\n" +
@@ -3858,65 +3868,66 @@ var file_drydock_v1_controller_proto_depIdxs = []int32{
 	60, // 35: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
 	65, // 36: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
 	61, // 37: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
-	66, // 38: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
-	67, // 39: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
-	67, // 40: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
-	67, // 41: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
-	0,  // 42: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
-	2,  // 43: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
-	8,  // 44: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
-	10, // 45: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
-	12, // 46: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
-	15, // 47: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
-	17, // 48: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
-	19, // 49: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
-	21, // 50: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
-	23, // 51: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
-	26, // 52: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
-	29, // 53: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
-	31, // 54: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
-	33, // 55: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
-	35, // 56: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
-	37, // 57: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
-	39, // 58: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
-	41, // 59: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
-	43, // 60: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
-	45, // 61: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
-	47, // 62: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
-	49, // 63: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
-	51, // 64: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
-	53, // 65: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
-	55, // 66: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
-	1,  // 67: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
-	3,  // 68: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
-	9,  // 69: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
-	11, // 70: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
-	13, // 71: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
-	16, // 72: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
-	18, // 73: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
-	20, // 74: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
-	22, // 75: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
-	24, // 76: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
-	28, // 77: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
-	30, // 78: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
-	32, // 79: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
-	34, // 80: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
-	36, // 81: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
-	38, // 82: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
-	40, // 83: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
-	42, // 84: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
-	44, // 85: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
-	46, // 86: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
-	48, // 87: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
-	50, // 88: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
-	52, // 89: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
-	54, // 90: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
-	56, // 91: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
-	67, // [67:92] is the sub-list for method output_type
-	42, // [42:67] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	65, // 38: drydock.v1.MigratePodRequest.modes:type_name -> drydock.v1.MigrationMode
+	66, // 39: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
+	67, // 40: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
+	67, // 41: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
+	67, // 42: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
+	0,  // 43: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
+	2,  // 44: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
+	8,  // 45: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
+	10, // 46: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
+	12, // 47: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
+	15, // 48: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
+	17, // 49: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
+	19, // 50: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
+	21, // 51: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
+	23, // 52: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
+	26, // 53: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
+	29, // 54: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
+	31, // 55: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
+	33, // 56: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
+	35, // 57: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
+	37, // 58: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
+	39, // 59: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
+	41, // 60: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
+	43, // 61: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
+	45, // 62: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
+	47, // 63: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
+	49, // 64: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
+	51, // 65: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
+	53, // 66: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
+	55, // 67: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
+	1,  // 68: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
+	3,  // 69: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
+	9,  // 70: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
+	11, // 71: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
+	13, // 72: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
+	16, // 73: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
+	18, // 74: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
+	20, // 75: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
+	22, // 76: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
+	24, // 77: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
+	28, // 78: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
+	30, // 79: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
+	32, // 80: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
+	34, // 81: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
+	36, // 82: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
+	38, // 83: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
+	40, // 84: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
+	42, // 85: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
+	44, // 86: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
+	46, // 87: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
+	48, // 88: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
+	50, // 89: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
+	52, // 90: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
+	54, // 91: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
+	56, // 92: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
+	68, // [68:93] is the sub-list for method output_type
+	43, // [43:68] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_controller_proto_init() }

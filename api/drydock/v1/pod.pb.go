@@ -221,7 +221,10 @@ type PodSpec struct {
 	// Of its interface, in bytes; 0 is 1500. Given by the controller; never changes in the pod's life.
 	Mtu uint32 `protobuf:"varint,16,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	// The shim in the pod; unset: none. A pod without containers is a gateway.
-	Shim          *ShimSpec `protobuf:"bytes,17,opt,name=shim,proto3" json:"shim,omitempty"`
+	Shim *ShimSpec `protobuf:"bytes,17,opt,name=shim,proto3" json:"shim,omitempty"`
+	// The host that it has affinity to, if any: it is started there where that can be, and goes back there once that host was patched,
+	// as the pool's `pods.return` says.
+	Affinity      string `protobuf:"bytes,18,opt,name=affinity,proto3" json:"affinity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +376,13 @@ func (x *PodSpec) GetShim() *ShimSpec {
 		return x.Shim
 	}
 	return nil
+}
+
+func (x *PodSpec) GetAffinity() string {
+	if x != nil {
+		return x.Affinity
+	}
+	return ""
 }
 
 type HostAlias struct {
@@ -1623,7 +1633,7 @@ var File_drydock_v1_pod_proto protoreflect.FileDescriptor
 const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"\x14drydock/v1/pod.proto\x12\n" +
-	"drydock.v1\x1a\x15drydock/v1/shim.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x06\n" +
+	"drydock.v1\x1a\x15drydock/v1/shim.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x06\n" +
 	"\aPodSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\n" +
@@ -1646,7 +1656,8 @@ const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\fhost_aliases\x18\x0e \x03(\v2\x15.drydock.v1.HostAliasR\vhostAliases\x12 \n" +
 	"\vnameservers\x18\x0f \x03(\tR\vnameservers\x12\x10\n" +
 	"\x03mtu\x18\x10 \x01(\rR\x03mtu\x12(\n" +
-	"\x04shim\x18\x11 \x01(\v2\x14.drydock.v1.ShimSpecR\x04shim\x1a9\n" +
+	"\x04shim\x18\x11 \x01(\v2\x14.drydock.v1.ShimSpecR\x04shim\x12\x1a\n" +
+	"\baffinity\x18\x12 \x01(\tR\baffinity\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
