@@ -155,6 +155,7 @@ func (m *move) estimate(images int64) {
 
 // choose settles the mode, and says why.
 func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
+	rewritten := rewrites(here.GetKernel(), there.GetKernel())
 	lazy := func(i *drydockv1.HostInfo) bool {
 		return i.GetCriuFeatures()[lazyPages] || i.GetCriuFeatures()[lazyPagesAlias]
 	}
@@ -177,6 +178,9 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 		if !allowed {
 			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy is not allowed for this pod: if the source is lost before all pages have arrived, so is the pod", Remedy: "allow it with --allow-postcopy, or in the pod's specification"})
 		}
+		if rewritten != "" {
+			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy: " + rewritten, Remedy: "use mode stop or precopy"})
+		}
 		if !canPostcopy {
 			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy: CRIU cannot restore lazily on both hosts", Remedy: "use mode stop"})
 		}
@@ -192,6 +196,8 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 			set(drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY, fmt.Sprintf("%s of memory would take %s, more than the downtime budget of %s", size(m.needs.MemoryBytes), stop.Round(10*time.Millisecond), budget))
 		case !allowed:
 			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, "post-copy is not allowed for this pod")
+		case rewritten != "":
+			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, rewritten)
 		case !canPostcopy:
 			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, "CRIU cannot restore lazily on both hosts")
 		default:

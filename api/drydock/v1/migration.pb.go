@@ -575,8 +575,10 @@ type MigrationReport struct {
 	Started    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started,proto3" json:"started,omitempty"`
 	Finished   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=finished,proto3" json:"finished,omitempty"`
 	// Frames kept during the freeze and delivered afterwards.
-	FramesHeld    int64 `protobuf:"varint,16,opt,name=frames_held,json=framesHeld,proto3" json:"frames_held,omitempty"`
-	DryRun        bool  `protobuf:"varint,17,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	FramesHeld int64 `protobuf:"varint,16,opt,name=frames_held,json=framesHeld,proto3" json:"frames_held,omitempty"`
+	DryRun     bool  `protobuf:"varint,17,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Names of the rules with which the checkpoint was carried to an older kernel.
+	Translated    []string `protobuf:"bytes,18,rep,name=translated,proto3" json:"translated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -728,6 +730,13 @@ func (x *MigrationReport) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *MigrationReport) GetTranslated() []string {
+	if x != nil {
+		return x.Translated
+	}
+	return nil
 }
 
 // MigrationSpec is what the controller hands to the source's agent.
@@ -904,7 +913,7 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\askipped\x18\t \x01(\tR\askipped\"M\n" +
 	"\bStepPart\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
-	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\xf7\x04\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x97\x05\n" +
 	"\x0fMigrationReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
@@ -925,7 +934,10 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\bfinished\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bfinished\x12\x1f\n" +
 	"\vframes_held\x18\x10 \x01(\x03R\n" +
 	"framesHeld\x12\x17\n" +
-	"\adry_run\x18\x11 \x01(\bR\x06dryRun\"\xdb\x02\n" +
+	"\adry_run\x18\x11 \x01(\bR\x06dryRun\x12\x1e\n" +
+	"\n" +
+	"translated\x18\x12 \x03(\tR\n" +
+	"translated\"\xdb\x02\n" +
 	"\rMigrationSpec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
