@@ -219,7 +219,9 @@ type PodSpec struct {
 	HostAliases   []*HostAlias `protobuf:"bytes,14,rep,name=host_aliases,json=hostAliases,proto3" json:"host_aliases,omitempty"`
 	Nameservers   []string     `protobuf:"bytes,15,rep,name=nameservers,proto3" json:"nameservers,omitempty"`
 	// Of its interface, in bytes; 0 is 1500. Given by the controller; never changes in the pod's life.
-	Mtu           uint32 `protobuf:"varint,16,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Mtu uint32 `protobuf:"varint,16,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// Started so that it can go to older kernels too: glibc uses nothing that only newer ones have.
+	Portable      bool `protobuf:"varint,17,opt,name=portable,proto3" json:"portable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -364,6 +366,13 @@ func (x *PodSpec) GetMtu() uint32 {
 		return x.Mtu
 	}
 	return 0
+}
+
+func (x *PodSpec) GetPortable() bool {
+	if x != nil {
+		return x.Portable
+	}
+	return false
 }
 
 type HostAlias struct {
@@ -1614,7 +1623,7 @@ var File_drydock_v1_pod_proto protoreflect.FileDescriptor
 const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"\x14drydock/v1/pod.proto\x12\n" +
-	"drydock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x06\n" +
+	"drydock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x06\n" +
 	"\aPodSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\n" +
@@ -1636,7 +1645,8 @@ const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\x0eallow_postcopy\x18\r \x01(\bR\rallowPostcopy\x128\n" +
 	"\fhost_aliases\x18\x0e \x03(\v2\x15.drydock.v1.HostAliasR\vhostAliases\x12 \n" +
 	"\vnameservers\x18\x0f \x03(\tR\vnameservers\x12\x10\n" +
-	"\x03mtu\x18\x10 \x01(\rR\x03mtu\x1a9\n" +
+	"\x03mtu\x18\x10 \x01(\rR\x03mtu\x12\x1a\n" +
+	"\bportable\x18\x11 \x01(\bR\bportable\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
