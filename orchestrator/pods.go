@@ -56,6 +56,7 @@ func (c *Controller) runPod(ctx context.Context, r *reign, asked *drydockv1.PodS
 	if err != nil {
 		return nil, err
 	}
+	spec.Portable = spec.Portable || c.mixed(h)
 	record := &drydockv1.PodRecord{Spec: spec, Desired: wantRunning, Host: h.name(), Created: timestamppb.New(c.now()), StopGrace: spec.GetStopGrace()}
 	if err := c.claim(ctx, r, record); err != nil {
 		return nil, err

@@ -32,6 +32,7 @@ type Flags struct {
 	Restart       string
 	OnHostLost    string
 	AllowPostcopy bool
+	Portable      bool
 	// At most one of these is given: a port; PORT/path; a program with arguments, separated by spaces.
 	HealthTCP  string
 	HealthHTTP string
@@ -49,7 +50,7 @@ type Flags struct {
 func FromFlags(f Flags) (*drydockv1.PodSpec, error) {
 	p := &parser{Flags: f}
 	spec := &drydockv1.PodSpec{
-		Name: f.Name, Hostname: f.Hostname, AllowPostcopy: f.AllowPostcopy, StopGrace: durationpb.New(defaultGrace),
+		Name: f.Name, Hostname: f.Hostname, AllowPostcopy: f.AllowPostcopy, Portable: f.Portable, StopGrace: durationpb.New(defaultGrace),
 		RestartPolicy: p.restart(), OnHostLost: p.onHostLost(), Labels: p.labels(),
 		Containers: []*drydockv1.Container{{
 			Name: f.Name, Image: f.Image, Args: f.Args, Env: p.env(), Resources: p.resources(), Security: p.user(),
