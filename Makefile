@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build deb images translators generate lint test test-unit test-sim test-root test-e2e test-life test-vm
-.PHONY: test-faults test-faults-ci demo demo-patch demo-real soak bench-migrate bench-precopy bench-overhead bench-plan bench-fleet bench-shim clean
+.PHONY: test-faults test-faults-ci matrix demo demo-patch demo-real soak bench-migrate bench-precopy bench-overhead bench-plan bench-fleet bench-shim clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -80,6 +80,11 @@ test-faults-ci: bootstrap-go bootstrap-lab ## Break migrations and rollouts once
 test-vm: build bootstrap-lab ## Try virtual machines as hosts: moves, an upgrade, a real reboot, a power cut
 	$(GO) run ./packaging
 	$(TEST) -v -tags vm ./lab/real
+
+matrix: build bootstrap-race bootstrap-lab ## Move programs between kernels 6.1, 6.12 and 7.2 in every direction: build/matrix.json, docs/kernels.md
+	$(GO) run ./packaging
+	$(GO) build -o build/bin/matrix ./lab/matrix
+	build/bin/matrix
 
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
 	$(GO) build -o build/bin/demo ./lab/demo/main

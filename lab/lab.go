@@ -72,9 +72,9 @@ type record struct {
 	// PortSecurity: the switch knows one MAC of each host.
 	PortSecurity bool    `json:"port_security,omitempty"`
 	Updates      Updates `json:"updates"`
-	// Driver is DriverVM, or empty; Image is what its machines are made from.
-	Driver string `json:"driver,omitempty"`
-	Image  string `json:"image,omitempty"`
+	// Driver is DriverVM, or empty; Images are what its machines are made from, by host.
+	Driver string            `json:"driver,omitempty"`
+	Images map[string]string `json:"images,omitempty"`
 }
 
 // Open finds the lab called name. The error wraps ErrNotFound if there is none that was brought up to its end.

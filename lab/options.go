@@ -51,6 +51,10 @@ type Options struct {
 	// Package is Drydock's Debian package, which DriverVM installs; if empty, the newest one beside Binary.
 	Package string
 
+	// Kernels are the Debian suites, bookworm for example, that the hosts of DriverVM have their kernels from, in order; empty, and
+	// for hosts beyond them, the suite of all other packages.
+	Kernels []string
+
 	// Binary is the drydock program that the hosts run; this program if empty. The lab works on a copy of it. It must
 	// answer `lab host-keeper` and `lab host-init` with HostMain.
 	Binary string
@@ -137,6 +141,9 @@ func (o Options) validate() error {
 	}
 	switch o.Driver {
 	case DriverNamespace:
+		if len(o.Kernels) > 0 {
+			errs = append(errs, fmt.Errorf("driver %s: hosts share this machine's kernel: use driver %s for others", DriverNamespace, DriverVM))
+		}
 	case DriverVM:
 		errs = append(errs, o.validateVM()...)
 	default:

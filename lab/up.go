@@ -20,8 +20,8 @@ type up struct {
 	lab  *Lab
 	// The cached root file systems of hosts, and of the packages' node where there is one.
 	root, proxyRoot string
-	// The cached virtual machine, of DriverVM.
-	image vmImage
+	// The cached virtual machines of DriverVM, by the suite of their kernel.
+	images map[string]vmImage
 	// aptFiles say where hosts' updates come from.
 	aptFiles map[string]string
 }
@@ -109,12 +109,7 @@ func (u *up) findRoot(ctx context.Context) error {
 	if u.root, err = hosts.ensure(ctx, u.opts.Progress); err != nil || u.opts.Driver != DriverVM {
 		return err
 	}
-	machines := currentRoot
-	if u.opts.Updates.Pending() {
-		machines = behindMachine
-	}
-	u.image, err = ensureVMImage(ctx, u.opts.Packages, machines, u.opts.Progress)
-	return err
+	return u.findImages(ctx)
 }
 
 // layOut writes every file of the lab, the record of it first.
@@ -123,7 +118,7 @@ func (u *up) layOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rec.Created, rec.Image = time.Now(), u.image.dir
+	rec.Created, rec.Images = time.Now(), u.imagesOf(rec.Hosts)
 	u.lab.rec = rec
 	if err := u.makeDirs(ctx); err != nil {
 		return err

@@ -183,7 +183,7 @@ func aptFiles(u Updates, m mirror, key string) map[string]string {
 	var sources strings.Builder
 	if u.Mirror {
 		fmt.Fprintf(&sources, "deb [signed-by=%[1]s] %[2]s %[4]s main\ndeb [signed-by=%[1]s] %[3]s %[4]s-security main\n",
-			debianKeyring, proxied(m.archive), proxied(m.security), baseSuite)
+			debianKeyring, proxied(m.archive), proxied(m.security), BaseSuite)
 	}
 	files := map[string]string{
 		"/etc/apt/apt.conf.d/99drydock-lab": fmt.Sprintf("Acquire::http::Proxy %q;\nAcquire::http::Proxy::%s \"DIRECT\";\nAcquire::Languages \"none\";\n",

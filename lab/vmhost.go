@@ -32,11 +32,11 @@ func (l *Lab) isVM(node string) bool {
 	return l.rec.Driver == DriverVM && slices.Contains(l.rec.Hosts, node)
 }
 
-func (l *Lab) vmPort(node string) int     { return firstPort + slices.Index(l.rec.Hosts, node) }
-func (l *Lab) vmImage() vmImage           { return vmImage{l.rec.Image} }
-func (l *Lab) monitors() string           { return filepath.Join(l.stateDir(), "monitors") }
-func (l *Lab) monitor(node string) string { return filepath.Join(l.monitors(), node) }
-func (l *Lab) vmDisk(node string) string  { return l.nodeDir(node, "disk.qcow2") }
+func (l *Lab) vmPort(node string) int      { return firstPort + slices.Index(l.rec.Hosts, node) }
+func (l *Lab) vmImage(node string) vmImage { return vmImage{l.rec.Images[node]} }
+func (l *Lab) monitors() string            { return filepath.Join(l.stateDir(), "monitors") }
+func (l *Lab) monitor(node string) string  { return filepath.Join(l.monitors(), node) }
+func (l *Lab) vmDisk(node string) string   { return l.nodeDir(node, "disk.qcow2") }
 
 // vmEnter is the command that enters the namespace in which the machines' SSH servers are reached.
 func (l *Lab) vmEnter() []string { return []string{"nsenter", "--net=" + l.NetNS(switchNode), "--"} }
@@ -55,12 +55,12 @@ func (l *Lab) makeVM(ctx context.Context, node string, fill filling) error {
 			return fmt.Errorf("host %s: %w", node, err)
 		}
 	}
-	base := l.vmImage().file("booted.qcow2")
+	base := l.vmImage(node).file("booted.qcow2")
 	overlay := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, l.vmDisk(node))
 	if err := runQuietly(overlay); err != nil {
 		return fmt.Errorf("disk of host %s: %w", node, err)
 	}
-	if err := l.startVM(ctx, node, l.vmImage().file("booted")); err != nil {
+	if err := l.startVM(ctx, node, l.vmImage(node).file("booted")); err != nil {
 		return err
 	}
 	if err := l.become(ctx, node, fill); err != nil {
@@ -81,7 +81,7 @@ func (l *Lab) startVM(ctx context.Context, node, load string) error {
 	if err := removeIfThere(l.monitor(node)); err != nil {
 		return err
 	}
-	accel, err := l.vmImage().accel()
+	accel, err := l.vmImage(node).accel()
 	if err != nil {
 		return fmt.Errorf("host %s: %w", node, err)
 	}
@@ -166,7 +166,7 @@ func (l *Lab) letRun(ctx context.Context, node string, m machine) error {
 	if err := mon.do("cont", nil, nil); err != nil {
 		return err
 	}
-	return awaitSSH(ctx, l.vmEnter(), l.vmImage().file("key"), m.port)
+	return awaitSSH(ctx, l.vmEnter(), l.vmImage(node).file("key"), m.port)
 }
 
 // become makes a copy of the saved machine the host node.
@@ -266,7 +266,7 @@ func (l *Lab) vmCommand(ctx context.Context, node string, argv ...string) (*exec
 	if err := makeGroup(group); err != nil {
 		return nil, err
 	}
-	return inGroup(ctx, group, append(l.vmEnter(), sshCommand(l.vmImage().file("key"), l.vmPort(node), line)...))
+	return inGroup(ctx, group, append(l.vmEnter(), sshCommand(l.vmImage(node).file("key"), l.vmPort(node), line)...))
 }
 
 // inGroup is the command argv in the given control group.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -50,14 +51,14 @@ type vmRecipe struct {
 	qemu string // its version: another one may not be able to load what this one saved
 }
 
-func newVMRecipe(ctx context.Context, extra []string, kind rootKind) (vmRecipe, error) {
+func newVMRecipe(ctx context.Context, extra []string, kind rootKind, kernel string) (vmRecipe, error) {
 	out, err := exec.CommandContext(ctx, qemuProgram, "--version").Output()
 	if err != nil {
 		return vmRecipe{}, fmt.Errorf("ask QEMU for its version: %w", err)
 	}
 	version, _, _ := strings.Cut(string(out), "\n")
 	r := vmRecipe{newRecipe(append(vmPackages(), extra...)), version}
-	r.kind = kind
+	r.kind, r.kernel = kind, kernel
 	return r, nil
 }
 
@@ -70,12 +71,12 @@ func (r vmRecipe) path() string {
 	return filepath.Join(cacheTop, "vm-"+hex.EncodeToString(sum.Sum(nil)[:6]))
 }
 
-// ensureVMImage returns the cached image, and makes it first where it is missing.
-func ensureVMImage(ctx context.Context, extra []string, kind rootKind, progress io.Writer) (vmImage, error) {
+// ensureVMImage returns the cached image with the kernel of a suite, and makes it first where it is missing.
+func ensureVMImage(ctx context.Context, extra []string, kind rootKind, kernel string, progress io.Writer) (vmImage, error) {
 	if err := installVMTools(ctx, progress); err != nil {
 		return vmImage{}, err
 	}
-	r, err := newVMRecipe(ctx, extra, kind)
+	r, err := newVMRecipe(ctx, extra, kind, kernel)
 	if err != nil {
 		return vmImage{}, err
 	}
@@ -98,7 +99,8 @@ func ensureVMImage(ctx context.Context, extra []string, kind rootKind, progress 
 	if r.mirror, err = machineMirror(ctx); err != nil {
 		return vmImage{}, err
 	}
-	fmt.Fprintf(progress, "making the disk of virtual machines from %s and booting it, once (about five minutes)\n", r.mirror.archive)
+	fmt.Fprintf(progress, "making the disk of virtual machines with the kernel of %s from %s and booting it, once (about five minutes)\n",
+		cmp.Or(r.kernel, BaseSuite), r.mirror.archive)
 	if err := r.make(ctx, tmp, progress); err != nil {
 		return vmImage{}, errors.Join(err, removePartial(tmp.dir))
 	}

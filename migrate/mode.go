@@ -30,6 +30,9 @@ func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
 		if !m.allowsPostcopy() {
 			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy is not allowed for this pod: if the source is lost before all pages have arrived, so is the pod", Remedy: "allow it with --allow-postcopy, or in the pod's specification"})
 		}
+		if rewritten := rewrites(here.GetKernel(), there.GetKernel()); rewritten != "" {
+			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy: " + rewritten, Remedy: "use mode stop or precopy"})
+		}
 		if !restoresLazily(here) || !restoresLazily(there) {
 			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy: CRIU cannot restore lazily on both hosts", Remedy: "use mode stop"})
 		}
@@ -93,7 +96,7 @@ func (m *move) whyNotPostcopy(here, there *drydockv1.HostInfo) string {
 	case !restoresLazily(here) || !restoresLazily(there):
 		return "CRIU cannot restore lazily on both hosts"
 	}
-	return ""
+	return rewrites(here.GetKernel(), there.GetKernel())
 }
 
 func (m *move) allowsPostcopy() bool { return m.spec.AllowPostcopy || m.rec.Spec.AllowPostcopy }

@@ -97,6 +97,11 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		e.place(j.Pod).giveUp(err.Error())
 		return nil
 	}
+	if err := e.translate(j, rec.Spec); err != nil {
+		e.Log.Error("restore not begun", "pod", j.Pod, "migration", j.Migration, "error", err)
+		e.place(j.Pod).giveUp(err.Error())
+		return nil
+	}
 	restores, err := e.goOn(ctx, j, rec.Spec)
 	if err != nil {
 		return err

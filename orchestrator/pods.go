@@ -56,6 +56,7 @@ func (c *Controller) runPod(ctx context.Context, r *reign, asked *drydockv1.PodS
 	if err != nil {
 		return nil, err
 	}
+	spec.Portable = spec.Portable || c.mixed(h)
 	if err := c.claimAs(ctx, r, spec, h); err != nil {
 		return nil, err
 	}

@@ -49,5 +49,6 @@ package, which make deb builds.`,
 	cmd.Flags().BoolVar(&opts.PortSecurity, "port-security", false, "make the switch carry one MAC of each host only, as clouds do")
 	cmd.Flags().StringVar(&opts.Package, "package", "", "Drydock's Debian package, for virtual machines (default: the newest beside this program)")
 	cmd.Flags().StringVar(&opts.Driver, "driver", lab.DriverNamespace, "what the hosts are made of: namespace or vm")
+	cmd.Flags().StringSliceVar(&opts.Kernels, "kernel", nil, "Debian suites that virtual machines have their kernels from, in order, as bookworm,trixie-backports")
 	return cmd
 }

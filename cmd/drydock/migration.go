@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -130,6 +131,9 @@ func (a *app) migrationTable(t *table, r *v1.MigrationReport, why bool) {
 	}
 	t.field("Freeze", took(r.Freeze))
 	t.field("Bytes", size(r.Bytes))
+	if len(r.Translated) > 0 {
+		t.field("Translated", strings.Join(r.Translated, ", "))
+	}
 	if r.FramesHeld > 0 {
 		t.field("Held", plural(int(r.FramesHeld), "frame"))
 	}

@@ -60,6 +60,7 @@ func addPodFlags(f *pflag.FlagSet, to *manifest.Flags) {
 	f.StringVar(&to.Affinity, "affinity", "", "the host that it belongs to: it starts there where that can be, and goes back there once that is patched")
 	f.StringVar(&to.OnHostLost, "on-host-lost", "", "when its host is gone: restart (the default) or wait")
 	f.BoolVar(&to.AllowPostcopy, "allow-postcopy", false, "let migrations run it before all its memory is there")
+	f.BoolVar(&to.Portable, "portable", false, "start it so that it can go to older kernels too (in a mixed pool every pod is)")
 	f.StringVar(&to.HealthTCP, "health-tcp", "", "PORT that answers where the pod is healthy")
 	f.StringVar(&to.HealthHTTP, "health-http", "", "PORT/path that answers where the pod is healthy")
 	f.StringVar(&to.HealthExec, "health-exec", "", "command that succeeds where the pod is healthy")

@@ -83,6 +83,9 @@ func (a *app) podTable(t *table, p *v1.Pod) {
 	t.field("Affinity", s.GetAffinity())
 	t.field("Host lost", lostWord(s.GetOnHostLost()))
 	t.field("Post-copy", yesNo(s.GetAllowPostcopy()))
+	if s.GetPortable() {
+		t.field("Portable", yesNo(true))
+	}
 	t.field("Labels", pairs(s.GetLabels()))
 	for _, v := range s.GetVolumes() {
 		t.field("Volume", v.Name+" "+volumeKind(v))

@@ -22,6 +22,7 @@ import (
 	"drydock/migrate/owner"
 	"drydock/patch"
 	"drydock/pods"
+	"drydock/pods/probe"
 	"drydock/status"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +50,7 @@ type agent struct {
 	shims              *shims
 	fresh              *status.Fresh
 	patch              *patch.Host
+	proofs             *probe.Watch
 	// reporting is held while a report is made and sent.
 	reporting sync.Mutex
 	// statusWanted is whether the controller lacks this host's status, as it answered the last report.
@@ -92,6 +94,7 @@ func Run(ctx context.Context, cfg config.Agent) error {
 	group.Go(func() error { return a.report(ctx) })
 	group.Go(func() error { return a.watching.run(ctx) })
 	group.Go(func() error { return a.fresh.Run(ctx) })
+	group.Go(func() error { return a.proofs.Keep(ctx) })
 	group.Go(func() error { return keeper.Run(ctx, a.store.renew, log) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -111,7 +114,10 @@ func (a *agent) assemble() (err error) {
 	if err != nil {
 		return err
 	}
-	a.host = &status.Host{DataDir: a.cfg.DataDir, Containerd: a.pods.Version, CgroupVersion: pods.CgroupVersion()}
+	if a.proofs, err = a.newProofs(); err != nil {
+		return err
+	}
+	a.host = &status.Host{DataDir: a.cfg.DataDir, Containerd: a.pods.Version, CgroupVersion: pods.CgroupVersion(), Proof: a.proof}
 	a.peers = newPeers(a.keeper)
 	a.store = newStoreClient(a.cfg.Controllers, a.keeper)
 	a.engine = migrate.New(migrate.Config{

@@ -14,7 +14,6 @@ import (
 	"drydock/patch/apt"
 	"drydock/patch/dnf"
 	"drydock/patch/grub"
-	"drydock/pods/probe"
 	"drydock/status"
 	statusapt "drydock/status/packages/apt"
 	statusdnf "drydock/status/packages/dnf"
@@ -44,16 +43,7 @@ func (a *agent) newPatch() (*patch.Host, error) {
 		Simulated: simulated(), RebootCommand: a.cfg.Reboot.Command, Boot: a.here.BootID, BootDir: "/boot", Run: "/run", Log: a.log,
 		Grub: &grub.GRUB{Dir: "/boot/grub"},
 	}
-	probing := &probe.Probe{
-		Dir: filepath.Join(a.cfg.RunDir, "probe"), Cgroup: filepath.Join(a.cfg.CgroupParent, "probe"), Program: program, Args: []string{"probe"},
-	}
-	cfg.Probe = func(ctx context.Context) []*drydockv1.Refusal {
-		if err := probing.Run(ctx); err != nil {
-			return []*drydockv1.Refusal{patch.Refusal("see `drydock host doctor`, and install a kernel, CRIU and runc that go together",
-				"this host cannot dump and restore a pod: %v", err)}
-		}
-		return nil
-	}
+	cfg.Probe = a.prove
 	switch provider := a.fresh.Collector.Packages.(type) {
 	case *statusapt.Apt:
 		cfg.Installer = &apt.Apt{Judge: provider}

@@ -116,14 +116,15 @@ func (r *Rig) ImportImages(ctx context.Context, host string, progress io.Writer,
 		return err
 	}
 	for _, name := range names {
-		if err := r.importArchive(ctx, set.Path(name), name, host); err != nil {
+		if err := r.ImportArchive(ctx, set.Path(name), name, host); err != nil {
 			return fmt.Errorf("import image %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (r *Rig) importArchive(ctx context.Context, path, reference, host string) error {
+// ImportArchive imports an image under a name on a host.
+func (r *Rig) ImportArchive(ctx context.Context, path, reference, host string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err

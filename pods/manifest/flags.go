@@ -34,6 +34,7 @@ type Flags struct {
 	AllowPostcopy bool
 	// Affinity is the host that it belongs to.
 	Affinity string
+	Portable bool
 	// At most one of these is given: a port; PORT/path; a program with arguments, separated by spaces.
 	HealthTCP  string
 	HealthHTTP string
@@ -51,7 +52,7 @@ type Flags struct {
 func FromFlags(f Flags) (*drydockv1.PodSpec, error) {
 	p := &parser{Flags: f}
 	spec := &drydockv1.PodSpec{
-		Name: f.Name, Hostname: f.Hostname, AllowPostcopy: f.AllowPostcopy, Affinity: f.Affinity, StopGrace: durationpb.New(defaultGrace),
+		Name: f.Name, Hostname: f.Hostname, AllowPostcopy: f.AllowPostcopy, Portable: f.Portable, Affinity: f.Affinity, StopGrace: durationpb.New(defaultGrace),
 		RestartPolicy: p.restart(), OnHostLost: p.onHostLost(), Labels: p.labels(),
 		Containers: []*drydockv1.Container{{
 			Name: f.Name, Image: f.Image, Args: f.Args, Env: p.env(), Resources: p.resources(), Security: p.user(),

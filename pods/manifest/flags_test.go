@@ -15,7 +15,7 @@ func TestFlagsMakeTheSamePodAsAManifest(t *testing.T) {
 	got, err := FromFlags(Flags{
 		Name: "shop", Image: "shop:1", Env: []string{"A=b=c"}, CPUs: "0.5", Memory: "256MiB", User: "999:1000",
 		Volumes: []string{"data:/data", "shared=/srv/x:/x:ro", "shared=/srv/x:/y", "shared=/srv/z:/z"}, IP: "10.77.1.5",
-		Restart: "never", OnHostLost: "wait", AllowPostcopy: true, HealthHTTP: "8080/healthz", Labels: []string{"app=shop"},
+		Restart: "never", OnHostLost: "wait", AllowPostcopy: true, Portable: true, HealthHTTP: "8080/healthz", Labels: []string{"app=shop"},
 		Hostname: "till", Args: []string{"/shop", "-v"},
 	})
 	if err != nil {
@@ -27,7 +27,7 @@ func TestFlagsMakeTheSamePodAsAManifest(t *testing.T) {
 	want := &drydockv1.PodSpec{
 		Name: "shop", Hostname: "till", Addresses: []string{"10.77.1.5"}, Labels: map[string]string{"app": "shop"},
 		RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER, OnHostLost: drydockv1.OnHostLost_ON_HOST_LOST_WAIT,
-		AllowPostcopy: true, StopGrace: &durationpb.Duration{Seconds: 30},
+		AllowPostcopy: true, Portable: true, StopGrace: &durationpb.Duration{Seconds: 30},
 		Containers: []*drydockv1.Container{{
 			Name: "shop", Image: "shop:1", Args: []string{"/shop", "-v"}, Env: []*drydockv1.EnvVar{{Name: "A", Value: "b=c"}},
 			Resources: &drydockv1.Resources{

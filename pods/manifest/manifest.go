@@ -28,6 +28,8 @@ const (
 	AnnotationAllowPostcopy = "drydock/allow-postcopy"
 	// AnnotationAffinity names the host that the pod belongs to.
 	AnnotationAffinity = "drydock/affinity"
+	// AnnotationPortable is true or false.
+	AnnotationPortable = "drydock/portable"
 	// AnnotationSharedVolumes names the hostPath volumes, separated by commas, that are the same on every host.
 	AnnotationSharedVolumes = "drydock/shared-volumes"
 )
@@ -168,12 +170,11 @@ func (d *decoder) annotations(out *drydockv1.PodSpec) {
 				d.add(field, fmt.Sprintf("unknown: %q", value), "use restart or wait")
 			}
 		case AnnotationAllowPostcopy:
-			out.AllowPostcopy = value == "true"
-			if value != "true" && value != "false" {
-				d.add(field, fmt.Sprintf("unknown: %q", value), `use "true" or "false"`)
-			}
+			out.AllowPostcopy = d.yes(field, value)
 		case AnnotationAffinity:
 			out.Affinity = value
+		case AnnotationPortable:
+			out.Portable = d.yes(field, value)
 		case AnnotationSharedVolumes:
 			for _, name := range split(value) {
 				d.sharedVolume(field, name)
@@ -189,6 +190,13 @@ func (d *decoder) annotations(out *drydockv1.PodSpec) {
 			out.Annotations[key] = value
 		}
 	}
+}
+
+func (d *decoder) yes(field, value string) bool {
+	if value != "true" && value != "false" {
+		d.add(field, fmt.Sprintf("unknown: %q", value), `use "true" or "false"`)
+	}
+	return value == "true"
 }
 
 func (d *decoder) sharedVolume(field, name string) {

@@ -580,8 +580,10 @@ type MigrationReport struct {
 	// How many bytes of its memory the pod wrote to in a second, each page counted once a round; 0 where that was not seen, as in other
 	// modes than pre-copy.
 	WrittenPerSecond int64 `protobuf:"varint,18,opt,name=written_per_second,json=writtenPerSecond,proto3" json:"written_per_second,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Names of the rules with which the checkpoint was carried to an older kernel.
+	Translated    []string `protobuf:"bytes,19,rep,name=translated,proto3" json:"translated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MigrationReport) Reset() {
@@ -738,6 +740,13 @@ func (x *MigrationReport) GetWrittenPerSecond() int64 {
 		return x.WrittenPerSecond
 	}
 	return 0
+}
+
+func (x *MigrationReport) GetTranslated() []string {
+	if x != nil {
+		return x.Translated
+	}
+	return nil
 }
 
 // MigrationSpec is what the controller hands to the source's agent.
@@ -923,7 +932,7 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\askipped\x18\t \x01(\tR\askipped\"M\n" +
 	"\bStepPart\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
-	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\xa5\x05\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\xc5\x05\n" +
 	"\x0fMigrationReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
@@ -945,7 +954,10 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\vframes_held\x18\x10 \x01(\x03R\n" +
 	"framesHeld\x12\x17\n" +
 	"\adry_run\x18\x11 \x01(\bR\x06dryRun\x12,\n" +
-	"\x12written_per_second\x18\x12 \x01(\x03R\x10writtenPerSecond\"\x8c\x03\n" +
+	"\x12written_per_second\x18\x12 \x01(\x03R\x10writtenPerSecond\x12\x1e\n" +
+	"\n" +
+	"translated\x18\x13 \x03(\tR\n" +
+	"translated\"\x8c\x03\n" +
 	"\rMigrationSpec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +

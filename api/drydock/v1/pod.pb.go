@@ -224,7 +224,9 @@ type PodSpec struct {
 	Shim *ShimSpec `protobuf:"bytes,17,opt,name=shim,proto3" json:"shim,omitempty"`
 	// The host that it has affinity to, if any: it is started there where that can be, and goes back there once that host was patched,
 	// as the pool's `pods.return` says.
-	Affinity      string `protobuf:"bytes,18,opt,name=affinity,proto3" json:"affinity,omitempty"`
+	Affinity string `protobuf:"bytes,18,opt,name=affinity,proto3" json:"affinity,omitempty"`
+	// Started so that it can go to older kernels too: glibc uses nothing that only newer ones have.
+	Portable      bool `protobuf:"varint,19,opt,name=portable,proto3" json:"portable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -383,6 +385,13 @@ func (x *PodSpec) GetAffinity() string {
 		return x.Affinity
 	}
 	return ""
+}
+
+func (x *PodSpec) GetPortable() bool {
+	if x != nil {
+		return x.Portable
+	}
+	return false
 }
 
 type HostAlias struct {
@@ -1633,7 +1642,7 @@ var File_drydock_v1_pod_proto protoreflect.FileDescriptor
 const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"\x14drydock/v1/pod.proto\x12\n" +
-	"drydock.v1\x1a\x15drydock/v1/shim.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x06\n" +
+	"drydock.v1\x1a\x15drydock/v1/shim.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\a\n" +
 	"\aPodSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\n" +
@@ -1657,7 +1666,8 @@ const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\vnameservers\x18\x0f \x03(\tR\vnameservers\x12\x10\n" +
 	"\x03mtu\x18\x10 \x01(\rR\x03mtu\x12(\n" +
 	"\x04shim\x18\x11 \x01(\v2\x14.drydock.v1.ShimSpecR\x04shim\x12\x1a\n" +
-	"\baffinity\x18\x12 \x01(\tR\baffinity\x1a9\n" +
+	"\baffinity\x18\x12 \x01(\tR\baffinity\x12\x1a\n" +
+	"\bportable\x18\x13 \x01(\bR\bportable\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
