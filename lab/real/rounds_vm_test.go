@@ -18,39 +18,51 @@ import (
 // faultDir is where the agents of the machines look for the points at which they are to stop.
 const faultDir = "/run/drydock-faults"
 
-// roundsBreak kills either agent within the rounds of a pre-copy. The pod, which runs all the while, stays where it is, nothing of
-// the migration stays anywhere, and it can be moved afterwards.
+// roundsBreak kills either agent within the rounds of a pre-copy. The pod runs all the while. In the end there is one copy, on
+// either host: a source whose agent is back begins the migration again. Nothing else of it stays anywhere.
 func (s *scene) roundsBreak(t *testing.T) {
 	for _, host := range s.Hosts() {
 		s.in(t, host, "sh", "-c", "mkdir -p "+faultDir+" && echo fault-dir: "+faultDir+" >>/etc/drydock/agent.yaml && systemctl restart drydock-agent")
 	}
 	s.ready(t)
-	from, to := "h1", "h2"
 	for _, point := range []string{"source-in-round-1", "source-after-round-1", "source-in-round-2", "source-after-round-2"} {
 		for _, side := range []string{"source", "destination"} {
 			t.Run(fmt.Sprintf("at %s the %s's agent is killed", point, side), func(t *testing.T) {
-				victim := from
-				if side == "destination" {
-					victim = to
-				}
-				s.breakRound(t, point, from, to, victim)
+				s.breakRound(t, point, side)
 			})
 		}
 	}
-	report, err := s.Move(t.Context(), pod, to, drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY, nil)
-	if err != nil {
-		t.Fatalf("after all that it does not move any more: %v", err)
-	}
-	t.Log(report.ModeReason)
-	if _, err := s.Move(t.Context(), pod, from, drydockv1.MigrationMode_MIGRATION_MODE_STOP, nil); err != nil {
-		t.Fatal(err)
+	for _, to := range []string{"h2", "h1"} {
+		if s.at(t.Context(), t).Host == to {
+			continue
+		}
+		report, err := s.Move(t.Context(), pod, to, drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY, nil)
+		if err != nil {
+			t.Fatalf("after all that it does not move any more: %v", err)
+		}
+		t.Log(report.ModeReason)
 	}
 }
 
-// breakRound moves the pod with pre-copy, and kills the agent of a host when the source stands at a point.
-func (s *scene) breakRound(t *testing.T, point, from, to, victim string) {
+// at is the pod as the controller sees it.
+func (s *scene) at(ctx context.Context, t *testing.T) *drydockv1.Pod {
+	t.Helper()
+	got, err := s.GetPod(ctx, connect.NewRequest(&drydockv1.GetPodRequest{Name: pod}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.Msg.Pod
+}
+
+// breakRound moves the pod with pre-copy, and kills the agent of one side when the source stands at a point.
+func (s *scene) breakRound(t *testing.T, point, side string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
+	from, to := s.at(ctx, t).Host, "h1"
+	if from == to {
+		to = "h2"
+	}
+	victim := map[string]string{"source": from, "destination": to}[side]
 	acked := s.writers.Acked()
 	s.in(t, from, "touch", faultDir+"/"+point)
 	moved := make(chan error, 1)
@@ -77,18 +89,18 @@ func (s *scene) breakRound(t *testing.T, point, from, to, victim string) {
 		return ""
 	})
 	<-moved // it says that it failed, or that its agent did
-	s.await(ctx, t, "one copy, settled where it was", func() string {
-		got, err := s.GetPod(ctx, connect.NewRequest(&drydockv1.GetPodRequest{Name: pod}))
-		if err != nil {
-			return err.Error()
-		}
-		if p := got.Msg.Pod; p.Host != from || p.Phase != drydockv1.PodPhase_POD_PHASE_RUNNING || p.Migration != "" {
+	on := ""
+	s.await(ctx, t, "one copy", func() string {
+		p := s.at(ctx, t)
+		if p.Phase != drydockv1.PodPhase_POD_PHASE_RUNNING || p.Migration != "" {
 			return fmt.Sprintf("%s on %s, migration %q: %s", p.Phase, p.Host, p.Migration, p.Message)
 		}
+		on = p.Host
 		return ""
 	})
+	t.Logf("the pod runs on %s (it was on %s)", on, from)
 	for _, host := range []string{from, to} {
-		s.await(ctx, t, "nothing of the migration on "+host, func() string { return s.remains(t, host, host == from) })
+		s.await(ctx, t, "nothing of the migration on "+host, func() string { return s.remains(t, host, host == on) })
 	}
 	s.await(ctx, t, "answers to writes", func() string {
 		if s.writers.Acked() > acked+2 {
