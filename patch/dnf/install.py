@@ -69,6 +69,7 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
 base.fill_sack(load_system_repo=True, load_available_repos=False)
 wanted = base.add_remote_rpms(given["files"])
 installed = base.sack.query().installed()
+anew = {(p.name, p.arch, p.evr) for p in wanted}
 stale = [p for found in duplicates() for p in found[1:]]
 try:
     for p in wanted:
@@ -77,7 +78,8 @@ try:
         else:
             base._goal.install(p)
     for p in stale:
-        base.package_remove(p)
+        if (p.name, p.arch, p.evr) not in anew:  # that takes the place of all that are the same
+            base.package_remove(p)
     base.resolve(allow_erasing=bool(stale))
 except dnf.exceptions.Error as e:
     refuse("dnf cannot install the patch: %s" % e)
