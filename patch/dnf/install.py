@@ -92,8 +92,7 @@ for i in items:
     if i.action == dnf.transaction.PKG_INSTALL and not installed.filter(name=i.name):
         i.reason = libdnf.transaction.TransactionItemReason_DEPENDENCY  # it comes because others need it
 
-names = {(p.name, p.arch) for p in wanted}
-before = [e for e in given["entries"] if (e["name"], e["arch"]) not in names]
+before = [e for e in given["entries"] if (e["name"], e["arch"], e["evr"]) not in anew]
 cut = [{"name": p.name, "arch": p.arch, "evr": p.evr, "tid": base._ts.ts.tid, "why": "its installation was cut off"} for p in wanted]
 display = Display()
 note(before + cut)
