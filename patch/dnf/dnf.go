@@ -145,6 +145,7 @@ type unfinished struct {
 
 // state is what is installed.
 type state struct {
+	// all are sorted: of one name, the oldest first.
 	all []have
 	// open are the entries of the unfinished that still hold: the very installation that was noted is there.
 	open []unfinished
@@ -190,11 +191,11 @@ func (s *state) whole(p *drydockv1.PinnedPackage) bool {
 	return found && !slices.ContainsFunc(s.open, func(u unfinished) bool { return u.pin == want })
 }
 
-// duplicates are packages with versions beside each other of which there should be one.
+// duplicates are packages that lie beside a newer version, or once more, where there should be one.
 func (s *state) duplicates() []have {
 	var found []have
 	for i, h := range s.all {
-		if !h.Several && slices.ContainsFunc(s.all[:i], func(o have) bool { return o.Name == h.Name && o.Arch == h.Arch }) {
+		if !h.Several && slices.ContainsFunc(s.all[i+1:], func(o have) bool { return o.Name == h.Name && o.Arch == h.Arch }) {
 			found = append(found, h)
 		}
 	}

@@ -4,8 +4,6 @@ package dnf_test
 
 import (
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -98,6 +96,24 @@ func TestWhateverIsKilledHalfWayThePatchIsFinished(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestAnInstallationThatIsKilledWhileItIsRepairedIsFinished(t *testing.T) {
+	w := newWorld(t)
+	p := w.interruption("post")
+	var group sync.WaitGroup
+	var result *drydockv1.PatchResult
+	group.Go(func() { result = w.apply(p) })
+	for range 2 {
+		w.await("the script", func() bool { return w.exists("root/stands") && len(w.processes("python3")) > 0 })
+		w.kill("python3")
+		w.await("dnf's end", func() bool { return len(w.processes("python3")) == 0 })
+		os.Remove(w.Path("root/stands"))
+	}
+	w.letGo()
+	group.Wait()
+	w.done(result)
+	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
 }
 
 func TestAnInstallationThatSomebodyElseLeftHalfWayIsRepaired(t *testing.T) {
@@ -228,80 +244,55 @@ func TestThePackagesOwnSignatureCountsWhereTheHostWantsIt(t *testing.T) {
 	}
 }
 
-func TestADiskThatIsTooFullIsRefusedBeforeAnythingIsChanged(t *testing.T) {
-	w := newWorld(t)
+// fullDisk is a world whose patch does not fit on a disk of its own, and how that disk grows.
+func fullDisk(t *testing.T) (w *world, p *drydockv1.Patch, grow func()) {
+	t.Helper()
+	w = newWorld(t)
 	if err := os.MkdirAll(w.Path("root/srv"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mount("disk", w.Path("root/srv"), "tmpfs", 0, "size=1m"); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(w.Path("root/srv"), 0)
+	t.Cleanup(func() { unix.Unmount(w.Path("root/srv"), 0) })
 	w.Install(dnftest.RPM{Name: "tool", Version: "1.0", Files: map[string]string{"srv/tool": "1.0"}}, dnftest.RPM{Name: "other", Version: "1.0"})
 	w.offer(dnftest.RPM{Name: "tool", Version: "2.0", Files: map[string]string{"srv/tool": "2.0", "srv/data": strings.Repeat("d", 2<<20)}}, dnftest.RPM{Name: "other", Version: "2.0"})
-	p := w.ready()
+	return w, w.ready(), func() {
+		if err := unix.Mount("disk", w.Path("root/srv"), "tmpfs", unix.MS_REMOUNT, "size=16m"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestADiskThatIsTooFullIsRefusedBeforeAnythingIsChanged(t *testing.T) {
+	w, p, grow := fullDisk(t)
 	result := w.apply(p)
 	if text := reasons(result.Refusals); result.Done || !strings.Contains(text, "dnf cannot install the patch") || !strings.Contains(text, "more space needed on the") {
 		t.Fatal(result)
 	}
 	w.at(map[string]string{"tool": "1.0", "other": "1.0"})
-	if res, err := w.host.Verify(t.Context(), &drydockv1.VerifyRequest{}); err != nil || len(res.Refusals) != 0 {
-		t.Error("something is taken for unfinished:", res, err)
+	if left := w.Read("data/patches/unfinished.json"); left != "[]" {
+		t.Error("what did not begin is taken for unfinished:", left)
 	}
-	if err := unix.Mount("disk", w.Path("root/srv"), "tmpfs", unix.MS_REMOUNT, "size=16m"); err != nil {
-		t.Fatal(err)
-	}
+	grow()
 	w.done(w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep, Again: true}, func(int32, string) {}))
 	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
 }
 
-func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
-	w := newWorld(t)
-	w.Install(dnftest.RPM{Name: "tool", Version: "1.0"})
-	w.offer(dnftest.RPM{Name: "tool", Version: "2.0"})
-	p := w.ready()
-	other := exec.Command("sleep", "1000")
-	if err := other.Start(); err != nil {
-		t.Fatal(err)
+func TestADiskThatFillsUpMeanwhileIsNamedAndThePatchMayBeTriedAgain(t *testing.T) {
+	w, p, grow := fullDisk(t)
+	w.Write("dnf.conf", w.Read("dnf.conf")+"diskspacecheck=0\n") // so that it is noticed only then
+	result := w.apply(p)
+	if text := reasons(result.Refusals); result.Done || !strings.Contains(text, "unpacking rpm package tool-2.0-1.noarch") || !strings.Contains(result.Log, "No space left on device") {
+		t.Fatal(result)
 	}
-	end := func() { other.Process.Kill(); other.Wait() }
-	defer end()
-	pid := strconv.Itoa(other.Process.Pid)
-	w.Write("root/var/lib/dnf/rpmdb_lock.pid", pid)
-	told := make(chan string, 100)
-	var group sync.WaitGroup
-	var result *drydockv1.PatchResult
-	group.Go(func() {
-		result = w.applyWith(patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) { told <- activity })
-	})
-	for activity := range told {
-		if strings.HasPrefix(activity, "waits: ") {
-			if !strings.Contains(activity, "sleep 1000 (process "+pid+") holds ") || !strings.HasSuffix(activity, "rpmdb_lock.pid") {
-				t.Error(activity)
-			}
-			break
-		}
+	w.at(map[string]string{"tool": "1.0", "other": "2.0"})
+	grow()
+	w.done(w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep, Again: true}, func(int32, string) {}))
+	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
+	if w.Read("root/srv/tool") != "2.0" {
+		t.Error("its file is not the new one")
 	}
-	w.at(map[string]string{"tool": "1.0"})
-	end()
-	group.Wait()
-	w.done(result)
-	w.at(map[string]string{"tool": "2.0"})
-}
-
-func TestALockOfAProcessThatWasKilledIsNotWaitedForThoughItsNumberIsInUse(t *testing.T) {
-	w := newWorld(t)
-	w.Install(dnftest.RPM{Name: "tool", Version: "1.0"})
-	w.offer(dnftest.RPM{Name: "tool", Version: "2.0"})
-	p := w.ready()
-	const lock = "root/var/lib/dnf/rpmdb_lock.pid"
-	w.Write(lock, strconv.Itoa(os.Getpid()))
-	long := time.Now().Add(-24 * time.Hour)
-	if err := os.Chtimes(w.Path(lock), long, long); err != nil {
-		t.Fatal(err)
-	}
-	w.done(w.apply(p))
-	w.at(map[string]string{"tool": "2.0"})
 }
 
 func TestAKernelThatDoesNotFitIntoBootIsRefused(t *testing.T) {

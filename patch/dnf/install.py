@@ -69,6 +69,7 @@ class Display(dnf.yum.rpmtrans.TransactionDisplay):
 base.fill_sack(load_system_repo=True, load_available_repos=False)
 wanted = base.add_remote_rpms(given["files"])
 installed = base.sack.query().installed()
+anew = {(p.name, p.arch, p.evr) for p in wanted}
 stale = [p for found in duplicates() for p in found[1:]]
 try:
     for p in wanted:
@@ -77,7 +78,8 @@ try:
         else:
             base._goal.install(p)
     for p in stale:
-        base.package_remove(p)
+        if (p.name, p.arch, p.evr) not in anew:  # that takes the place of all that are the same
+            base.package_remove(p)
     base.resolve(allow_erasing=bool(stale))
 except dnf.exceptions.Error as e:
     refuse("dnf cannot install the patch: %s" % e)
@@ -90,8 +92,7 @@ for i in items:
     if i.action == dnf.transaction.PKG_INSTALL and not installed.filter(name=i.name):
         i.reason = libdnf.transaction.TransactionItemReason_DEPENDENCY  # it comes because others need it
 
-names = {(p.name, p.arch) for p in wanted}
-before = [e for e in given["entries"] if (e["name"], e["arch"]) not in names]
+before = [e for e in given["entries"] if (e["name"], e["arch"], e["evr"]) not in anew]
 cut = [{"name": p.name, "arch": p.arch, "evr": p.evr, "tid": base._ts.ts.tid, "why": "its installation was cut off"} for p in wanted]
 display = Display()
 note(before + cut)

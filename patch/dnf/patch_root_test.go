@@ -154,9 +154,9 @@ func TestExactlyThePinnedVersionsAreInstalledThoughNewerOnesAppear(t *testing.T)
 }
 
 func TestChangedConfigurationFilesAreKeptOrReplaced(t *testing.T) {
-	for _, directive := range []string{"%config", "%config(noreplace)"} {
+	for kind, directive := range map[string]string{"of those that are replaced": "%config", "of those that are not": "%config(noreplace)"} {
 		for conffiles, want := range map[string][2]string{patch.Keep: {"mine\n", ".rpmnew"}, patch.Replace: {"new\n", ".rpmsave"}} {
-			t.Run(directive+" "+conffiles, func(t *testing.T) {
+			t.Run(conffiles+" "+kind, func(t *testing.T) {
 				w := newWorld(t)
 				tool := func(version, text string) dnftest.RPM {
 					return dnftest.RPM{Name: "tool", Version: version, Directive: directive, Files: map[string]string{"etc/tool.conf": text, "etc/same.conf": text}}

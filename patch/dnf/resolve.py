@@ -1,4 +1,6 @@
 # Tells what installing packages at exactly given versions would do, as JSON. Nothing is installed.
+import dnf.selector
+
 base.conf.best = True
 base.conf.installonly_limit = 0  # a patch removes nothing, old kernels neither
 open_repositories()
@@ -11,19 +13,24 @@ def nevra(p):
     return {"name": p.name, "arch": p.arch, "evr": p.evr}
 
 
-def newest(name, arch):
-    """The newest installed version; a package may change between an architecture and none."""
-    found = installed.filter(name=name, arch=[arch, "noarch"] if arch != "noarch" else None) if arch != "noarch" else installed.filter(name=name)
-    return max(found, default=None)
-
-
-def describe(new, others):
-    old = newest(new.name, new.arch)
-    needed = [q for q in others if q != new and base.sack.query().filter(pkg=[new], provides=q.requires + q.recommends)]
+def describe(new, needs):
+    # A package may change between an architecture and none.
+    old = max((p for p in installed.filter(name=new.name) if p.arch == new.arch or "noarch" in (p.arch, new.arch)), default=None)
+    by = needs.get(new)
     return dict(nevra(new), **{
         "from": old.evr if old else "", "size": new.installsize, "was": old.installsize if old else 0,
-        "needed_by": "%s %s" % (needed[0].name, needed[0].evr) if needed else "",
+        "needed_by": "%s %s" % (by.name, by.evr) if by else "",
     })
+
+
+def needed(packages):
+    """Which of packages is needed by which other, if any."""
+    by = {}
+    for p in packages:
+        for other in base.sack.query().filter(pkg=packages, provides=p.requires + p.recommends):
+            if other != p:
+                by.setdefault(other, p)
+    return by
 
 
 try:
@@ -37,7 +44,8 @@ try:
     base.resolve()
     items = list(base.transaction or [])
     new = sorted(base.transaction.install_set) if items else []
-    result["items"] = [describe(p, new) for p in new]
+    needs = needed(new)
+    result["items"] = [describe(p, needs) for p in new]
     result["removed"] = sorted(str(i.pkg) for i in items if i.action in (
         dnf.transaction.PKG_REMOVE, dnf.transaction.PKG_OBSOLETED, dnf.transaction.PKG_DOWNGRADED))
     kernels = [p for p in list(installed) + new if p.name in given["kernels"]]

@@ -35,7 +35,7 @@ func Lacking(p *drydockv1.Patch, dir string, name Name) ([]*drydockv1.PinnedPack
 	wanted := make(map[string]bool)
 	for _, pkg := range p.GetPackages() {
 		wanted[name(pkg)] = true
-		if err := Check(filepath.Join(dir, name(pkg)), pkg); err != nil {
+		if err := check(filepath.Join(dir, name(pkg)), pkg); err != nil {
 			missing = append(missing, pkg)
 		}
 	}
@@ -82,7 +82,7 @@ func Offered(ctx context.Context, judge Judge, pkgs []*drydockv1.PinnedPackage) 
 // Keep takes a package's file from where it was fetched to, or copies it where it was there before. A file that is not the one that
 // was verified is removed: the package manager would take it for the right one.
 func Keep(from, to string, p *drydockv1.PinnedPackage, was bool) error {
-	if err := Check(from, p); err != nil {
+	if err := check(from, p); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			err = errors.Join(err, os.Remove(from))
 		}
@@ -106,7 +106,7 @@ func Usable(pkgs []*drydockv1.PinnedPackage, dir string, name Name) ([]string, e
 	refused := &patch.Refused{}
 	for _, p := range pkgs {
 		path := filepath.Join(dir, name(p))
-		if err := Check(path, p); err != nil {
+		if err := check(path, p); err != nil {
 			refused.Reasons = append(refused.Reasons, patch.Refusal("download the patch again", "the file of %s %s cannot be used: %v", p.Name, p.To, err))
 		}
 		files = append(files, path)
@@ -117,8 +117,8 @@ func Usable(pkgs []*drydockv1.PinnedPackage, dir string, name Name) ([]string, e
 	return files, nil
 }
 
-// Check compares a file with the SHA-256 of a package.
-func Check(path string, p *drydockv1.PinnedPackage) error {
+// check compares a file with the SHA-256 of a package.
+func check(path string, p *drydockv1.PinnedPackage) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err

@@ -77,9 +77,10 @@ type existing struct {
 	At      int64  `json:"at"`
 }
 
-func (d *Dnf) ask(ctx context.Context) (*answer, error) {
+// ask asks for everything, or for the repositories only, which is much faster.
+func (d *Dnf) ask(ctx context.Context, onlyRepositories bool) (*answer, error) {
 	a := &answer{}
-	return a, d.Ask(ctx, report, map[string]any{"kernels": kernelPackages, "core": corePackages}, a)
+	return a, d.Ask(ctx, report, map[string]any{"kernels": kernelPackages, "core": corePackages, "only_repositories": onlyRepositories}, a)
 }
 
 // Watched are the database of packages and dnf's configuration. dnf's cache is not among them: asking dnf writes there.
@@ -93,7 +94,7 @@ func (d *Dnf) Watched() []string {
 
 // Collect implements packages.Provider.
 func (d *Dnf) Collect(ctx context.Context) (*packages.Inventory, error) {
-	a, err := d.ask(ctx)
+	a, err := d.ask(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +151,7 @@ func (d *Dnf) verifyAll(ctx context.Context, a *answer, status *drydockv1.Packag
 // Judge does for updates by name, architecture and version what Collect does for those that it finds: it notes where they come
 // from, the SHA-256 of their files, and why they must not be installed.
 func (d *Dnf) Judge(ctx context.Context, updates []*drydockv1.PackageUpdate) error {
-	a, err := d.ask(ctx)
+	a, err := d.ask(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (a *answer) inventory(status *drydockv1.PackageStatus) *packages.Inventory 
 
 // Refresh fetches every repository's metadata, each by itself: one that fails keeps what it had, and has its failure remembered.
 func (d *Dnf) Refresh(ctx context.Context) error {
-	a, err := d.ask(ctx)
+	a, err := d.ask(ctx, true)
 	if err != nil {
 		return err
 	}

@@ -27,15 +27,19 @@ if given["installroot"]:
 base.conf.substitutions.update_from_etc(base.conf.installroot)
 
 
-def open_repositories():
-    """Reads what lies here of the repositories, however old: its age is judged elsewhere. Returns all, those of which nothing lies here too."""
+def know_repositories():
+    """All repositories, those of which nothing lies here too. What lies here is taken however old: its age is judged elsewhere."""
     base.read_all_repos()
     repositories = list(base.repos.iter_enabled())
     for repo in repositories:
         repo._repo.setSyncStrategy(dnf.repo.SYNC_ONLY_CACHE)
         repo.skip_if_unavailable = True
-    base.fill_sack(load_system_repo=True, load_available_repos=True)
     return repositories
+
+
+def open_repositories():
+    know_repositories()
+    base.fill_sack(load_system_repo=True, load_available_repos=True)
 
 
 def duplicates():

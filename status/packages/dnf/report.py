@@ -1,12 +1,15 @@
-# Tells dnf's repositories, the updates that it would choose and their advisories, as JSON.
-repositories = open_repositories()
+# Tells dnf's repositories and, unless only those are asked for, the updates that it would choose and their advisories, as JSON.
 result = {"repos": [], "updates": [], "kernels": [], "core": [], "duplicates": [], "errors": []}
-for repo in repositories:
+for repo in know_repositories():
     result["repos"].append({
         "id": repo.id, "file": repo.repofile, "uri": (list(repo.baseurl) + [repo.metalink or repo.mirrorlist or ""])[0],
         "dir": repo._repo.getCachedir(), "repo_gpgcheck": bool(repo.repo_gpgcheck), "keys": list(repo.gpgkey),
         "expire": repo.metadata_expire, "name": repo.name,
     })
+if given["only_repositories"]:
+    json.dump(result, sys.stdout)
+    sys.exit(0)
+base.fill_sack(load_system_repo=True, load_available_repos=True)
 installed = base.sack.query().installed()
 available = base.sack.query().available()
 kept_back = locked()
