@@ -96,6 +96,7 @@ func TestAnExternalStoreOutlivesItsControllers(t *testing.T) {
 }
 
 func TestOfTwoControllersOnAnExternalStoreOneLeadsWhenTheOtherIsKilledOrPaused(t *testing.T) {
+	t.Parallel()
 	newEnsembleOn(t, startEtcd(t), "c1", "c2").loseLeaders()
 }
 

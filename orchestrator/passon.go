@@ -75,7 +75,12 @@ func (c *Controller) findLeader(ctx context.Context, caller pki.Identity) (here 
 				return nil, there, nil
 			}
 		}
-		if again := time.After(reachAgain); !either(ctx, changed, again) {
+		var again <-chan time.Time
+		if operator {
+			// Hosts are many: they do not have the store read over and over while they wait.
+			again = time.After(reachAgain)
+		}
+		if !either(ctx, changed, again) {
 			return nil, nil, cmp.Or(err, errNobodyLeads)
 		}
 	}

@@ -19,6 +19,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	now            func() time.Time
+	// patience is how long a command that watches waits for another controller when its own went away; 0: not at all.
+	patience time.Duration
 
 	flags    *pflag.FlagSet
 	settings settings

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
@@ -69,6 +70,12 @@ func (f fakeRollouts) WatchRollout(_ context.Context, r *connect.Request[v1.Watc
 	f.record("WatchRollout", r.Msg)
 	if r.Msg.Id == "r-cut" {
 		return nil
+	}
+	if f.cut && f.times("WatchRollout") == 1 {
+		if err := s.Send(&v1.WatchRolloutResponse{Rollout: someRollout(r.Msg.Id)}); err != nil {
+			return err
+		}
+		panic(http.ErrAbortHandler) // what a client sees when the controller dies
 	}
 	for _, one := range []*v1.Rollout{someRollout(r.Msg.Id), endOf(someRollout(r.Msg.Id))} {
 		if err := s.Send(&v1.WatchRolloutResponse{Rollout: one}); err != nil {

@@ -117,10 +117,14 @@ type result struct {
 	stdout, stderr string
 }
 
-// run invokes drydock as run does, at theTime.
+// runAt invokes drydock as run does, at theTime, without patience for controllers that go away.
 func runAt(ctx context.Context, stdin io.Reader, args ...string) result {
+	return runPatiently(ctx, stdin, 0, args...)
+}
+
+func runPatiently(ctx context.Context, stdin io.Reader, patience time.Duration, args ...string) result {
 	var stdout, stderr bytes.Buffer
-	a := &app{stdin: stdin, stdout: &stdout, stderr: &stderr, now: theTime}
+	a := &app{stdin: stdin, stdout: &stdout, stderr: &stderr, now: theTime, patience: patience}
 	status := runContext(ctx, a, args)
 	return result{status, stdout.String(), stderr.String()}
 }

@@ -78,12 +78,17 @@ func newMigrationShow(a *app) *cobra.Command {
 func (a *app) findMigration(ctx context.Context, c *client, id string, watch bool) (*v1.MigrationReport, error) {
 	show := a.newProgress()
 	defer show.close()
+	var silent outage
 	for {
 		res, err := ask(ctx, c, c.GetMigration, &v1.GetMigrationRequest{Id: id})
+		if watch && a.again(ctx, &silent, err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		r := res.Migration
+		silent = outage{}
 		if !watch || r.Finished != nil {
 			return r, nil
 		}

@@ -63,12 +63,17 @@ func (a *app) watchRollout(ctx context.Context, c *client, id string) error {
 func (a *app) followRollout(ctx context.Context, c *client, id string) (last *v1.Rollout, err error) {
 	show := a.newProgress()
 	defer show.close()
-	err = follow(ctx, c.WatchRollout, &v1.WatchRolloutRequest{Id: id}, func(m *v1.WatchRolloutResponse) error {
-		last = m.Rollout
-		showRollout(show, last)
-		return nil
-	})
-	return last, err
+	var silent outage
+	for {
+		err = follow(ctx, c.WatchRollout, &v1.WatchRolloutRequest{Id: id}, func(m *v1.WatchRolloutResponse) error {
+			last, silent = m.Rollout, outage{}
+			showRollout(show, last)
+			return nil
+		})
+		if last == nil || !a.again(ctx, &silent, err) {
+			return last, err
+		}
+	}
 }
 
 // showRollout has a line or a bar for the pool, and for each host that is being patched.

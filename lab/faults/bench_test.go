@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,14 +64,33 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// buildDrydock makes the program that hosts run, and has their lab removed when the test ends.
+// builds is the directory in which the program is built that hosts run: once for all tests.
+var builds string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if builds, err = os.MkdirTemp("", "drydock-faults-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(builds)
+	return m.Run()
+}
+
+// buildDrydock makes the program that hosts run, unless it is there, and has their lab removed when the test ends.
 func buildDrydock(t *testing.T) (binary string) {
 	t.Helper()
-	binary = filepath.Join(t.TempDir(), "drydock")
-	build := exec.Command("go", "build", "-o", binary, "drydock/cmd/drydock")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build drydock: %v\n%s", err, out)
+	binary = filepath.Join(builds, "drydock")
+	if _, err := os.Stat(binary); errors.Is(err, fs.ErrNotExist) {
+		build := exec.Command("go", "build", "-o", binary, "drydock/cmd/drydock")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build drydock: %v\n%s", err, out)
+		}
 	}
 	t.Cleanup(func() {
 		if *keep {

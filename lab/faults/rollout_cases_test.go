@@ -19,6 +19,7 @@ func rolloutFaults() []rolloutFault {
 		{name: "one kill for each step", controllers: several, strikes: choice(), causes: shortCauses(), ci: true},
 		{name: "the leading one of three controllers dies as a step begins", controllers: several, strikes: strikes("begins", theLeader)},
 		{name: "the leading one of three controllers dies as a step is done", controllers: several, strikes: strikes("did", theLeader)},
+		{name: "the host of the leading one of three controllers crashes", controllers: several, strikes: strikes("begins", theLeadersHost)},
 		{name: "the leading one of three controllers is paused", controllers: several, strikes: []strike{pauseAtStep("drain")}},
 		{name: "what stops a rollout", causes: causes()},
 		{name: "the controller dies as a step begins", strikes: strikes("begins", theController)},
@@ -34,10 +35,11 @@ func rolloutFaults() []rolloutFault {
 
 // Who is to be killed.
 const (
-	theController = "the controller"
-	theLeader     = "the leading controller"
-	theAgent      = "the agent of the host"
-	theOtherAgent = "the agent of the other host"
+	theController  = "the controller"
+	theLeader      = "the leading controller"
+	theLeadersHost = "the leading controller's host"
+	theAgent       = "the agent of the host"
+	theOtherAgent  = "the agent of the other host"
 )
 
 // atStep is a strike while the controller stands where a step begins, or is done.
@@ -52,6 +54,11 @@ func atStep(when, step, who string) strike {
 			switch who {
 			case theController:
 				return r.killService(controller, "controller")
+			case theLeadersHost:
+				if err := crashLeader(r.scene); err != nil {
+					return err
+				}
+				return errors.Join(r.takenOver(), r.returned())
 			case theLeader:
 				if host, err = r.leader(); err != nil {
 					return err
