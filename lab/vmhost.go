@@ -224,13 +224,13 @@ func (l *Lab) vmBoot(ctx context.Context, node string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// rebootVM has the machine reboot itself, and waits until it lets the lab in after another boot.
+// rebootVM has the machine reboot itself, also where an agent holds off reboots, and waits until it lets the lab in after another boot.
 func (l *Lab) rebootVM(ctx context.Context, node string) error {
 	before, err := l.running(node)
 	if err != nil {
 		return err
 	}
-	if err := l.vmShell(ctx, node, "systemctl --no-block reboot"); err != nil {
+	if err := l.vmShell(ctx, node, "systemctl --no-block -i reboot"); err != nil {
 		return fmt.Errorf("reboot host %s: %w", node, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)

@@ -84,6 +84,13 @@ func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, 
 	if own.Owner.Host == "" || own.Owner.Host == to.name() {
 		return reasons, nil
 	}
+	kept, err := c.keptApart(ctx, record.GetSpec())
+	if err != nil {
+		return nil, err
+	}
+	if why := kept[to.name()]; why != nil {
+		reasons = append(reasons, why)
+	}
 	from, err := c.host(ctx, own.Owner.Host)
 	if err != nil {
 		return nil, err

@@ -53,7 +53,13 @@ func (c *Controller) place(ctx context.Context, spec *drydockv1.PodSpec, wanted 
 		}
 		hosts = map[string]host{wanted: h}
 	}
-	ranked, reasons := rank(hosts, needOf(spec), nil)
+	kept, err := c.keptApart(ctx, spec)
+	if err != nil {
+		return host{}, err
+	}
+	reasons := leaveOut(hosts, kept)
+	ranked, more := rank(hosts, needOf(spec), nil)
+	reasons = append(reasons, more...)
 	slices.SortStableFunc(ranked, func(a, b host) int {
 		switch spec.GetAffinity() {
 		case a.name():

@@ -134,7 +134,7 @@ func (f *fakePatcher) Occupy(context.Context, *connect.Request[drydockv1.OccupyR
 		return nil, err
 	}
 	f.with(func() { f.occupied = true })
-	return connect.NewResponse(&drydockv1.OccupyResponse{}), nil
+	return connect.NewResponse(&drydockv1.OccupyResponse{Automatic: []*drydockv1.Refusal{because("unattended-upgrades reboots it", "switch that off")}}), nil
 }
 
 func (f *fakePatcher) Release(context.Context, *connect.Request[drydockv1.ReleaseRequest]) (*connect.Response[drydockv1.ReleaseResponse], error) {

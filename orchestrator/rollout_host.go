@@ -115,9 +115,16 @@ func (x *execution) occupy(ctx context.Context, h *drydockv1.RolloutHost) error 
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	for _, automatic := range found {
 		x.log.Warn("host may be rebooted by something else", "rollout", x.id, "host", h.GetHost(), "reason", automatic.GetReason())
 	}
+	_, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
+		h.Warnings = found
+		return nil
+	})
 	return err
 }
 

@@ -56,7 +56,7 @@ func (x *execution) candidates(ctx context.Context, head *drydockv1.Rollout, spe
 	if err != nil {
 		return nil, nil, err
 	}
-	but := s.hostsOfOthersApart(spec)
+	var but []string
 	for _, h := range round.GetHosts() {
 		but = append(but, h.GetHost())
 	}
@@ -66,31 +66,11 @@ func (x *execution) candidates(ctx context.Context, head *drydockv1.Rollout, spe
 			members[name] = s.hosts[name]
 		}
 	}
-	ranked, reasons := rank(members, needOf(spec), but)
+	reasons := leaveOut(members, s.keptApart(spec))
+	ranked, more := rank(members, needOf(spec), but)
 	slices.SortStableFunc(ranked, func(a, b host) int {
 		left := func(h host) int { return len(s.patches[h.name()].GetPackages()) }
 		return cmp.Compare(min(left(a), 1), min(left(b), 1))
 	})
-	return ranked, reasons, nil
-}
-
-// hostsOfOthersApart are the hosts to which a pod may not go, since another of a group is there.
-func (s *survey) hostsOfOthersApart(spec *drydockv1.PodSpec) []string {
-	domain := func(name string) string {
-		return cmp.Or(s.hosts[name].report.GetInfo().GetLabels()[s.pool.AtOnce.FailureDomain], name)
-	}
-	var names []string
-	for _, group := range plan.ApartOf(s.pool, spec.GetName(), spec.GetLabels()) {
-		for _, other := range s.pods {
-			if other.spec.GetName() == spec.GetName() || !slices.Contains(plan.ApartOf(s.pool, other.spec.GetName(), other.spec.GetLabels()), group) {
-				continue
-			}
-			for _, name := range s.members {
-				if name == other.host || group.Domain && domain(name) == domain(other.host) {
-					names = append(names, name)
-				}
-			}
-		}
-	}
-	return names
+	return ranked, append(reasons, more...), nil
 }

@@ -213,7 +213,7 @@ func (s *survey) planHost(name, network string) plan.Host {
 	h, patch := s.hosts[name], s.patches[name]
 	info := h.report.GetInfo()
 	planned := plan.Host{
-		Name: name, Domain: cmp.Or(info.GetLabels()[s.pool.AtOnce.FailureDomain], name), CPU: int64(info.GetCpus()) * 1000, Memory: info.GetMemoryAvailableBytes(),
+		Name: name, Domain: s.domain(name), CPU: int64(info.GetCpus()) * 1000, Memory: info.GetMemoryAvailableBytes(),
 		RebootRequired: patch.GetRebootRequired(), RestartsPods: len(patch.GetRestartsPods()) > 0,
 		Before: s.stackOf(info, network),
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -54,6 +55,8 @@ type Host struct {
 	// power is held while it is found out whether the host may go down.
 	power     sync.Mutex
 	inhibitor inhibitor
+	// guarded: pods are here.
+	guarded atomic.Bool
 	// fell is why the last reboot did not come about.
 	fell error
 	down leaving

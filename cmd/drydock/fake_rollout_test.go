@@ -163,7 +163,7 @@ func endOf(r *v1.Rollout) *v1.Rollout {
 	problem := []*v1.Refusal{{Reason: "host h1, patch: postinst of openssl failed", Remedy: "mend it with `dpkg --configure -a`"}}
 	switch r.Id {
 	case "r-stopping", "r-stopped":
-		r.State, r.Reason, r.Problems, r.HostsFailed = v1.RolloutState_ROLLOUT_STATE_STOPPED, "admit: 1 hosts have failed, and the error budget is 0", problem, 1
+		r.State, r.Reason, r.Problems, r.HostsFailed = v1.RolloutState_ROLLOUT_STATE_STOPPED, "admit: 1 host failed, and the error budget is 0", problem, 1
 		h.State = v1.RolloutHostState_ROLLOUT_HOST_STATE_FAILED
 	case "r-failing":
 		r.State, r.Problems, r.HostsFailed, r.Ended = v1.RolloutState_ROLLOUT_STATE_FINISHED, problem, 1, ago(0)

@@ -200,6 +200,21 @@ func (a *app) rolloutTables(t *table, r *v1.Rollout) {
 		t.row(m.Pod, m.From, m.To, modeWord(m.Mode), word(m.Outcome.String(), "MIGRATION_OUTCOME_"), took(m.Freeze), m.Migration)
 	}
 	skippedSection(t, r.Skipped)
+	warningsSection(t, r.Hosts)
+}
+
+// warningsSection says what may reboot hosts besides Drydock.
+func warningsSection(t *table, hosts []*v1.RolloutHost) {
+	heading := "Warnings"
+	for _, h := range hosts {
+		for _, w := range h.Warnings {
+			if heading != "" {
+				t.section(heading)
+				heading = ""
+			}
+			t.line("  - host %s: %s; remedy: %s", h.Host, w.Reason, w.Remedy)
+		}
+	}
 }
 
 func problemsSection(t *table, problems []*v1.Refusal) {

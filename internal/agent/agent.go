@@ -51,6 +51,8 @@ type agent struct {
 	fresh              *status.Fresh
 	patch              *patch.Host
 	proofs             *probe.Watch
+	// unguarded: others may reboot the host, though pods are on it. Only reports read and write it.
+	unguarded bool
 	// reporting is held while a report is made and sent.
 	reporting sync.Mutex
 	// statusWanted is whether the controller lacks this host's status, as it answered the last report.

@@ -56,6 +56,18 @@ func (a *agent) newPatch() (*patch.Host, error) {
 // simulated says whether a reboot of this host changes no kernel: it is of a lab, and shares it with others.
 func simulated() bool { return os.Getenv("DRYDOCK_LAB") != "" }
 
+// guard lets nothing but Drydock reboot the host while pods run on it.
+func (a *agent) guard(ctx context.Context, all []*drydockv1.Pod) {
+	running := slices.ContainsFunc(all, func(p *drydockv1.Pod) bool {
+		return p.GetPhase() == drydockv1.PodPhase_POD_PHASE_RUNNING || p.GetPhase() == drydockv1.PodPhase_POD_PHASE_MOVING
+	})
+	err := a.patch.Guard(ctx, running)
+	if err != nil && !a.unguarded {
+		a.log.Warn("others may reboot this host while pods are on it", "error", err)
+	}
+	a.unguarded = err != nil
+}
+
 // look finds out what the host lacks now.
 func (a *agent) look(ctx context.Context, refresh bool) (*drydockv1.HostStatus, error) {
 	find := a.fresh.LookNow

@@ -87,14 +87,24 @@ func (r *roll) health() *health {
 func (r *roll) vanishingRepository() {
 	r.must(r.offer(nil))
 	pool := r.pool("")
-	dir := r.RepositoryDir()
-	r.must(os.Rename(dir, dir+".gone"))
+	r.must(r.vanish())
 	r.must(r.refused(pool, "the last refresh failed"))
-	r.must(os.Rename(dir+".gone", dir))
-	r.must(r.at("download", pool, func() error { return os.Rename(dir, dir+".gone") }))
+	r.must(r.back())
+	r.must(r.at("download", pool, r.vanish))
 	r.must(r.stops(0, "download", "apt cannot fetch the patch", "bring the archive back"))
-	r.must(os.Rename(dir+".gone", dir))
+	r.must(r.back())
 	r.must(r.goesOn())
+}
+
+// vanish takes the archive's indexes and package files away, and back brings them back.
+func (r *roll) vanish() error {
+	dir := r.RepositoryDir()
+	return errors.Join(os.Rename(filepath.Join(dir, "dists"), filepath.Join(dir, "dists.gone")), os.Rename(filepath.Join(dir, "pool"), filepath.Join(dir, "pool.gone")))
+}
+
+func (r *roll) back() error {
+	dir := r.RepositoryDir()
+	return errors.Join(os.Rename(filepath.Join(dir, "dists.gone"), filepath.Join(dir, "dists")), os.Rename(filepath.Join(dir, "pool.gone"), filepath.Join(dir, "pool")))
 }
 
 // expiredRelease: what is offered is not known, and nothing is begun.
