@@ -1,14 +1,11 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"drydock/internal/config"
 )
 
 // spec is all that a host's keeper and init need to know, written down by Up before the host's first start.
@@ -52,17 +49,11 @@ func (l *Lab) writeConfig(node string, opts Options) error {
 			return err
 		}
 	}
-	switch node {
-	case PackagesNode:
+	switch {
+	case node == PackagesNode:
 		return nil
-	case ControllerNode:
-		pools := filepath.Join(l.ConfigDir(node), "pools")
-		if err := os.MkdirAll(pools, 0o755); err != nil {
-			return err
-		}
-		return errors.Join(
-			os.WriteFile(filepath.Join(pools, Pool+".yaml"), []byte(l.poolConfig()), 0o644),
-			os.WriteFile(filepath.Join(l.ConfigDir(node), "controller.yaml"), []byte(controllerConfig(opts)+faultDir), 0o644))
+	case isController(node):
+		return l.writeController(node, faultDir, opts)
 	}
 	return os.WriteFile(filepath.Join(l.ConfigDir(node), "agent.yaml"), []byte(l.agentConfig(node)+faultDir), 0o644)
 }
@@ -79,7 +70,7 @@ func (l *Lab) refreshInterval() string {
 func (l *Lab) agentConfig(node string) string {
 	return fmt.Sprintf(`name: %s
 listen: %s:7444
-controller: [https://%s:7443]
+controller: [%s]
 data-dir: /var/lib/drydock
 run-dir: /run/drydock
 containerd: {socket: /run/containerd/containerd.sock}
@@ -88,29 +79,7 @@ network: {bridge: %s}
 join: {token-file: /etc/drydock/token}
 packages: {refresh-interval: %s}
 reboot: {command: ["%s"]}
-`, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge, l.refreshInterval(), strings.Join(rebootCommand(), `", "`))
-}
-
-func controllerConfig(opts Options) string {
-	bits, gateway, kind, timings := networkBits, "", opts.Network, ""
-	if opts.Driver == DriverVM {
-		timings = fmt.Sprintf("timings: {boot-timeout: %s}\n", bootLimit)
-	}
-	if opts.PortSecurity {
-		bits, gateway = podBits, PodGateway
-	}
-	if kind == "" {
-		kind = config.NetworkAuto
-	}
-	return fmt.Sprintf(`name: %s
-listen: %s:7443
-socket: /run/drydock-api/controller.sock
-data-dir: /var/lib/drydock/controller
-pod-cidr: %s
-pod-prefix-length: %d
-gateway: %q
-network: {kind: %s}
-%s`, ControllerNode, controllerAddr, PodCIDR, bits, gateway, kind, timings)
+`, node, l.Address(node), strings.Join(l.controllerURLs(node), ", "), l.nodeGroup(node), hostBridge, l.refreshInterval(), strings.Join(rebootCommand(), `", "`))
 }
 
 // Pool is the name of the pool that all hosts of a lab are in.

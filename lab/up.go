@@ -39,7 +39,7 @@ func (u *up) stages() []stage {
 		{"machine settings", raiseSysctls},
 		{"switch and client", u.makeNetwork},
 		{"package proxy", u.startPackages},
-		{"controller", u.startController},
+		{"controllers", u.startControllers},
 		{"hosts", u.startHosts},
 		{"ready", u.waitReady},
 		{"context", u.writeContext},
@@ -158,10 +158,10 @@ func (u *up) specs(ctx context.Context) ([]spec, error) {
 			continue // everything of it is in its disk
 		}
 		s := spec{Node: node, Root: u.root, Services: u.opts.HostServices, Files: u.aptFiles}
-		switch node {
-		case ControllerNode:
+		switch {
+		case isController(node):
 			s.Services, s.Files = u.opts.ControllerServices, nil
-		case PackagesNode:
+		case node == PackagesNode:
 			s.Root, s.Services = u.proxyRoot, proxyServices()
 			if s.Files, err = proxyFiles(); err != nil {
 				return nil, err
@@ -201,17 +201,6 @@ func (u *up) makeNetwork(ctx context.Context) error {
 	return u.lab.makeClient(ctx)
 }
 
-// startController starts the controller's host, and waits until a controller that runs there can be talked to.
-func (u *up) startController(ctx context.Context) error {
-	if err := u.lab.startNode(ctx, ControllerNode); err != nil {
-		return err
-	}
-	if !u.opts.hasController() {
-		return nil
-	}
-	return u.lab.waitService(ctx, ControllerNode, Controller().Name, func() bool { return accepts(u.lab.Socket()) })
-}
-
 // startHosts gives every host its token, and starts all at once.
 func (u *up) startHosts(ctx context.Context) error {
 	if u.opts.Driver == DriverVM {
@@ -230,15 +219,15 @@ func (u *up) startHosts(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (u *up) giveToken(ctx context.Context, host string) error {
+func (u *up) giveToken(ctx context.Context, node string) error {
 	if u.opts.Join == nil {
 		return nil
 	}
-	token, err := u.opts.Join(ctx, u.lab, host)
+	token, err := u.opts.Join(ctx, u.lab, node)
 	if err != nil {
-		return fmt.Errorf("token for %s: %w", host, err)
+		return fmt.Errorf("token for %s: %w", node, err)
 	}
-	return os.WriteFile(filepath.Join(u.lab.ConfigDir(host), "token"), []byte(token+"\n"), 0o600)
+	return os.WriteFile(filepath.Join(u.lab.ConfigDir(node), "token"), []byte(token+"\n"), 0o600)
 }
 
 // waitReady waits for the services' sockets, and then for what the controller sees.

@@ -57,11 +57,11 @@ func (l *Lab) vmNetwork(node string) []vmFile {
 func (l *Lab) vmAgentConfig(node string) string {
 	return fmt.Sprintf(`name: %s
 listen: %s:7444
-controller: [https://%s:7443]
+controller: [%s]
 network: {bridge: %s}
 join: {token-file: /etc/drydock/join-token}
 packages: {refresh-interval: %s}
-`, node, l.Address(node), controllerAddr, hostBridge, l.refreshInterval())
+`, node, l.Address(node), strings.Join(l.controllerURLs(node), ", "), hostBridge, l.refreshInterval())
 }
 
 // files are what a machine gets when it becomes a host of the lab.

@@ -163,7 +163,7 @@ func (e *Engine) endArrival(ctx context.Context, pod string) {
 	if coming == nil {
 		return
 	}
-	coming.restore.end()
+	e.endEarly(pod, coming.restore)
 	coming.fallSilent(ctx)
 	coming.close()
 	p.setArrival(nil)

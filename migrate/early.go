@@ -77,7 +77,7 @@ func (e *Engine) startEarly(ctx context.Context, spec *drydockv1.PodSpec, migrat
 		feed, err := r.awaitReader(ctx, path)
 		if err != nil {
 			r.giveUp()
-			return nil, errors.Join(fmt.Errorf("CRIU of container %s does not wait for its images: %w", c.Name, err), e.Pods.KillTasks(ctx, spec.Name), r.restores.Wait())
+			return nil, errors.Join(fmt.Errorf("CRIU of container %s does not wait for its images: %w", c.Name, err), e.Pods.KillTasks(ctx, spec.Name), e.awaitReturned(spec.Name, r))
 		}
 		r.feeds[c.Name] = feed
 	}
@@ -170,13 +170,13 @@ func closeFIFO(path string) {
 	_ = fifo.Close()
 }
 
-// end makes restores that still wait fail, and waits for all.
-func (r *early) end() {
+// endEarly makes restores that still wait fail, and waits for all.
+func (e *Engine) endEarly(pod string, r *early) {
 	if r == nil {
 		return
 	}
 	r.giveUp()
-	_ = r.restores.Wait() // why one failed was said where it was waited for
+	_ = e.awaitReturned(pod, r) // why one failed was said where it was waited for
 }
 
 // waits tells that no CRIU has been given its inventory, so that none has made a task.

@@ -88,6 +88,7 @@ func (m *move) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.incarnation = j.Incarnation
 	if j.Side == owner.Source && j.Migration == m.spec.Id {
 		m.Engine.place(m.spec.Pod).interrupt()
 		return errors.Join(errors.New("the source's agent was restarted during the migration"), m.settle(ctx))

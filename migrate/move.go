@@ -30,6 +30,7 @@ type move struct {
 	receiver    drydockv1connect.ReceiveServiceClient
 	destination owner.Place
 	record      owner.Record
+	incarnation uint64 // of the pod that moves
 	mode        drydockv1.MigrationMode
 
 	images  []net.Conn
@@ -42,6 +43,9 @@ type move struct {
 	frozen  time.Time
 	pages   *drydockv1.PageSource
 	arrived *connect.ServerStreamForClient[drydockv1.ReceiveRestoreResponse]
+	hangUp  context.CancelFunc // ends arrived
+	// arrivedWhole: the destination has said that the pod runs there with all of its memory.
+	arrivedWhole bool
 }
 
 // tree is one of the pod's directories on its way.
@@ -108,6 +112,9 @@ func (m *move) close() {
 	}
 	if m.arrived != nil {
 		_ = m.arrived.Close()
+	}
+	if m.hangUp != nil {
+		m.hangUp()
 	}
 }
 

@@ -150,9 +150,11 @@ func (m *move) preDump(ctx context.Context, images string, number int) error {
 		}
 		group.Go(func() error { return m.Pods.PreDump(dumping, m.spec.Pod, c.Name, dump) })
 	}
+	m.At(ctx, fmt.Sprintf("source-in-round-%d", number))
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	m.At(ctx, fmt.Sprintf("source-after-round-%d", number))
 	for _, c := range m.rec.Spec.Containers {
 		if err := m.sending.flush(ctx, roundDir(c.Name, number)); err != nil {
 			return err

@@ -108,6 +108,11 @@ func (e *Engine) Ready(ctx context.Context, pod, migration string) error {
 	if err != nil {
 		return err
 	}
+	// Nearly all of the pod's files are here. On the disk, they outlast a power failure that comes before the pod has settled;
+	// the little that changes from here on gets there after the pod runs.
+	if err := coming.flush(); err != nil {
+		return err
+	}
 	rec, err := e.Pods.Record(pod)
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func (e *Engine) resolve(ctx context.Context, pod string, known *owner.Record) (
 		switch next.Action {
 		case owner.Nothing, owner.Wait, owner.StayFrozen, owner.Freeze:
 			// To freeze is the running migration's to do.
-			return next, errors.Join(e.finishRelease(ctx, j), e.forget(ctx, pod, j, view))
+			return next, errors.Join(e.finishRelease(ctx, j), e.endOverdue(ctx, j, rec), e.forget(ctx, pod, j, view))
 		}
 		if e.kept(j, f, view.Record, next) {
 			return owner.Step{Action: owner.Nothing, Reason: "the restart policy looks after its containers"}, nil
@@ -151,6 +151,9 @@ func learn(r owner.Record, err error) (*owner.Record, error) {
 // startFresh starts a pod from nothing, or from what its volumes hold here.
 func (e *Engine) startFresh(ctx context.Context, r owner.Record) error {
 	j := owner.Journal{Pod: r.Pod, Side: owner.Resident, Stage: owner.Starting, Incarnation: r.Incarnation, BootID: e.Here.BootID}
+	if err := e.Pods.FinishTransform(ctx, r.Pod); err != nil {
+		return err
+	}
 	rec, err := e.Pods.Record(r.Pod)
 	if errors.Is(err, pods.ErrNotFound) {
 		return fmt.Errorf("%w: the controller has yet to bring its specification", err)
@@ -218,7 +221,7 @@ func (e *Engine) discardAt(ctx context.Context, receiver drydockv1connect.Receiv
 func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) error {
 	if coming := e.place(j.Pod).arrival(); coming != nil && coming.restore != nil {
 		// containerd knows of the running tasks when runc has returned.
-		if err := coming.restore.restores.Wait(); err != nil {
+		if err := e.awaitReturned(j.Pod, coming.restore); err != nil {
 			e.Log.Warn("restored, with complaints", "pod", j.Pod, "error", err)
 		}
 		coming.close()

@@ -51,6 +51,15 @@ func (e *Engine) FromSource(pod, migration, host string) error {
 	return err
 }
 
+// Enter refuses to show anybody a pod that has come here and may still be given back as it was.
+func (e *Engine) Enter(pod string) error {
+	j, err := e.journals.load(pod)
+	if err == nil && j.Side == owner.Destination && !j.Seen() {
+		err = fmt.Errorf("pod %s is arriving on host %s: try again in a moment", pod, e.Here.Host)
+	}
+	return err
+}
+
 func (e *Engine) serveFiles(ctx context.Context, conn net.Conn, coming *arrival, pod, name string) error {
 	trees, err := e.Pods.Trees(ctx, pod)
 	if err != nil {

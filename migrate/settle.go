@@ -21,7 +21,11 @@ func (m *move) decided(context.Context) error {
 	return nil
 }
 
-func (m *move) pluggedIn(context.Context) error { return m.await(eventSettled) }
+func (m *move) pluggedIn(context.Context) error {
+	err := m.await(eventSettled)
+	m.arrivedWhole = err == nil
+	return err
+}
 
 // await reads the destination's events up to the one that is wanted.
 func (m *move) await(want string) error {
@@ -41,14 +45,20 @@ func (m *move) await(want string) error {
 	return fmt.Errorf("%s ended its answer before it said %q", m.spec.To, want)
 }
 
-// finish ends the source's copy.
+// resultWithin is how long the destination may take for what it says last, once this host has nothing left to do. It is longer
+// than the destination gives a restore to return.
+const resultWithin = 4 * returnWithin
+
+// finish ends the source's copy. What the destination says last is numbers for the report: nothing waits for it.
 func (m *move) finish(ctx context.Context) error {
+	err := errors.Join(m.catch.Drop(), m.settle(ctx))
+	defer time.AfterFunc(resultWithin, m.hangUp).Stop()
 	for m.arrived.Receive() {
 		if result := m.arrived.Msg().Result; result != nil {
 			m.report.FramesHeld = result.FramesHeld
 		}
 	}
-	return errors.Join(m.catch.Drop(), m.settle(ctx))
+	return err
 }
 
 // giveUp undoes the freeze: it asks for an abort, and does what was decided, however long the store is away.
@@ -81,21 +91,34 @@ func (m *move) settle(ctx context.Context) error {
 // outcome says what was decided: as the record has it, or where that cannot be read, by what is left here.
 func (m *move) outcome(ctx context.Context, j owner.Journal) {
 	view := m.Store.Look(ctx, m.spec.Pod)
-	switch {
-	case view.Known && view.Record.Migration == m.spec.Id && view.Record.Outcome != owner.Undecided:
-		m.report.Outcome = outcomeOf(view.Record)
-	case j.Side == "":
-		m.report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
-	default:
-		m.report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
+	m.report.Outcome = m.concluded(view, j)
+	if m.report.Outcome == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_LOST {
+		m.Log.Error("pod was lost in a migration", "pod", m.spec.Pod, "migration", m.spec.Id, "state", view.Record.State, "reason", view.Record.Reason)
 	}
 }
 
-func outcomeOf(r owner.Record) drydockv1.MigrationOutcome {
-	switch r.Outcome {
-	case owner.Commit:
+func (m *move) concluded(view owner.View, j owner.Journal) drydockv1.MigrationOutcome {
+	r := view.Record
+	switch {
+	case m.arrivedWhole:
+		return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED // whatever became of it since
+	case view.Known && r.Migration == m.spec.Id && r.Outcome != owner.Undecided:
+		return outcomeOf(r)
+	case view.Known && r.Incarnation > m.incarnation:
+		return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_LOST // and started anew since
+	case j.Side == "":
 		return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
-	case owner.HandedBack:
+	}
+	return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED
+}
+
+func outcomeOf(r owner.Record) drydockv1.MigrationOutcome {
+	switch {
+	case r.State == owner.Lost:
+		return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_LOST
+	case r.Outcome == owner.Commit:
+		return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED
+	case r.Outcome == owner.HandedBack:
 		return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_HANDED_BACK
 	}
 	return drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED

@@ -232,7 +232,9 @@ func (m *move) restore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	m.arrived, err = m.receiver.Restore(ctx, connect.NewRequest(&drydockv1.ReceiveRestoreRequest{
+	listening, hangUp := context.WithCancel(ctx)
+	m.hangUp = hangUp
+	m.arrived, err = m.receiver.Restore(listening, connect.NewRequest(&drydockv1.ReceiveRestoreRequest{
 		Migration: m.spec.Id, Pod: m.spec.Pod, NetworkState: state, Files: m.sending.sizes, Pages: m.pages, Frames: m.catch.Frames(), Sums: sumsOf(m.sending.Sums()),
 	}))
 	if err != nil {

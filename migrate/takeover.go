@@ -17,12 +17,12 @@ import (
 
 // release lets CRIU's tasks run: the pod is this host's.
 func (e *Engine) release(ctx context.Context, j owner.Journal) error {
-	j.Stage, j.Ran = owner.Committed, true
-	if err := e.journals.save(j); err != nil {
-		return err
-	}
 	rec, err := e.Pods.Record(j.Pod)
 	if err != nil {
+		return err
+	}
+	j.Stage, j.Ran, j.Unshared = owner.Committed, true, !shares(rec.Spec)
+	if err := e.journals.save(j); err != nil {
 		return err
 	}
 	hooks := e.hooks(j, rec)
@@ -33,6 +33,11 @@ func (e *Engine) release(ctx context.Context, j owner.Journal) error {
 		return err
 	}
 	return e.awaitResumed(ctx, j, rec, hooks)
+}
+
+// shares tells whether a pod's tasks can be seen at work without a packet of the pod: on a volume that other hosts see too.
+func shares(spec *drydockv1.PodSpec) bool {
+	return slices.ContainsFunc(spec.Volumes, func(v *drydockv1.Volume) bool { return v.GetLocal() == nil && v.GetMemory() == nil })
 }
 
 // finishRelease does what an agent that ended in the middle of release has left to do: some containers run, and others wait.
@@ -59,7 +64,7 @@ func (e *Engine) awaitResumed(ctx context.Context, j owner.Journal, rec *pods.Re
 	for n := 0; !hooks.letGo(); n++ {
 		if n%100 == 99 {
 			state, err := e.Pods.StateOf(ctx, rec)
-			if err != nil || !state.Busy || j.PostCopy {
+			if err != nil || !state.Busy || j.PostCopy || hooks.overdue(time.Now()) {
 				return err
 			}
 		}
@@ -79,6 +84,14 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 	}
 	coming := e.place(j.Pod).arrival()
 	e.At(ctx, "destination-before-plug-in")
+	unseen := !j.Seen()
+	j.Stage, j.Ran = owner.PluggedIn, true
+	if unseen {
+		// From here on the pod may be heard of, and is never handed back.
+		if err := e.journals.save(j); err != nil {
+			return err
+		}
+	}
 	if coming != nil {
 		coming.tell(eventRunning)
 		if coming.loopback != nil {
@@ -92,9 +105,11 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 		}
 		e.place(j.Pod).setFrames(stats.In.Frames + stats.Out.Frames)
 	}
-	j.Stage, j.Ran = owner.PluggedIn, true
-	if err := e.journals.save(j); err != nil {
-		return err
+	if !unseen {
+		// It counts as seen already, so no client waits for this.
+		if err := e.journals.save(j); err != nil {
+			return err
+		}
 	}
 	if coming == nil {
 		// An earlier agent's holding port, and what it kept, went with it.
@@ -106,6 +121,12 @@ func (e *Engine) plugIn(ctx context.Context, j owner.Journal, r owner.Record) er
 		return err
 	}
 	e.At(ctx, "destination-after-plug-in")
+	if j.PostCopy {
+		// It settles only when its last page is here, which may take a while. Then what fails now is tried again.
+		if err := e.flush(ctx, j); err != nil {
+			e.Log.Warn("the pod's files are not on this host's disk yet", "pod", j.Pod, "error", err)
+		}
+	}
 	return nil
 }
 
@@ -170,10 +191,10 @@ func (e *Engine) dropCopy(ctx context.Context, j owner.Journal) error {
 	return e.clean(ctx, j.Pod, j)
 }
 
-// handBack gives a committed pod back that has not run here.
+// handBack gives a committed pod back that has not run here, or that nobody saw running.
 func (e *Engine) handBack(ctx context.Context, j owner.Journal) (*owner.Record, error) {
 	if rec, err := e.Pods.Record(j.Pod); err == nil {
-		if err := e.endUnrun(ctx, j, rec.Spec); err != nil {
+		if err := e.endUnseen(ctx, j, rec.Spec); err != nil {
 			return nil, err
 		}
 	}
@@ -181,23 +202,36 @@ func (e *Engine) handBack(ctx context.Context, j owner.Journal) (*owner.Record, 
 	if err := e.journals.save(j); err != nil {
 		return nil, err
 	}
+	if coming := e.place(j.Pod).arrival(); coming != nil {
+		coming.fallSilent(ctx) // what the pod sent here was never sent, and it is about to answer elsewhere
+	}
 	return learn(e.Store.HandBack(ctx, j.Pod, j.Migration, e.Here))
 }
 
 // endUnrun ends what CRIU has made of a pod that never ran here, and makes sure that it never did: only when no CRIU is left
 // is it certain that none was let go on meanwhile.
 func (e *Engine) endUnrun(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
+	disk, err := e.endCopy(ctx, j, spec)
+	if err == nil && disk.Ran && !e.hooks(j, &pods.Record{Spec: spec}).neverRan() {
+		err = fmt.Errorf("tasks of pod %s have run here after all", j.Pod)
+	}
+	return err
+}
+
+// endUnseen is endUnrun for a pod that may have run, but was not seen.
+func (e *Engine) endUnseen(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) error {
+	disk, err := e.endCopy(ctx, j, spec)
+	if err == nil && disk.Seen() && !e.hooks(j, &pods.Record{Spec: spec}).neverRan() {
+		err = fmt.Errorf("tasks of pod %s have run here after all, and may have been seen", j.Pod)
+	}
+	return err
+}
+
+// endCopy ends whatever CRIU has made of the pod here, and returns the journal as it is on disk then.
+func (e *Engine) endCopy(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec) (owner.Journal, error) {
 	e.abandon(ctx, j, spec)
 	if err := e.Pods.Kill(ctx, j.Pod); err != nil {
-		return err
+		return owner.Journal{}, err
 	}
-	disk, err := e.journals.load(j.Pod)
-	if err != nil {
-		return err
-	}
-	rec := &pods.Record{Spec: spec}
-	if disk.Ran && !e.hooks(j, rec).neverRan() {
-		return fmt.Errorf("tasks of pod %s have run here after all", j.Pod)
-	}
-	return nil
+	return e.journals.load(j.Pod)
 }

@@ -112,6 +112,7 @@ func (s coordinationService) HandBack(ctx context.Context, request *connect.Requ
 		return nil, err
 	}
 	s.c.log.Warn("pod handed back", "pod", m.GetPod(), "migration", m.GetMigration(), "host", h.name(), "proof", m.GetProof())
+	s.c.record(ctx, "pod hand back", "pod "+m.GetPod(), "migration "+m.GetMigration()+": "+record.Reason, nil)
 	wire, err := ownerWire(record)
 	return connect.NewResponse(&drydockv1.HandBackResponse{Owner: wire}), err
 }
@@ -131,7 +132,7 @@ func (s coordinationService) ReportOwner(ctx context.Context, request *connect.R
 	case drydockv1.OwnerEvent_OWNER_EVENT_STOPPED:
 		record, err = s.anyone().ReportStopped(ctx, m.GetPod(), m.GetEpoch(), at)
 	case drydockv1.OwnerEvent_OWNER_EVENT_LOST:
-		record, err = s.anyone().ReportLost(ctx, m.GetPod(), m.GetEpoch(), at, m.GetReason())
+		record, err = s.lost(ctx, m, at)
 	default:
 		err = invalid("report of pod %s has no event", m.GetPod())
 	}
@@ -140,6 +141,19 @@ func (s coordinationService) ReportOwner(ctx context.Context, request *connect.R
 	}
 	wire, err := ownerWire(record)
 	return connect.NewResponse(&drydockv1.ReportOwnerResponse{Owner: wire}), err
+}
+
+// lost takes down that a pod is lost, and records it once.
+func (s coordinationService) lost(ctx context.Context, m *drydockv1.ReportOwnerRequest, at owner.Place) (owner.Record, error) {
+	before, err := s.c.ownerOf(ctx, m.GetPod())
+	if err != nil {
+		return before, err
+	}
+	record, err := s.anyone().ReportLost(ctx, m.GetPod(), m.GetEpoch(), at, m.GetReason())
+	if err == nil && record.State == owner.Lost && record.Revision != before.Revision {
+		s.c.record(ctx, "pod lost", "pod "+m.GetPod(), "host "+at.Host+": "+m.GetReason(), nil)
+	}
+	return record, err
 }
 
 // FinishMigration stores a migration's report.

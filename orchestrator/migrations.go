@@ -67,6 +67,9 @@ func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, 
 	if record.GetMigration() != "" {
 		reasons = append(reasons, movingReason(record))
 	}
+	if why := upgradingReason(record); why != nil {
+		return append(reasons, why), nil
+	}
 	if record.GetDesired() != wantRunning || own.State != owner.Running && own.State != owner.Moving {
 		reasons = append(reasons, because("pod "+name+" does not run", "start it: `drydock pod start "+name+"`"))
 	} else if !own.Settled && record.GetMigration() == "" {

@@ -374,7 +374,16 @@ func (c *cluster) allRun() {
 	}
 }
 
-// fakeClock is a clock that tests set forward. It never stands still, so that what is silent is seen to be.
+// becomes waits until a host is in a state.
+func (c *cluster) becomes(name, state string) {
+	c.Helper()
+	c.eventually(name+" is "+state, func() bool {
+		known, err := c.host(c.Context(), name)
+		return err == nil && known.state == state
+	})
+}
+
+// fakeClock is a clock that tests set forward. It never stands still.
 type fakeClock struct {
 	mu     sync.Mutex
 	offset time.Duration

@@ -80,7 +80,7 @@ func (h *Host) underSystemd() bool {
 // installer is the host's, or why there is none.
 func (h *Host) installer() (Installer, error) {
 	if h.cfg.Installer == nil {
-		return nil, Refuse("patch it by hand, and leave it out of pools", "this host has no package manager that Drydock can patch with: apt is")
+		return nil, Refuse("patch it by hand, and leave it out of pools", "this host has no package manager that Drydock can patch with: apt and dnf 4 are")
 	}
 	return h.cfg.Installer, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -83,7 +84,7 @@ func (r *Runtime) Kill(ctx context.Context, pod string) error {
 	if err := r.EndCheckpoint(ctx, pod); err != nil {
 		return err
 	}
-	if err := r.KillTasks(ctx, pod); err != nil {
+	if err := errors.Join(r.KillTasks(ctx, pod), r.awaitRestores(ctx, rec)); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -91,6 +92,55 @@ func (r *Runtime) Kill(ctx context.Context, pod string) error {
 		group.Go(func() error { return r.deleteTask(ctx, pod, c.Name) })
 	}
 	return group.Wait()
+}
+
+// EndRestore ends what still restores a pod's containers: CRIU, or a runc that has none any more. Call it only when CRIU has let
+// the tasks go, or when they are to be killed.
+func (r *Runtime) EndRestore(pod string) error {
+	rec, err := r.Record(pod)
+	if err != nil {
+		return err
+	}
+	runcs, err := atWork(containerIDs(rec.Spec), "restore")
+	if err != nil {
+		return err
+	}
+	for _, runc := range runcs {
+		last := runc
+		for _, child := range Children(runc) {
+			if isCRIU(runc, child) {
+				last = child
+			}
+		}
+		if err := syscall.Kill(last, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("end the restore of a container of pod %s: %w", pod, err)
+		}
+	}
+	return nil
+}
+
+// restoreEnds is how long runc may take to end when CRIU and every task that it was to restore were killed. It needs a moment.
+const restoreEnds = 30 * time.Second
+
+// awaitRestores waits for the end of every runc that restores a container of a pod whose tasks were killed: containerd's shim can
+// delete none of them before.
+func (r *Runtime) awaitRestores(ctx context.Context, rec *Record) error {
+	for late := time.Now().Add(restoreEnds); ; {
+		runcs, err := atWork(containerIDs(rec.Spec), "restore")
+		if err != nil || len(runcs) == 0 {
+			return err
+		}
+		if time.Now().After(late) {
+			if err := r.EndRestore(rec.Spec.Name); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // KillTasks ends every process of the pod, as Kill does, but leaves containerd's tasks to whoever waits for them.

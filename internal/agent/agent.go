@@ -46,6 +46,7 @@ type agent struct {
 	// probing and answering let one probe at a time go to, and come from, each host.
 	probing, answering holds
 	watching           *supervisor
+	shims              *shims
 	fresh              *status.Fresh
 	patch              *patch.Host
 	// reporting is held while a report is made and sent.
@@ -119,7 +120,7 @@ func (a *agent) assemble() (err error) {
 		At: faultpoint.In(a.cfg.FaultDir, a.log), Log: a.log,
 	})
 	a.network = newPodNetwork(a)
-	a.watching = newSupervisor(a)
+	a.watching, a.shims = newSupervisor(a), newShims(a)
 	a.fresh = a.newFresh()
 	a.patch, err = a.newPatch()
 	return err

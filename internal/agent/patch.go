@@ -12,10 +12,12 @@ import (
 	"drydock/migrate/owner"
 	"drydock/patch"
 	"drydock/patch/apt"
+	"drydock/patch/dnf"
 	"drydock/patch/grub"
 	"drydock/pods/probe"
 	"drydock/status"
 	statusapt "drydock/status/packages/apt"
+	statusdnf "drydock/status/packages/dnf"
 
 	"connectrpc.com/connect"
 )
@@ -52,8 +54,11 @@ func (a *agent) newPatch() (*patch.Host, error) {
 		}
 		return nil
 	}
-	if provider, ok := a.fresh.Collector.Packages.(*statusapt.Apt); ok {
+	switch provider := a.fresh.Collector.Packages.(type) {
+	case *statusapt.Apt:
 		cfg.Installer = &apt.Apt{Judge: provider}
+	case *statusdnf.Dnf:
+		cfg.Installer = &dnf.Dnf{Judge: provider, Unfinished: unfinished(cfg.Dir)}
 	}
 	return patch.New(cfg)
 }
@@ -100,12 +105,18 @@ func (a *agent) podsHere(ctx context.Context) ([]string, error) {
 // RunInstaller does the work on packages that lies in a directory. The agent starts it as a program of its own.
 func RunInstaller(ctx context.Context, dir string) error {
 	return patch.RunJob(ctx, dir, func(manager string) (patch.Installer, error) {
-		if manager != "apt" {
-			return nil, fmt.Errorf("package manager %q is not known", manager)
+		switch manager {
+		case "apt":
+			return &apt.Apt{}, nil
+		case "dnf":
+			return &dnf.Dnf{Unfinished: unfinished(filepath.Dir(filepath.Dir(dir)))}, nil
 		}
-		return &apt.Apt{}, nil
+		return nil, fmt.Errorf("package manager %q is not known", manager)
 	})
 }
+
+// unfinished is where dnf's installer writes down what rpm does not remember, within the directory of patches.
+func unfinished(patches string) string { return filepath.Join(patches, "unfinished.json") }
 
 // lead refuses orders of a controller that leads no more.
 func (s *patchServer) lead(req connect.AnyRequest) error {

@@ -15,6 +15,7 @@ import (
 
 	"drydock/lab"
 	"drydock/lab/rig"
+	"drydock/lab/selfcheck"
 
 	drydockv1 "drydock/api/drydock/v1"
 
@@ -40,7 +41,11 @@ const (
 type bench struct {
 	*rig.Rig
 	binary string
-	broken bool
+	// controllers is how many there are; 0: one.
+	controllers int
+	broken      bool
+	// unshared: the pod's volume is of its own, and goes with it from host to host.
+	unshared bool
 	// empty and full are what lies on a host without and with the pod.
 	empty, full map[string]inventory
 }
@@ -50,6 +55,9 @@ func TestFaults(t *testing.T) {
 	for _, c := range cases() {
 		if *set == "ci" && !c.ci {
 			continue
+		}
+		if c.unshared != b.unshared {
+			b = &bench{binary: b.binary, unshared: c.unshared}
 		}
 		t.Run(c.name, func(t *testing.T) { b.play(t, c) })
 	}
@@ -84,7 +92,7 @@ func (b *bench) ready(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var err error
-	b.Rig, err = rig.Up(ctx, lab.Options{Name: *name, Hosts: 2, Binary: b.binary, FaultPoints: true})
+	b.Rig, err = rig.Up(ctx, lab.Options{Name: *name, Hosts: 2, Controllers: b.controllers, Binary: b.binary, FaultPoints: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +109,7 @@ func (b *bench) ready(t *testing.T) {
 	if err := os.MkdirAll(b.generationDir(), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Run(ctx, podSpec(), "h1"); err != nil {
+	if _, err := b.Run(ctx, podSpec(b.unshared), "h1"); err != nil {
 		t.Fatal(err)
 	}
 	for _, to := range []string{"h2", "h1", "h2"} {
@@ -131,8 +139,15 @@ func (b *bench) remember(ctx context.Context, on string) error {
 	return nil
 }
 
-// podSpec is a Redis whose writes are accounted for, with the program beside it that finds out other copies of itself.
-func podSpec() *drydockv1.PodSpec {
+// podSpec is a Redis whose writes are accounted for, with the program beside it that finds out other copies of itself: all that
+// there are where its volume is shared, and else those that ran on the same files.
+func podSpec(unshared bool) *drydockv1.PodSpec {
+	volume := &drydockv1.Volume{
+		Name: "generation", Kind: &drydockv1.Volume_Shared_{Shared: &drydockv1.Volume_Shared{Path: "/srv/shared/generation"}},
+	}
+	if unshared {
+		volume.Kind = &drydockv1.Volume_Local_{Local: new(drydockv1.Volume_Local)}
+	}
 	return &drydockv1.PodSpec{
 		Name: podName, AllowPostcopy: true,
 		Containers: []*drydockv1.Container{
@@ -143,9 +158,7 @@ func podSpec() *drydockv1.PodSpec {
 				Mounts: []*drydockv1.VolumeMount{{Volume: "generation", Path: "/generation"}},
 			},
 		},
-		Volumes: []*drydockv1.Volume{{
-			Name: "generation", Kind: &drydockv1.Volume_Shared_{Shared: &drydockv1.Volume_Shared{Path: "/srv/shared/generation"}},
-		}},
+		Volumes:       []*drydockv1.Volume{volume},
 		RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_ALWAYS,
 		OnHostLost:    drydockv1.OnHostLost_ON_HOST_LOST_RESTART,
 	}
@@ -156,6 +169,14 @@ const skipped = "sysv-shared-memory,sysv-semaphores,sysv-messages,posix-shared-m
 	"unix-stream,unix-packets,epoll,pending-signals,signalfd,interval-timer,posix-timer,child,zombie,shell-pipeline"
 
 func (b *bench) generationDir() string { return filepath.Join(b.SharedDir(), "generation") }
+
+// generation is what the pod has counted on a host.
+func (b *bench) generation(host string) (selfcheck.Generation, error) {
+	if b.unshared {
+		return selfcheck.ReadGeneration(filepath.Join(b.DataDir(host), "volumes", podName, "generation"))
+	}
+	return selfcheck.ReadGeneration(b.generationDir())
+}
 
 // pod is the pod as the controller sees it, which may not answer.
 func (b *bench) pod(ctx context.Context) (*drydockv1.Pod, error) {

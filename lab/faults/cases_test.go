@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,11 +55,20 @@ func agentPoints() []string {
 func cases() []fault {
 	var all []fault
 	for _, m := range modes() {
-		for _, group := range []func(mode) []fault{kills, criu, containerd, hosts, links, storeAway, damage, fullMemory, fullDisk, pages} {
+		for _, group := range []func(mode) []fault{kills, criu, containerd, hosts, links, storeAway, damage, fullMemory, fullDisk, pages, halves, unseen} {
 			all = append(all, group(m)...)
 		}
 	}
+	// Those of each of the two pods come together: a pod has a lab of its own.
+	slices.SortStableFunc(all, func(a, b fault) int { return cmp.Compare(labs(a), labs(b)) })
 	return all
+}
+
+func labs(f fault) int {
+	if f.unshared {
+		return 1
+	}
+	return 0
 }
 
 // kills takes each of the three programs away at every point.

@@ -11,6 +11,9 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/lab/load"
 	"drydock/lab/selfcheck"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // verify holds the pod to the promises.
@@ -20,6 +23,7 @@ func (s *scene) verify(c fault) error {
 		return err
 	}
 	s.t.Logf("the pod runs on %s (it was on %s), epoch %d", pod.Host, s.source, pod.Epoch)
+	s.on = pod.Host
 	if c.mayLose {
 		// A copy that was started anew says so before its first beat.
 		if err := s.beats(); err != nil {
@@ -29,18 +33,51 @@ func (s *scene) verify(c fault) error {
 			return err
 		}
 	}
-	errs := []error{s.clients(c), s.copies(c), s.leftovers(pod.Host)}
+	errs := []error{s.clients(c), s.copies(c), s.leftovers(pod.Host), s.told(c)}
 	return errors.Join(errs...)
+}
+
+// told makes sure that the migration's report says what became of the pod, and that the loss of a pod is an event.
+func (s *scene) told(c fault) error {
+	if c.outcome == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_UNSPECIFIED {
+		return nil
+	}
+	select {
+	case <-s.reported:
+	case <-s.ctx.Done():
+		return errors.New("the migration was never reported")
+	}
+	var errs []error
+	if s.report.GetOutcome() != c.outcome || s.report.GetError() == "" {
+		errs = append(errs, fmt.Errorf("the migration's report says %s: %q, want %s and the reason", s.report.GetOutcome(), s.report.GetError(), c.outcome))
+	}
+	verb := "pod hand back"
+	if c.outcome == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_LOST {
+		verb = "pod lost"
+	}
+	stream, err := s.ListEvents(s.ctx, connect.NewRequest(&drydockv1.ListEventsRequest{Object: "pod " + podName, Since: timestamppb.New(s.began)}))
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	defer stream.Close()
+	found := false
+	for stream.Receive() {
+		found = found || stream.Msg().GetEvent().GetVerb() == verb
+	}
+	if !found {
+		errs = append(errs, fmt.Errorf("no event %q was recorded", verb))
+	}
+	return errors.Join(append(errs, stream.Err())...)
 }
 
 // beats waits until the copy that runs now has counted.
 func (s *scene) beats() error {
-	before, err := selfcheck.ReadGeneration(s.generationDir())
+	before, err := s.generation(s.on)
 	if err != nil {
 		return err
 	}
 	return until(s.ctx, "a beat of the pod", func() (bool, string) {
-		now, err := selfcheck.ReadGeneration(s.generationDir())
+		now, err := s.generation(s.on)
 		return err == nil && now.Counter > before.Counter, fmt.Sprintf("%d beats, %v", now.Counter, err)
 	})
 }
@@ -104,7 +141,7 @@ func (s *scene) newClient() error {
 
 // copies tells from inside the pod and from the network whether there ever were two.
 func (s *scene) copies(c fault) error {
-	now, err := selfcheck.ReadGeneration(s.generationDir())
+	now, err := s.generation(s.on)
 	if err != nil {
 		return err
 	}
@@ -124,7 +161,7 @@ func (s *scene) copies(c fault) error {
 	}
 	from := now.Counter
 	errs = append(errs, until(s.ctx, "a beat of the pod", func() (bool, string) {
-		g, err := selfcheck.ReadGeneration(s.generationDir())
+		g, err := s.generation(s.on)
 		return err == nil && g.Counter > from, fmt.Sprintf("%d beats: %v", from, err)
 	}), s.watch.stop())
 	return errors.Join(errs...)
@@ -132,7 +169,7 @@ func (s *scene) copies(c fault) error {
 
 // startedAnew tells whether the pod's program began again from nothing in this case.
 func (s *scene) startedAnew() (bool, error) {
-	now, err := selfcheck.ReadGeneration(s.generationDir())
+	now, err := s.generation(s.on)
 	if err != nil {
 		return false, err
 	}

@@ -26,6 +26,8 @@ import (
 type rolloutFault struct {
 	name    string
 	strikes []strike
+	// controllers is how many there are; 0: one.
+	controllers int
 	// ci: also run where there is little time.
 	ci bool
 }
@@ -64,7 +66,7 @@ func TestRollouts(t *testing.T) {
 		if *set == "ci" && !c.ci {
 			continue
 		}
-		t.Run(c.name, func(t *testing.T) { playRollout(t, &bench{binary: binary}, c) })
+		t.Run(c.name, func(t *testing.T) { playRollout(t, &bench{binary: binary, controllers: c.controllers}, c) })
 	}
 }
 
@@ -98,7 +100,9 @@ func playRollout(t *testing.T, b *bench, c rolloutFault) {
 
 // begin brings up a lab whose hosts lack updates, and starts to patch them as far as the first strike.
 func (r *roll) begin() (err error) {
-	r.Rig, err = rig.Up(r.ctx, lab.Options{Name: *name, Hosts: 2, Binary: r.binary, FaultPoints: true, Updates: lab.Updates{Own: true}})
+	r.Rig, err = rig.Up(r.ctx, lab.Options{
+		Name: *name, Hosts: 2, Controllers: r.controllers, Binary: r.binary, FaultPoints: true, Updates: lab.Updates{Own: true},
+	})
 	if err != nil {
 		return err
 	}
@@ -108,7 +112,7 @@ func (r *roll) begin() (err error) {
 	if err := os.MkdirAll(r.generationDir(), 0o777); err != nil {
 		return err
 	}
-	if _, err := r.Run(r.ctx, podSpec(), "h1"); err != nil {
+	if _, err := r.Run(r.ctx, podSpec(false), "h1"); err != nil {
 		return err
 	}
 	if err := r.beats(); err != nil {
@@ -163,7 +167,7 @@ func (r *roll) start() error {
 }
 
 // strikeRollout waits until the rollout has come to the point, strikes, and lets it go on. What comes next is set before that,
-// so that the rollout does not slip past.
+// so that the rollout does not slip past: with several controllers another one may have taken it up by then.
 func (r *roll) strikeRollout(s strike, next []strike) error {
 	if r.id == "" {
 		if err := errors.Join(r.set(s), r.start()); err != nil {
@@ -180,13 +184,13 @@ func (r *roll) strikeRollout(s strike, next []strike) error {
 			return err
 		}
 	}
-	if err := s.do(r); err != nil {
-		return err
-	}
 	if len(next) > 0 {
 		if err := r.set(next[0]); err != nil {
 			return err
 		}
+	}
+	if err := s.do(r); err != nil {
+		return err
 	}
 	if err := os.Remove(reached); s.point.name != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -35,6 +35,10 @@ type fault struct {
 	loses bool
 	// mayLose: it depends on what had arrived whether the copy was lost.
 	mayLose bool
+	// unshared: the pod has no shared volume.
+	unshared bool
+	// outcome is what the migration is to report, where that is told.
+	outcome drydockv1.MigrationOutcome
 	// ci: also run where there is little time.
 	ci bool
 }
@@ -63,7 +67,13 @@ type scene struct {
 	writers             []*load.RedisWriters
 	watch               *watch
 	before              selfcheck.Generation
+	began               time.Time
+	on                  string // the host where the pod runs in the end
+	report              *drydockv1.MigrationReport
+	reported            chan struct{}
 	undo                []func() error
+	// away is the leader that was taken away, if one is.
+	away *absence
 }
 
 // connections that write to the pod while it is moved.
@@ -103,6 +113,7 @@ func (s *scene) undoAll() {
 }
 
 func (s *scene) run(c fault) error {
+	s.began = time.Now()
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -120,8 +131,11 @@ func (s *scene) run(c fault) error {
 		}
 	}
 	moved := make(chan error, 1)
+	s.reported = make(chan struct{})
 	go func() {
-		_, err := s.Move(s.ctx, podName, s.destination, c.mode, nil)
+		defer close(s.reported)
+		report, err := s.Move(s.ctx, podName, s.destination, c.mode, nil)
+		s.report = report
 		moved <- err
 	}()
 	for i, p := range c.points {
@@ -199,7 +213,7 @@ func (s *scene) open() error {
 		s.destination = "h2"
 	}
 	s.address, _, _ = strings.Cut(pod.Spec.Addresses[0], "/")
-	if s.before, err = selfcheck.ReadGeneration(s.generationDir()); err != nil {
+	if s.before, err = s.generation(s.source); err != nil {
 		return err
 	}
 	for range connections {
@@ -219,7 +233,7 @@ func (s *scene) open() error {
 func (s *scene) keepLogs() {
 	dir := filepath.Join(os.TempDir(), "drydock-faults", strings.ReplaceAll(s.t.Name(), "/", "_"))
 	_ = os.RemoveAll(dir)
-	for _, host := range append(s.Hosts(), "ctl") {
+	for _, host := range append(s.Hosts(), s.Controllers()...) {
 		if err := os.CopyFS(filepath.Join(dir, host), os.DirFS(s.LogDir(host))); err != nil {
 			s.t.Log(err)
 		}

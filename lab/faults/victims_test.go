@@ -3,7 +3,6 @@
 package faults
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -67,8 +66,7 @@ func killLazyPages(s *scene) error {
 	}
 	found := false
 	for _, pid := range pids {
-		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if bytes.Contains(cmdline, []byte("\x00lazy-pages\x00")) {
+		if bringsPages(pid) {
 			found, err = true, errors.Join(err, s.end(pid))
 		}
 	}
@@ -117,7 +115,9 @@ func crash(side string) func(*scene) error {
 // hookScript stops CRIU at a stage that a file in the host's fault directory names, as an agent stops at its points.
 const hookScript = `#!/bin/sh
 at=/etc/drydock/faults/criu-$CRTOOLS_SCRIPT_ACTION
-mv "$at" "$at.reached" 2>/dev/null || exit 0
+mv "$at" "$at.here" 2>/dev/null || exit 0
+echo $PPID >"$at.here"
+mv "$at.here" "$at.reached"
 while [ -e "$at.reached" ]; do sleep 0.01; done
 `
 

@@ -41,6 +41,7 @@ type scene struct {
 func TestPodsLiveOnVirtualMachines(t *testing.T) {
 	s := newScene(t, lab.Updates{})
 	t.Run("a pod moves to another kernel and back with its connections", s.moves)
+	t.Run("an agent that is killed in a round of pre-copy leaves one copy and nothing else", s.roundsBreak)
 	t.Run("an upgrade of the package restarts the agent and no pod", s.upgrades)
 	t.Run("no write was lost", s.checks)
 	t.Run("an empty host reboots for real and comes back", s.reboots)

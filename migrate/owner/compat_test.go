@@ -26,7 +26,7 @@ var (
 	}
 	oldJournal = Journal{
 		Version: 1, Pod: "db", Side: Destination, Stage: Committed, Incarnation: 3, BootID: "boot-2", Migration: "m1", Epoch: 7,
-		Peer: Place{"h1", "boot-1"}, PeerAddress: "10.0.0.1:7444", PostCopy: true, Attempts: 2, Ran: true,
+		Peer: Place{"h1", "boot-1"}, PeerAddress: "10.0.0.1:7444", PostCopy: true, Attempts: 2, Ran: true, Unshared: true,
 	}
 	oldFence = fenceFile{Version: 1, Leader: 42, Epochs: map[string]uint64{"db": 7}}
 )

@@ -2,7 +2,8 @@ package owner
 
 import "fmt"
 
-// destination is for the host that a pod moves to. It runs only what was committed, and gives back only what never ran.
+// destination is for the host that a pod moves to. It runs only what was committed, and gives back only what never ran, or
+// what nobody saw running.
 func (s situation) destination() Step {
 	switch {
 	case s.r.Migration != s.j.Migration:
@@ -50,23 +51,26 @@ func (s situation) destinationBooted() Step {
 	switch {
 	case s.f.Tasks != NoTasks:
 		return Step{KillAndClean, "the pod was given to another boot of this host"}
-	case s.j.Ran:
+	case s.j.Seen():
 		return Step{ReportLost, "this host booted after the pod may have run here"}
 	case s.f.Peer == PeerGone:
 		return Step{ReportLost, fmt.Sprintf("this host booted before the pod ran, and %s is gone too", s.r.Source)}
 	}
-	return Step{HandBack, "this host booted before the pod ran"}
+	return Step{HandBack, "this host booted before anybody saw the pod run"}
 }
 
 func (s situation) destinationCommitted() Step {
 	ran := s.j.Ran || s.f.Tasks == TasksRunning || s.j.Stage == PluggedIn
+	seen := s.j.Seen() || ran && !s.j.Unshared
 	switch {
 	case s.f.Tasks != NoTasks && s.j.PostCopy && !s.f.Complete && (s.f.Peer == PeerGone || s.f.Peer == PeerFailed):
 		return Step{KillAndClean, fmt.Sprintf("pages that had not arrived are gone from %s", s.r.Source)}
-	case s.f.Tasks != NoTasks && ran && (s.f.Broken || s.j.Stage == HandingBack):
+	case s.f.Tasks != NoTasks && seen && (s.f.Broken || s.j.Stage == HandingBack):
 		return Step{KillAndClean, "it cannot be made whole"}
-	case s.j.Stage == HandingBack && !ran:
-		return Step{HandBack, "no task ever ran here"}
+	case s.j.Stage == HandingBack && !seen:
+		return Step{HandBack, "nobody saw it run here"}
+	case s.f.Tasks != NoTasks && ran && s.f.Broken:
+		return s.destinationUnseen("it cannot be made whole here")
 	case s.f.Tasks == TasksHeld && s.f.Broken:
 		return s.destinationFailed()
 	case s.f.Tasks == TasksHeld:
@@ -75,10 +79,24 @@ func (s situation) destinationCommitted() Step {
 		return s.destinationRunning()
 	case s.f.Busy || s.f.Tasks != NoTasks:
 		return Step{Wait, "CRIU is at work"}
-	case ran:
+	case seen:
 		return Step{ReportLost, "the pod's tasks ended after they may have run here"}
+	case ran:
+		return s.destinationUnseen("the pod's tasks ended")
 	}
 	return s.destinationFailed()
+}
+
+// destinationUnseen: tasks may have run, and nobody outside saw it. The source gets the pod back, if it may still have it.
+// Nothing is restored again here: tasks that ran may have changed files.
+func (s situation) destinationUnseen(why string) Step {
+	switch {
+	case s.f.Peer != PeerGone:
+		return Step{HandBack, fmt.Sprintf("%s before anybody saw it run, and %s has it", why, s.r.Source)}
+	case s.f.Tasks != NoTasks:
+		return Step{KillAndClean, fmt.Sprintf("%s, and %s is gone", why, s.r.Source)}
+	}
+	return Step{ReportLost, fmt.Sprintf("%s, and %s is gone", why, s.r.Source)}
 }
 
 // destinationRunning: post-copy settles only when every page is here, for the source's copy goes then.

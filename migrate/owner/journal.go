@@ -74,7 +74,14 @@ type Journal struct {
 	// before any can. It is unset only where the hook itself says, after everything of CRIU has been ended, that it was never
 	// passed in this boot.
 	Ran bool `json:"ran,omitempty"`
+	// Unshared (destination): until PluggedIn is journalled, nothing that the pod's tasks do reaches anybody outside this
+	// host: no packet leaves, and the pod has no shared volume.
+	Unshared bool `json:"unshared,omitempty"`
 }
+
+// Seen tells whether somebody outside this host may have seen that the pod's tasks ran here. What was not seen may be given
+// back to a source that is whole, once every task here has ended.
+func (j Journal) Seen() bool { return j.Stage == PluggedIn || j.Ran && !j.Unshared }
 
 // journalVersion is the layout of Journal. A reader refuses a higher one.
 const journalVersion = 1

@@ -75,8 +75,8 @@ func (g Registry) Decide(ctx context.Context, pod, migration string, want Outcom
 }
 
 // HandBack gives a committed pod back to its source. Only the destination may ask, only after it has made sure that no
-// task of the pod is left on it and that none ever ran there, and only after it has journalled HandingBack, so that it
-// never restores again. at is the destination as it is now, perhaps in a later boot.
+// task of the pod is left on it and that none ever ran there or nobody else saw it run, and only after it has journalled
+// HandingBack, so that it never restores again. at is the destination as it is now, perhaps in a later boot.
 func (g Registry) HandBack(ctx context.Context, pod, migration string, at Place) (Record, error) {
 	const op = "hand back"
 	return g.update(ctx, op, pod, func(r *Record) error {
@@ -91,7 +91,7 @@ func (g Registry) HandBack(ctx context.Context, pod, migration string, at Place)
 		}
 		r.Owner, r.Outcome = r.Source, HandedBack
 		r.Epoch++
-		r.Reason = fmt.Sprintf("migration %s handed back: no task ever ran on %s", migration, r.Destination)
+		r.Reason = fmt.Sprintf("migration %s handed back: nobody saw it run on %s", migration, r.Destination)
 		return nil
 	})
 }

@@ -94,8 +94,8 @@ const (
 	DropCopy Action = "drop copy"
 	// KillAndClean: SIGKILL to every task, then thaw, still unplugged; remove everything, then remove the journal.
 	KillAndClean Action = "kill and clean"
-	// HandBack: release the hook with an error if it waits, make sure that no task is left and, after that, that none ran;
-	// journal HandingBack, then call Registry.HandBack.
+	// HandBack: release the hook with an error if it waits, make sure that no task is left and, after that, that none ran or
+	// nobody saw it; journal HandingBack, then call Registry.HandBack.
 	HandBack Action = "hand back"
 	// ReportLost: call Registry.ReportLost at the record's epoch. Never start the pod again under this epoch.
 	ReportLost Action = "report lost"
@@ -159,7 +159,7 @@ func (s situation) booted() bool { return s.j.Side != "" && s.j.BootID != s.f.He
 // clean ends this host's part: it holds nothing that may ever be needed.
 func (s situation) clean(reason string) Step {
 	switch {
-	case s.j.Side == Destination && !s.j.Ran && s.f.Tasks != TasksRunning:
+	case s.j.Side == Destination && !s.j.Seen() && s.f.Tasks != TasksRunning:
 		return Step{DropCopy, reason}
 	case s.j.Side != "" || s.f.Tasks != NoTasks:
 		return Step{KillAndClean, reason}

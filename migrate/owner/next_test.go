@@ -36,6 +36,7 @@ func TestNextFollowsTheStateTable(t *testing.T) {
 			Attempts: attempts, Ran: ran}
 	}
 	lazy := func(j Journal) Journal { j.PostCopy = true; return j }
+	unshared := func(j Journal) Journal { j.Unshared = true; return j }
 	moving, committed, settled := migrating(Moving, Undecided, false), migrating(Running, Commit, false), migrating(Running, Commit, true)
 	aborted, handedBack, lost := migrating(Running, Abort, false), migrating(Running, HandedBack, false), migrating(Lost, Commit, false)
 	frozen := Facts{Here: src, Tasks: TasksFrozen}
@@ -85,6 +86,13 @@ func TestNextFollowsTheStateTable(t *testing.T) {
 		"destination: CRIU failed late, source unknown":   {to(Committed, 1, false), Facts{Here: dst, Tasks: NoTasks, Complete: true}, committed, Restore},
 		"destination: CRIU failed late, source gone":      {to(Committed, 3, false), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerGone}, committed, ReportLost},
 		"destination: ended after it ran":                 {to(Committed, 1, true), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerWhole}, committed, ReportLost},
+		"destination: ended before anybody saw it run":    {unshared(to(Committed, 1, true)), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerWhole}, committed, HandBack},
+		"destination: failed late, nobody saw it run":     {unshared(to(Committed, 1, true)), Facts{Here: dst, Tasks: TasksRunning, Broken: true, Complete: true}, committed, HandBack},
+		"destination: failed late, source gone":           {unshared(to(Committed, 1, true)), Facts{Here: dst, Tasks: TasksRunning, Broken: true, Peer: PeerGone}, committed, KillAndClean},
+		"destination: unseen, and the source is gone":     {unshared(to(Committed, 1, true)), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerGone}, committed, ReportLost},
+		"destination: ended after it was plugged in":      {unshared(to(PluggedIn, 1, true)), Facts{Here: dst, Tasks: NoTasks, Complete: true, Peer: PeerWhole}, committed, ReportLost},
+		"destination: handing back what ran unseen":       {unshared(to(HandingBack, 1, true)), Facts{Here: dst, Tasks: NoTasks}, committed, HandBack},
+		"destination: booted, nobody saw it run":          {unshared(to(Committed, 1, true)), Facts{Here: dstNew, Tasks: NoTasks}, committed, HandBack},
 		"destination: booted before it ran":               {to(Committed, 1, false), Facts{Here: dstNew, Tasks: NoTasks}, committed, HandBack},
 		"destination: booted after it ran":                {to(Committed, 1, true), Facts{Here: dstNew, Tasks: NoTasks}, committed, ReportLost},
 		"destination: handing back, restarted":            {to(HandingBack, 1, false), Facts{Here: dst, Tasks: NoTasks, Complete: true}, committed, HandBack},
@@ -106,7 +114,7 @@ func situationAt(rng *rand.Rand) (Journal, Facts, View) {
 	coin := func() bool { return rng.IntN(2) == 0 }
 	j := Journal{Pod: "p", Side: pick(rng, "", Resident, Source, Destination), Incarnation: pick[uint64](rng, 1, 2), Epoch: 2,
 		Stage:     pick(rng, Starting, Up, Prepared, Frozen, Dumped, Thawing, Received, Restoring, Committed, HandingBack, PluggedIn),
-		Migration: pick(rng, "m1", "m1", "m0"), Attempts: rng.IntN(4), Ran: coin(), PostCopy: coin()}
+		Migration: pick(rng, "m1", "m1", "m0"), Attempts: rng.IntN(4), Ran: coin(), Unshared: coin(), PostCopy: coin()}
 	f := Facts{Here: pick(rng, src, srcNew, dst, dstNew), Tasks: pick(rng, NoTasks, TasksFrozen, TasksHeld, TasksRunning), Plugged: coin(),
 		Busy: coin(), Interrupted: coin(), Complete: coin(), Broken: coin(), PeerSettled: coin(),
 		Peer: pick(rng, PeerUnknown, PeerWhole, PeerFailed, PeerSilent, PeerGone)}
@@ -140,8 +148,11 @@ func TestNextNeverBreaksTheLawsInAnySituation(t *testing.T) {
 		"only what is rebuilt asks for commit": func(j Journal, f Facts, v View, a Action) bool {
 			return a != AskCommit || f.Tasks == TasksHeld && !f.Broken && j.Side == Destination && v.Record.Destination == f.Here
 		},
-		"what may have run is neither handed back nor restored": func(j Journal, f Facts, v View, a Action) bool {
-			return a != HandBack && (a != Restore || v.Record.State == Moving) || !j.Ran && f.Tasks != TasksRunning
+		"what may have run is not restored": func(j Journal, f Facts, v View, a Action) bool {
+			return a != Restore || v.Record.State == Moving || !j.Ran && f.Tasks != TasksRunning
+		},
+		"what somebody may have seen running is not handed back": func(j Journal, f Facts, v View, a Action) bool {
+			return a != HandBack || !j.Seen() && (f.Tasks != TasksRunning || j.Unshared)
 		},
 		"a frozen source is not killed while it may have to run": func(j Journal, f Facts, v View, a Action) bool {
 			r := v.Record

@@ -39,7 +39,7 @@ const (
 	Commit Outcome = "commit"
 	// Abort: the source keeps it.
 	Abort Outcome = "abort"
-	// HandedBack: committed, and given back by a destination that proved that no task ever ran there.
+	// HandedBack: committed, and given back by a destination that proved that no task ever ran there, or that nobody saw it.
 	HandedBack Outcome = "handed-back"
 )
 

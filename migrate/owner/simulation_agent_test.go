@@ -214,13 +214,14 @@ func (a *agent) take(t *thread, j Journal, r Record, step Step) {
 		a.journal(t, j)
 		h.restore()
 	case Run:
-		j.Stage = Committed
+		j.Stage, j.Unshared = Committed, a.w.unshared
 		a.journal(t, j)
 		h.release(j.Migration)
 	case PlugIn:
 		if j.Side == Destination {
 			j.Stage = PluggedIn
 			a.journal(t, j)
+			a.w.truth.marked[j.Migration] = true
 		}
 		h.kernel.plugged = h.kernel.tasks == TasksRunning
 	case Settle:
@@ -237,7 +238,7 @@ func (a *agent) take(t *thread, j Journal, r Record, step Step) {
 		h.kernel.work++ // the hook ends with an error
 		h.kernel.busy = false
 		h.set(NoTasks)
-		if a.recall().Ran {
+		if a.w.rules.seen(a.recall()) {
 			return
 		}
 		j.Stage = HandingBack
@@ -278,7 +279,7 @@ func (a *agent) dump(t *thread, j Journal) {
 		a.interrupted = true
 		return
 	}
-	im := image{migration: j.Migration, memory: a.h.kernel.memory, source: a.h, boot: a.h.boot, pages: !j.PostCopy}
+	im := image{migration: j.Migration, memory: a.h.kernel.memory, files: a.h.onDisk.files, source: a.h, boot: a.h.boot, pages: !j.PostCopy}
 	ok, _ := call(t, a.w.host(j.Peer.Host).agent.proc, callPatience+100, func(d *thread) bool { return a.w.host(j.Peer.Host).agent.receive(d, im) })
 	if !ok {
 		a.interrupted = true
@@ -300,7 +301,7 @@ func (a *agent) receive(t *thread, im image) bool {
 		return false
 	}
 	if j.Stage == Prepared {
-		a.h.kernel.image = &im
+		a.h.kernel.image, a.h.onDisk.files = &im, im.files
 		j.Stage = Received
 		a.journal(t, j)
 	}

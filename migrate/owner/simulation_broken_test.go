@@ -81,6 +81,23 @@ func TestSimulationCatchesABrokenRule(t *testing.T) {
 				}
 				return ""
 			}), "knows|forgotten"},
+		"a destination restores again what ran unseen": {
+			bentNext(func(j Journal, f Facts, v View, right Step) Action {
+				if j.Side == Destination && right.Action == HandBack && j.Ran && f.Complete && j.Attempts < 3 {
+					return Restore
+				}
+				return ""
+			}), "knows|forgotten"},
+		"a destination hands back what was seen running": {
+			func(w *world) {
+				w.rules.seen = func(Journal) bool { return false }
+				bentNext(func(j Journal, f Facts, v View, right Step) Action {
+					if j.Side == Destination && right.Action == ReportLost {
+						return HandBack
+					}
+					return ""
+				})(w)
+			}, "knows|forgotten"},
 		"a destination forgets that the pod ran": {
 			func(w *world) {
 				w.rules.next = func(j Journal, f Facts, v View) Step {

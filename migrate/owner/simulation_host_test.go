@@ -4,7 +4,7 @@ import "fmt"
 
 const pod = "p"
 
-// memory is what a copy of the pod knows: the writes that it acknowledged, and what it wrote to a shared volume.
+// memory is what a copy of the pod knows: the writes that it acknowledged, and what it wrote to its volume.
 type memory struct {
 	incarnation  uint64
 	acked, wrote int
@@ -14,6 +14,7 @@ type memory struct {
 type image struct {
 	migration string
 	memory    memory
+	files     int
 	source    *host
 	boot      int // of the source
 	pages     bool
@@ -34,6 +35,7 @@ type host struct {
 
 type disk struct {
 	journal Journal
+	files   int    // writes to a volume that is not shared
 	ran     string // CRIU's hook was passed for this migration
 	fence   fenceFile
 }
@@ -140,13 +142,21 @@ func (h *host) release(migration string) {
 			return
 		}
 		h.onDisk.ran = migration
-		h.w.truth.marked[migration] = true
+		if !h.w.unshared {
+			h.w.truth.marked[migration] = true
+		}
 		h.criu(h.w.between(0, 2), func() {
 			if h.w.chance(h.w.faults.criu) {
 				h.set(NoTasks)
 				return
 			}
 			h.set(TasksRunning)
+			if h.w.chance(h.w.faults.criu / 2) {
+				h.w.logf("%s: one container runs, and CRIU fails with another", h.name)
+				h.w.write(h)
+				h.kernel.lost = true
+				return
+			}
 			if h.kernel.lazy {
 				h.pages()
 			}

@@ -28,6 +28,7 @@ func newWorld(seed uint64) *world {
 	w.truth.marked = map[string]bool{}
 	w.rules = rules{
 		next:     Next,
+		seen:     Journal.Seen,
 		registry: func(g Registry) operations { return g },
 		gone:     func(_ *world, _ *host, v HostView) HostView { return v },
 	}
@@ -39,7 +40,7 @@ func newWorld(seed uint64) *world {
 		agentDown: mean(0, 600, 2000), boot: mean(0, 0, 1500, 4000), store: mean(0, 1000, 3000),
 		pause: mean(0, 1000), cut: mean(0, 800, 2500), end: mean(0, 0, 3000), die: w.chance(0.15),
 	}
-	w.moves = 3 + w.rng.IntN(8)
+	w.moves, w.unshared = 3+w.rng.IntN(8), w.chance(0.5)
 	for i := range 2 + w.rng.IntN(2) {
 		h := &host{w: w, name: fmt.Sprintf("h%d", i+1), kernel: kernel{tasks: NoTasks}}
 		h.agent = newAgent(w, h)

@@ -23,8 +23,9 @@ type world struct {
 	store       simStore
 	truth       truth
 	rules       rules
-	moves       int // migrations and stops that leaders still have to order
-	named       int // migrations named so far
+	unshared    bool // the pod has no shared volume: it writes to files that move with it
+	moves       int  // migrations and stops that leaders still have to order
+	named       int  // migrations named so far
 
 	failure string
 	log     []string
@@ -37,6 +38,7 @@ type world struct {
 // rules are what the simulated nodes decide by. A test replaces one to show that the checker catches it.
 type rules struct {
 	next     func(Journal, Facts, View) Step
+	seen     func(Journal) bool
 	registry func(Registry) operations
 	gone     func(*world, *host, HostView) HostView
 }

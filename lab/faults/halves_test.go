@@ -1,0 +1,93 @@
+//go:build faults
+
+package faults
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	drydockv1 "drydock/api/drydock/v1"
+)
+
+const (
+	handedBack = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_HANDED_BACK
+	lost       = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_LOST
+)
+
+// halves run of a pod of several containers, after the commit: the CRIU of one is killed when those of the others have let their
+// tasks go. What runs is ended, so that there is one copy again. Where others may have seen it, through a shared volume, the pod
+// is lost and its restart policy starts it anew; else the source's copy goes on, with everything that clients wrote.
+func halves(m mode) []fault {
+	var all []fault
+	for _, stage := range []string{"post-restore", "network-unlock", "pre-resume"} {
+		p := point{destination, "criu-" + stage}
+		one := fault{
+			name: fmt.Sprintf("%s/%s/kill one container's CRIU when the other's tasks run", m.name, p.name), mode: m.mode,
+			points: []point{p}, strikes: []func(*scene) error{killTheLast(p)},
+		}
+		seen, unseen := one, one
+		seen.loses, seen.outcome = true, lost
+		unseen.name, unseen.unshared, unseen.outcome = one.name+", nothing shared", true, handedBack
+		all = append(all, seen, unseen)
+	}
+	return all
+}
+
+// unseen are faults after the commit that come before anybody can have noticed that an unshared pod runs at its destination.
+func unseen(m mode) []fault {
+	return []fault{
+		{
+			name: m.name + "/destination-before-plug-in/kill the destination's agent, nothing shared", mode: m.mode, unshared: true,
+			points: []point{at("destination-before-plug-in")}, strikes: []func(*scene) error{kill(destination, "agent")},
+		},
+		{
+			name: m.name + "/destination-before-plug-in/crash the destination, nothing shared", mode: m.mode, unshared: true, outcome: handedBack,
+			points: []point{at("destination-before-plug-in")}, strikes: []func(*scene) error{crash(destination)},
+		},
+	}
+}
+
+// killTheLast ends the one CRIU that stands at a point of its own, when every other that restores has ended.
+func killTheLast(p point) func(*scene) error {
+	return func(s *scene) error {
+		said, err := os.ReadFile(s.faultFile(p) + ".reached")
+		if err != nil {
+			return err
+		}
+		standing, number := 0, strings.TrimSpace(string(said))
+		err = until(s.ctx, "the end of the other containers' CRIU", func() (bool, string) {
+			pids, err := s.find(s.host(p.side), "criu")
+			if err != nil {
+				return false, err.Error()
+			}
+			pids = slices.DeleteFunc(pids, bringsPages)
+			if len(pids) == 1 && numberInside(pids[0]) == number {
+				standing = pids[0]
+			}
+			return standing != 0, fmt.Sprintf("CRIU %v, of which %s stands at the point", pids, number)
+		})
+		return errors.Join(err, s.end(standing))
+	}
+}
+
+// bringsPages tells whether a CRIU is a lazy-pages daemon.
+func bringsPages(pid int) bool {
+	cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return bytes.Contains(cmdline, []byte("\x00lazy-pages\x00"))
+}
+
+// numberInside is the number that a process has on its own host.
+func numberInside(pid int) string {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(status)) {
+		if numbers, found := strings.CutPrefix(line, "NSpid:"); found {
+			all := strings.Fields(numbers)
+			return all[len(all)-1]
+		}
+	}
+	return ""
+}

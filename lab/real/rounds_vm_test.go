@@ -1,0 +1,126 @@
+//go:build vm
+
+package real
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	drydockv1 "drydock/api/drydock/v1"
+
+	"connectrpc.com/connect"
+)
+
+// faultDir is where the agents of the machines look for the points at which they are to stop.
+const faultDir = "/run/drydock-faults"
+
+// roundsBreak kills either agent within the rounds of a pre-copy. The pod, which runs all the while, stays where it is, nothing of
+// the migration stays anywhere, and it can be moved afterwards.
+func (s *scene) roundsBreak(t *testing.T) {
+	for _, host := range s.Hosts() {
+		s.in(t, host, "sh", "-c", "mkdir -p "+faultDir+" && echo fault-dir: "+faultDir+" >>/etc/drydock/agent.yaml && systemctl restart drydock-agent")
+	}
+	s.ready(t)
+	from, to := "h1", "h2"
+	for _, point := range []string{"source-in-round-1", "source-after-round-1", "source-in-round-2", "source-after-round-2"} {
+		for _, side := range []string{"source", "destination"} {
+			t.Run(fmt.Sprintf("at %s the %s's agent is killed", point, side), func(t *testing.T) {
+				victim := from
+				if side == "destination" {
+					victim = to
+				}
+				s.breakRound(t, point, from, to, victim)
+			})
+		}
+	}
+	report, err := s.Move(t.Context(), pod, to, drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY, nil)
+	if err != nil {
+		t.Fatalf("after all that it does not move any more: %v", err)
+	}
+	t.Log(report.ModeReason)
+	if _, err := s.Move(t.Context(), pod, from, drydockv1.MigrationMode_MIGRATION_MODE_STOP, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// breakRound moves the pod with pre-copy, and kills the agent of a host when the source stands at a point.
+func (s *scene) breakRound(t *testing.T, point, from, to, victim string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	acked := s.writers.Acked()
+	s.in(t, from, "touch", faultDir+"/"+point)
+	moved := make(chan error, 1)
+	go func() {
+		_, err := s.Move(ctx, pod, to, drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY, nil)
+		moved <- err
+	}()
+	reached := faultDir + "/" + point + ".reached"
+	s.await(ctx, t, "the source at "+point, func() string {
+		select {
+		case err := <-moved:
+			t.Fatalf("the migration ended before: %v", err)
+		default:
+		}
+		return s.in(t, from, "sh", "-c", "[ -e "+reached+" ] || echo not there")
+	})
+	before := s.in(t, victim, "systemctl", "show", "-P", "MainPID", "drydock-agent")
+	s.in(t, victim, "kill", "-9", before)
+	s.in(t, from, "rm", reached)
+	s.await(ctx, t, "another agent on "+victim, func() string {
+		if pid := s.in(t, victim, "systemctl", "show", "-P", "MainPID", "drydock-agent"); pid == before || pid == "0" {
+			return "process " + pid
+		}
+		return ""
+	})
+	<-moved // it says that it failed, or that its agent did
+	s.await(ctx, t, "one copy, settled where it was", func() string {
+		got, err := s.GetPod(ctx, connect.NewRequest(&drydockv1.GetPodRequest{Name: pod}))
+		if err != nil {
+			return err.Error()
+		}
+		if p := got.Msg.Pod; p.Host != from || p.Phase != drydockv1.PodPhase_POD_PHASE_RUNNING || p.Migration != "" {
+			return fmt.Sprintf("%s on %s, migration %q: %s", p.Phase, p.Host, p.Migration, p.Message)
+		}
+		return ""
+	})
+	for _, host := range []string{from, to} {
+		s.await(ctx, t, "nothing of the migration on "+host, func() string { return s.remains(t, host, host == from) })
+	}
+	s.await(ctx, t, "answers to writes", func() string {
+		if s.writers.Acked() > acked+2 {
+			return ""
+		}
+		return "none"
+	})
+}
+
+// remains lists what a host has of a migration, and of the pod where that is not here.
+func (s *scene) remains(t *testing.T, host string, here bool) string {
+	look := "ls -d /run/drydock/agent/migrations/* 2>/dev/null; pgrep -a 'criu|runc'"
+	if !here {
+		look += "; ls -d /var/lib/drydock/agent/pods/* /var/lib/drydock/agent/volumes/* /var/lib/drydock/agent/journal/*.json 2>/dev/null" +
+			"; ctr -n drydock tasks ls -q; ctr -n drydock containers ls -q; pgrep -a redis-server; ls -d /sys/fs/cgroup/drydock/pods/*/ 2>/dev/null"
+	}
+	lines := strings.Split(s.in(t, host, "sh", "-c", "{ "+look+"; } || true"), "\n")
+	return strings.Join(slices.DeleteFunc(lines, func(line string) bool { return line == "" }), "; ")
+}
+
+// await waits until missing is empty.
+func (s *scene) await(ctx context.Context, t *testing.T, what string, missing func() string) {
+	t.Helper()
+	for {
+		seen := missing()
+		if seen == "" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s did not come about: %s", what, seen)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
