@@ -64,7 +64,7 @@ func newVMRecipe(ctx context.Context, extra []string, kind rootKind, kernel stri
 
 func (r vmRecipe) path() string {
 	sum := sha256.New()
-	fmt.Fprintln(sum, r.recipe.hash(), r.qemu, machineArguments("accel", 0), shellQuote(vmCustomize))
+	fmt.Fprintln(sum, r.recipe.hash(), r.qemu, machineArguments(accelTCG, 0), shellQuote(vmCustomize), shellQuote(settledScript))
 	for _, f := range vmFiles() {
 		fmt.Fprintln(sum, f.path, f.text)
 	}

@@ -20,7 +20,7 @@ const restLimit = 30 * time.Minute
 
 // A kernel that does not come up costs nobody a pod, however it fails. The hosts are brought up once.
 func TestAHostFallsBackFromABrokenKernel(t *testing.T) {
-	s := newScene(t)
+	s := newScene(t, lab.Updates{Mirror: true})
 	a := s.newArchive(t)
 	for _, c := range []struct {
 		name   string
