@@ -86,6 +86,7 @@ func (p *pool) serve(t *testing.T, socket string, cert tls.Certificate) {
 	mux.Handle(drydockv1connect.NewAccessServiceHandler(p.controller))
 	mux.Handle(drydockv1connect.NewClusterServiceHandler(p.controller))
 	mux.Handle(drydockv1connect.NewRolloutServiceHandler(fakeRollouts{fakeController: p.controller}))
+	mux.Handle(drydockv1connect.NewUpgradeServiceHandler(fakeUpgrades{fakeController: p.controller}))
 	server := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0), TLSConfig: &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"},
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: p.ca.pool(),
