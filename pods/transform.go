@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/pods/sidecar"
 	"drydock/pods/transform"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -40,7 +42,7 @@ func (r *Runtime) Transform(ctx context.Context, t Transform) error {
 	if order.From, err = protojson.Marshal(rec.Spec); err != nil {
 		return err
 	}
-	if order.To, err = protojson.Marshal(t.Spec); err != nil {
+	if order.To, err = protojson.Marshal(become(rec.Spec, t.Spec)); err != nil {
 		return err
 	}
 	if len(t.Command) > 0 && hasLocal(t.Spec) {
@@ -77,6 +79,35 @@ func (r *Runtime) FinishTransform(ctx context.Context, pod string) error {
 	return nil
 }
 
+// become is a pod as this host has it, with its shim's containers, after it has got what an upgrade changes: images, labels, and
+// what the shim does.
+func become(has, wanted *drydockv1.PodSpec) *drydockv1.PodSpec {
+	next := proto.CloneOf(has)
+	next.Labels, next.Shim = wanted.GetLabels(), wanted.GetShim()
+	for _, c := range next.GetContainers() {
+		for _, other := range wanted.GetContainers() {
+			if other.GetName() == c.GetName() {
+				c.Image, c.ImageDigest = other.GetImage(), other.GetImageDigest()
+			}
+		}
+	}
+	for _, c := range wanted.GetContainers() {
+		if sidecar.Is(c.GetName()) && !slices.Contains(sidecar.In(next), c.GetName()) {
+			next.Containers, next.Volumes = append(next.Containers, c), withVolume(next.Volumes, wanted.GetVolumes())
+		}
+	}
+	return next
+}
+
+// withVolume adds the shim's volume where there is none.
+func withVolume(has, wanted []*drydockv1.Volume) []*drydockv1.Volume {
+	of := func(v *drydockv1.Volume) bool { return v.GetName() == sidecar.Name }
+	if i := slices.IndexFunc(wanted, of); i >= 0 && !slices.ContainsFunc(has, of) {
+		return append(has, wanted[i])
+	}
+	return has
+}
+
 func hasLocal(spec *drydockv1.PodSpec) bool {
 	for _, v := range spec.GetVolumes() {
 		if v.GetLocal() != nil {
@@ -109,6 +140,12 @@ func (r *Runtime) install(ctx context.Context, pod string, data json.RawMessage)
 	digests := make(map[string]string)
 	for _, c := range spec.GetContainers() {
 		digests[c.GetName()] = c.GetImageDigest()
+	}
+	if spec.GetShim() == nil { // its containers go, and what it keeps stays
+		for _, name := range sidecar.In(spec) {
+			delete(digests, name)
+			sidecar.Remove(spec, name)
+		}
 	}
 	for _, c := range rec.Spec.GetContainers() {
 		if digests[c.GetName()] == c.GetImageDigest() {

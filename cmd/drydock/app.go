@@ -35,6 +35,7 @@ type client struct {
 	drydockv1connect.AccessServiceClient
 	drydockv1connect.ClusterServiceClient
 	drydockv1connect.RolloutServiceClient
+	drydockv1connect.UpgradeServiceClient
 	drydockv1connect.ShimServiceClient
 	timeout time.Duration
 }
@@ -62,6 +63,7 @@ func (a *app) connect() (*client, error) {
 		AccessServiceClient:     drydockv1connect.NewAccessServiceClient(http, base, options...),
 		ClusterServiceClient:    drydockv1connect.NewClusterServiceClient(http, base, options...),
 		RolloutServiceClient:    drydockv1connect.NewRolloutServiceClient(http, base, options...),
+		UpgradeServiceClient:    drydockv1connect.NewUpgradeServiceClient(http, base, options...),
 		ShimServiceClient:       drydockv1connect.NewShimServiceClient(http, base, options...),
 		timeout:                 a.settings.Timeout,
 	}, nil

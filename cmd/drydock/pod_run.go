@@ -65,6 +65,8 @@ func addPodFlags(f *pflag.FlagSet, to *manifest.Flags) {
 	f.StringVar(&to.HealthHTTP, "health-http", "", "PORT/path that answers where the pod is healthy")
 	f.StringVar(&to.HealthExec, "health-exec", "", "command that succeeds where the pod is healthy")
 	f.StringArrayVarP(&to.Labels, "label", "l", nil, "KEY=VALUE")
+	f.StringVar(&to.Service, "service", "", "service that the pod serves, with --version")
+	f.StringVar(&to.Version, "version", "", "version of the service")
 	f.StringVar(&to.Hostname, "hostname", "", "host name inside, instead of NAME")
 }
 

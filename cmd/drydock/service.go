@@ -15,7 +15,8 @@ import (
 )
 
 func newServiceCommand(a *app) *cobra.Command {
-	return newGroup("service", "Services and their upgrade records", newServiceCheck(a))
+	return newGroup("service", "Services and their upgrade records", newServiceApply(a), newServiceList(a), newServiceShow(a),
+		newServiceCheck(a), newServiceUpgrade(a), newServiceFlag(a), newServiceRemove(a))
 }
 
 func newServiceCheck(a *app) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/pods"
+	"drydock/pods/sidecar"
 
 	"connectrpc.com/connect"
 )
@@ -21,6 +22,13 @@ func (s *agentServer) TransformPod(ctx context.Context, req *connect.Request[dry
 		}
 	}
 	err := s.engine.WithStopped(ctx, m.Spec.GetName(), func() error {
+		if rec, err := s.pods.Record(m.Spec.GetName()); err != nil {
+			return err
+		} else if len(sidecar.In(rec.Spec)) == 0 {
+			if err := s.shims.prepare(ctx, m.Spec); err != nil {
+				return err
+			}
+		}
 		return s.pods.Transform(ctx, pods.Transform{
 			ID: m.Upgrade, Spec: m.Spec, Command: m.Command, Container: m.Container, Timeout: m.Timeout.AsDuration(), At: s.engine.At,
 		})

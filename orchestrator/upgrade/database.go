@@ -7,6 +7,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/store"
+	"drydock/pods/manifest"
 )
 
 // get is a service with what runs of it now.
@@ -94,7 +95,7 @@ func addressOf(spec *drydockv1.PodSpec) string {
 
 // serving is the container of a pod that serves: the one that has the service's name, else the first.
 func serving(spec *drydockv1.PodSpec) *drydockv1.Container {
-	service := spec.GetLabels()[LabelService]
+	service := spec.GetLabels()[manifest.LabelService]
 	for _, c := range spec.GetContainers() {
 		if c.GetName() == service {
 			return c

@@ -16,6 +16,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/store"
+	"drydock/pods/manifest"
 	"drydock/shim/record"
 )
 
@@ -114,7 +115,7 @@ func (p *planning) plan(ctx context.Context) (*drydockv1.Upgrade, error) {
 	for _, pod := range chosen {
 		labels := pod.GetSpec().GetLabels()
 		u.Pods = append(u.Pods, &drydockv1.UpgradePod{
-			Pod: pod.GetSpec().GetName(), From: labels[LabelVersion], Group: labels[u.GetSchedule().GetLabel()], State: podPending,
+			Pod: pod.GetSpec().GetName(), From: labels[manifest.LabelVersion], Group: labels[u.GetSchedule().GetLabel()], State: podPending,
 		})
 	}
 	return u, nil
@@ -150,9 +151,9 @@ func (p *planning) choose() []*drydockv1.Pod {
 
 // pairOf checks that all pods go between the same two neighbours, in a direction that the record allows.
 func (p *planning) pairOf(u *drydockv1.Upgrade, chosen []*drydockv1.Pod) {
-	from := chosen[0].GetSpec().GetLabels()[LabelVersion]
+	from := chosen[0].GetSpec().GetLabels()[manifest.LabelVersion]
 	for _, pod := range chosen[1:] {
-		if other := pod.GetSpec().GetLabels()[LabelVersion]; other != from {
+		if other := pod.GetSpec().GetLabels()[manifest.LabelVersion]; other != from {
 			p.add(fmt.Sprintf("pod %s has %s, and pod %s %s", chosen[0].GetSpec().GetName(), from, pod.GetSpec().GetName(), other), "name those of one version with --pod")
 			return
 		}

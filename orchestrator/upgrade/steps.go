@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/pods/manifest"
 )
 
 // step is one thing that is done to a pod. It may be done again: by the next leader, from its beginning.
@@ -68,8 +69,8 @@ func (x *execution) take(ctx context.Context, p *drydockv1.UpgradePod) error {
 			return fmt.Errorf("pod %s is moving (migration %s)", p.GetPod(), record.GetMigration())
 		case record.GetDesired() != drydockv1.DesiredState_DESIRED_STATE_RUNNING:
 			return failed("it is not meant to run", "start it: `drydock pod start "+p.GetPod()+"`, or remove it")
-		case record.GetSpec().GetLabels()[LabelVersion] != p.GetFrom():
-			return failed("it is of version "+record.GetSpec().GetLabels()[LabelVersion]+" now", "abort the upgrade, and begin it again")
+		case record.GetSpec().GetLabels()[manifest.LabelVersion] != p.GetFrom():
+			return failed("it is of version "+record.GetSpec().GetLabels()[manifest.LabelVersion]+" now", "abort the upgrade, and begin it again")
 		}
 		record.Upgrade = &drydockv1.PodUpgrade{Id: x.id, Before: proto.CloneOf(record.GetSpec())}
 		return nil
@@ -105,7 +106,7 @@ func (x *execution) after(ctx context.Context, p *drydockv1.UpgradePod) (after *
 	}
 	c := serving(after)
 	c.Image, c.ImageDigest = x.image, x.digest
-	after.Labels[LabelVersion] = x.to
+	after.Labels[manifest.LabelVersion] = x.to
 	return after, nil
 }
 

@@ -6,14 +6,7 @@ import (
 	"strings"
 
 	drydockv1 "drydock/api/drydock/v1"
-)
-
-// Labels of pods. LabelService and LabelVersion say what a pod serves; a label that begins with LabelSpeaks, followed by the name
-// of a service, says which version of it the pod speaks as its client.
-const (
-	LabelService = "drydock/service"
-	LabelVersion = "drydock/version"
-	LabelSpeaks  = "speaks.drydock/"
+	"drydock/pods/manifest"
 )
 
 // use is that a pod serves, or speaks to, a service.
@@ -36,11 +29,11 @@ func (u use) how() string {
 func usesBy(pod *drydockv1.Pod) []use {
 	var found []use
 	labels := pod.GetSpec().GetLabels()
-	if service := labels[LabelService]; service != "" {
-		found = append(found, use{pod: pod, service: service, version: labels[LabelVersion]})
+	if service := labels[manifest.LabelService]; service != "" {
+		found = append(found, use{pod: pod, service: service, version: labels[manifest.LabelVersion]})
 	}
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		if service, ok := strings.CutPrefix(key, LabelSpeaks); ok {
+		if service, ok := strings.CutPrefix(key, manifest.LabelSpeaks); ok {
 			found = append(found, use{pod: pod, service: service, version: labels[key], client: true})
 		}
 	}

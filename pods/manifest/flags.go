@@ -42,6 +42,8 @@ type Flags struct {
 	// Labels are KEY=VALUE.
 	Labels   []string
 	Hostname string
+	// Service is what the pod serves, in the version Version.
+	Service, Version string
 	// Args take the place of the arguments that the image gives its entry point. With Command they take its place too.
 	Args    []string
 	Command bool
@@ -111,10 +113,18 @@ func (p *parser) onHostLost() drydockv1.OnHostLost {
 }
 
 func (p *parser) labels() map[string]string {
-	if len(p.Labels) == 0 {
+	if len(p.Labels) == 0 && p.Service == "" && p.Version == "" {
 		return nil
 	}
 	labels := map[string]string{}
+	if (p.Service == "") != (p.Version == "") {
+		p.add("--service, --version", "one is given without the other", "give both")
+	}
+	for key, value := range map[string]string{LabelService: p.Service, LabelVersion: p.Version} {
+		if value != "" {
+			labels[key] = value
+		}
+	}
 	for _, text := range p.Labels {
 		key, value, ok := strings.Cut(text, "=")
 		if !ok || key == "" {

@@ -18,6 +18,14 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 )
 
+// Labels that Drydock reads: what a pod serves, and, for each service that follows LabelSpeaks, which version of it the pod speaks
+// as its client.
+const (
+	LabelService = "drydock/service"
+	LabelVersion = "drydock/version"
+	LabelSpeaks  = "speaks.drydock/"
+)
+
 // Annotations that Drydock reads from a manifest; others below drydock/ are refused.
 const (
 	// AnnotationAddress asks for an address, as 10.77.1.5 or 10.77.1.5/16.
