@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	upgradeRunning  = drydockv1.UpgradeState_UPGRADE_STATE_RUNNING
 	upgradeWaiting  = drydockv1.UpgradeState_UPGRADE_STATE_WAITING
 	upgradePaused   = drydockv1.UpgradeState_UPGRADE_STATE_PAUSED
 	upgradeStopped  = drydockv1.UpgradeState_UPGRADE_STATE_STOPPED

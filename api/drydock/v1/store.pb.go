@@ -503,11 +503,12 @@ func (x *PodRecord) GetVersionSince() *timestamppb.Timestamp {
 	return nil
 }
 
-// PodUpgrade is the upgrade that has a pod, and what the pod was before.
+// PodUpgrade is the upgrade that has a pod, and what the pod was before and is to become.
 type PodUpgrade struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Before        *PodSpec               `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	After         *PodSpec               `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -552,6 +553,13 @@ func (x *PodUpgrade) GetId() string {
 func (x *PodUpgrade) GetBefore() *PodSpec {
 	if x != nil {
 		return x.Before
+	}
+	return nil
+}
+
+func (x *PodUpgrade) GetAfter() *PodSpec {
+	if x != nil {
+		return x.After
 	}
 	return nil
 }
@@ -1146,11 +1154,12 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"stop_grace\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tstopGrace\x12\x1c\n" +
 	"\tmigration\x18\x06 \x01(\tR\tmigration\x120\n" +
 	"\aupgrade\x18\a \x01(\v2\x16.drydock.v1.PodUpgradeR\aupgrade\x12?\n" +
-	"\rversion_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fversionSince\"I\n" +
+	"\rversion_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fversionSince\"t\n" +
 	"\n" +
 	"PodUpgrade\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
-	"\x06before\x18\x02 \x01(\v2\x13.drydock.v1.PodSpecR\x06before\"x\n" +
+	"\x06before\x18\x02 \x01(\v2\x13.drydock.v1.PodSpecR\x06before\x12)\n" +
+	"\x05after\x18\x03 \x01(\v2\x13.drydock.v1.PodSpecR\x05after\"x\n" +
 	"\vImageRecord\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1d\n" +
@@ -1258,22 +1267,23 @@ var file_drydock_v1_store_proto_depIdxs = []int32{
 	6,  // 14: drydock.v1.PodRecord.upgrade:type_name -> drydock.v1.PodUpgrade
 	15, // 15: drydock.v1.PodRecord.version_since:type_name -> google.protobuf.Timestamp
 	21, // 16: drydock.v1.PodUpgrade.before:type_name -> drydock.v1.PodSpec
-	23, // 17: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
-	15, // 18: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
-	24, // 19: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
-	15, // 20: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
-	11, // 21: drydock.v1.LinkRecord.a:type_name -> drydock.v1.LinkEnd
-	11, // 22: drydock.v1.LinkRecord.b:type_name -> drydock.v1.LinkEnd
-	15, // 23: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
-	15, // 24: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
-	25, // 25: drydock.v1.RolloutRecord.rollout:type_name -> drydock.v1.Rollout
-	15, // 26: drydock.v1.PoolRecord.started:type_name -> google.protobuf.Timestamp
-	15, // 27: drydock.v1.PoolRecord.tried:type_name -> google.protobuf.Timestamp
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	21, // 17: drydock.v1.PodUpgrade.after:type_name -> drydock.v1.PodSpec
+	23, // 18: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
+	15, // 19: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
+	24, // 20: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
+	15, // 21: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
+	11, // 22: drydock.v1.LinkRecord.a:type_name -> drydock.v1.LinkEnd
+	11, // 23: drydock.v1.LinkRecord.b:type_name -> drydock.v1.LinkEnd
+	15, // 24: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
+	15, // 25: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
+	25, // 26: drydock.v1.RolloutRecord.rollout:type_name -> drydock.v1.Rollout
+	15, // 27: drydock.v1.PoolRecord.started:type_name -> google.protobuf.Timestamp
+	15, // 28: drydock.v1.PoolRecord.tried:type_name -> google.protobuf.Timestamp
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_store_proto_init() }
