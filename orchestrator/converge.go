@@ -91,6 +91,7 @@ func (p pass) towardsRunning(ctx context.Context) (bool, error) {
 		if !p.own.Settled && p.own.Incarnation == p.own.Epoch {
 			return p.createTasks(ctx)
 		}
+		return false, p.tendShim(ctx)
 	}
 	return false, nil
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
 	"drydock/orchestrator/store"
@@ -74,8 +76,13 @@ func (c *Controller) getPod(ctx context.Context, name string) (*drydockv1.Pod, e
 // podWire is a pod as operators see it.
 func (c *Controller) podWire(ctx context.Context, record *drydockv1.PodRecord, own owner.Record, hosts map[string]host) (*drydockv1.Pod, error) {
 	name := record.GetSpec().GetName()
+	spec := record.GetSpec()
+	if spec.GetShim() != nil {
+		spec = proto.CloneOf(spec)
+		spec.Shim.Record, spec.Shim.Files = nil, nil
+	}
 	pod := &drydockv1.Pod{
-		Spec: record.GetSpec(), Host: hostOf(own), Epoch: own.Epoch, Created: record.GetCreated(), Migration: record.GetMigration(),
+		Spec: spec, Host: hostOf(own), Epoch: own.Epoch, Created: record.GetCreated(), Migration: record.GetMigration(),
 	}
 	if pod.GetHost() == "" {
 		pod.Host = record.GetHost()

@@ -84,7 +84,7 @@ func asWanted(record *drydockv1.PodRecord, own owner.Record, hosts map[string]ho
 		if own.State == owner.Moving {
 			return booted(own.Destination, hosts)
 		}
-		return own.Settled || own.Outcome != owner.Undecided
+		return (own.Settled || own.Outcome != owner.Undecided) && shimAsWanted(record, own, hosts[own.Owner.Host])
 	case owner.Stopped:
 		return record.GetDesired() == wantStopped
 	}

@@ -61,10 +61,16 @@ func (s shimService) TracePodShim(ctx context.Context, request *connect.Request[
 	return connect.NewResponse(response.Msg), nil
 }
 
+// maxShim keeps a pod's record within what the store takes at once.
+const maxShim = 1 << 20
+
 // setPodShim changes what a pod's record wants of its shim, and has its host do it. What the host refuses is wanted no more.
 func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, shim *drydockv1.ShimSpec, renew bool) (*drydockv1.ShimState, error) {
 	what := "set the shim of pod " + name
 	defer c.locks.lock(name)()
+	if size := proto.Size(shim); size > maxShim {
+		return nil, refuse(what, because(fmt.Sprintf("its record and the files beside it are %d bytes, more than %d", size, maxShim), "make them smaller"))
+	}
 	var before *drydockv1.ShimSpec
 	item, err := c.want(ctx, r, name, func(record *drydockv1.PodRecord) error {
 		switch {
@@ -72,8 +78,6 @@ func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, shim
 			return refuse(what, movingReason(record))
 		case record.GetDesired() == wantRemoved:
 			return refuse(what, because("it is being removed", "choose another pod"))
-		case len(record.GetSpec().GetContainers()) == 0 && len(shim.GetBackends()) == 0:
-			return refuse(what, because("it is a gateway, which is nothing but its shim", "remove the pod, or give the shim backends"))
 		}
 		before = record.GetSpec().GetShim()
 		record.Spec.Shim = nextShim(before, shim)
@@ -136,6 +140,27 @@ func (c *Controller) applyShim(ctx context.Context, record *drydockv1.PodRecord,
 	return response.Msg.GetState(), nil
 }
 
+// shimAsWanted tells whether the shim that a pod's host has reported is the one on record. Where the pod moves, or nothing is reported,
+// nothing can be done.
+func shimAsWanted(record *drydockv1.PodRecord, own owner.Record, h host) bool {
+	reported := reportedPod(h, record.GetSpec().GetName()).GetSpec()
+	if record.GetDesired() != wantRunning || record.GetMigration() != "" || !own.Settled || !h.answers() || reported == nil || reported.GetMac() == "" {
+		return true
+	}
+	has, wants := reported.GetShim(), record.GetSpec().GetShim()
+	return (has == nil) == (wants == nil) && has.GetGeneration() == wants.GetGeneration()
+}
+
+// tendShim has a host do what it was not told, because it did not answer.
+func (p pass) tendShim(ctx context.Context) error {
+	h, err := p.host(ctx, p.own.Owner.Host)
+	if err != nil || shimAsWanted(p.record, p.own, h) {
+		return err
+	}
+	_, err = p.applyShim(ctx, p.record, false)
+	return err
+}
+
 // listPodShims asks the hosts of all pods that have a shim, or had one whose connections go on. One that does not answer is
 // listed with the reason.
 func (c *Controller) listPodShims(ctx context.Context) ([]*drydockv1.ShimState, error) {
@@ -155,7 +180,7 @@ func (c *Controller) listPodShims(ctx context.Context) ([]*drydockv1.ShimState, 
 
 // hasShim tells whether a shim is among the containers that a pod's host reports.
 func hasShim(pod *drydockv1.Pod) bool {
-	return slices.ContainsFunc(pod.GetContainers(), func(c *drydockv1.ContainerStatus) bool { return strings.HasPrefix(c.GetName(), "drydock-shim") })
+	return slices.ContainsFunc(pod.GetContainers(), func(c *drydockv1.ContainerStatus) bool { return strings.HasPrefix(c.GetName(), reserved) })
 }
 
 func (c *Controller) shimOf(ctx context.Context, pod *drydockv1.Pod) *drydockv1.ShimState {

@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/config"
 )
+
+// reserved is how the containers and the volume of a pod's shim are named.
+const reserved = "drydock-shim"
 
 // validSpec says all that is wrong with what an operator asks for.
 func validSpec(spec *drydockv1.PodSpec) error {
@@ -51,6 +55,9 @@ func validSpec(spec *drydockv1.PodSpec) error {
 func validVolumes(spec *drydockv1.PodSpec, bad func(string, ...any)) map[string]bool {
 	volumes := make(map[string]bool)
 	for _, volume := range spec.GetVolumes() {
+		if strings.HasPrefix(volume.GetName(), reserved) {
+			bad("volume %q: names that begin with %s are for shims", volume.GetName(), reserved)
+		}
 		if !config.ValidName(volume.GetName()) {
 			bad("volume %q must be named with 1 to 63 of a-z, 0-9 and -", volume.GetName())
 		}
@@ -72,6 +79,9 @@ func validVolumes(spec *drydockv1.PodSpec, bad func(string, ...any)) map[string]
 
 func validContainer(container *drydockv1.Container, volumes map[string]bool, bad func(string, ...any)) {
 	name := container.GetName()
+	if strings.HasPrefix(name, reserved) {
+		bad("container %q: names that begin with %s are for shims", name, reserved)
+	}
 	if !config.ValidName(name) {
 		bad("container %q must be named with 1 to 63 of a-z, 0-9 and -", name)
 	}

@@ -63,7 +63,8 @@ func (r *Runtime) RemoveContainer(ctx context.Context, rec *Record, name string)
 }
 
 // Steer leads new connections to the ports of a pod's program to its shim, whose processes may be stopped; where the pod has no shim
-// that wants them they reach the program. It may be called again, and must be where the shim has sockets of its own anew.
+// that wants them they reach the program. It may be called again, and must be where the shim has made its sockets anew. The error is
+// ErrNotListening where it has not yet.
 func (r *Runtime) Steer(ctx context.Context, pod string) (err error) {
 	rec, err := r.Record(pod)
 	if err != nil {
@@ -111,7 +112,7 @@ func (r *Runtime) AwaitShim(ctx context.Context, rec *Record) error {
 	defer cancel()
 	for {
 		err := r.Steer(ctx, pod)
-		if !errors.Is(err, errNotListening) {
+		if !errors.Is(err, ErrNotListening) {
 			return err
 		}
 		status, serr := r.containerStatus(ctx, pod, name)

@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNotListening is returned where no process listens at a port.
-var errNotListening = errors.New("nothing listens")
+// ErrNotListening is returned where no process listens at a port.
+var ErrNotListening = errors.New("nothing listens")
 
 // listening borrows the socket with which one of the processes listens at a port: a descriptor of it, which the caller closes. The
 // processes may be stopped.
 func listening(pids []int, port uint16, six bool) (int, error) {
 	for _, pid := range pids {
 		fd, err := listeningOf(pid, port, six)
-		if err == nil || !errors.Is(err, errNotListening) && !errors.Is(err, unix.ESRCH) && !errors.Is(err, os.ErrNotExist) {
+		if err == nil || !errors.Is(err, ErrNotListening) && !errors.Is(err, unix.ESRCH) && !errors.Is(err, os.ErrNotExist) {
 			return fd, err
 		}
 	}
-	return -1, fmt.Errorf("port %d: %w", port, errNotListening)
+	return -1, fmt.Errorf("port %d: %w", port, ErrNotListening)
 }
 
 func listeningOf(pid int, port uint16, six bool) (int, error) {
@@ -53,7 +53,7 @@ func listeningOf(pid int, port uint16, six bool) (int, error) {
 		}
 		_ = unix.Close(fd)
 	}
-	return -1, errNotListening
+	return -1, ErrNotListening
 }
 
 func listensAt(fd int, port uint16, six bool) bool {

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,20 +20,21 @@ import (
 
 // shimFlags are how a shim is asked for.
 type shimFlags struct {
-	record, version, traces string
-	ports                   []uint
-	clients                 map[string]string
-	maxBody                 int64
-	off, renew              bool
+	record, version, traces, health string
+	ports                           []uint
+	clients, backends               map[string]string
+	maxBody                         int64
+	off, renew                      bool
 }
 
 func newPodShim(a *app) *cobra.Command {
 	f := &shimFlags{}
 	cmd := &cobra.Command{
-		Use:   "shim POD {--record FILE --version VERSION --port PORT | --off}",
+		Use:   "shim POD {--record FILE {--version VERSION | --backend POD:PORT=VERSION...} --port PORT | --off}",
 		Short: "Put a shim in front of a pod's program, change it, or take it away",
 		Long: "Put a shim in front of a pod's program while the pod runs, have it take up another record, or take it away. Connections that " +
-			"exist go on as they are; new ones to the ports come to the shim.",
+			"exist go on as they are; new ones to the ports come to the shim. With --backend it is a gateway: it listens at the ports itself, and " +
+			"leads calls to other pods.",
 		Args:              exactly("POD"),
 		ValidArgsFunction: a.completeArgs(podNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,21 +42,17 @@ func newPodShim(a *app) *cobra.Command {
 				return misuse(cmd, "give --record FILE, or --off")
 			}
 			req := &v1.SetPodShimRequest{Pod: args[0], Renew: f.renew}
-			if !f.off {
-				if f.version == "" || len(f.ports) == 0 {
-					return misuse(cmd, "give --version, what the pod's program speaks, and --port, where clients connect")
-				}
-				if err := a.load(); err != nil {
-					return err
-				}
-				var err error
-				if req.Shim, err = f.shim(cmd.Context()); err != nil {
-					return err
-				}
+			if !f.off && ((f.version == "") == (len(f.backends) == 0) || len(f.ports) == 0) {
+				return misuse(cmd, "give --port, where clients connect, and --version, what the pod's program speaks, or for a gateway --backend")
 			}
 			c, err := a.connect()
 			if err != nil {
 				return err
+			}
+			if !f.off {
+				if req.Shim, err = f.shim(cmd.Context(), c); err != nil {
+					return err
+				}
 			}
 			res, err := wait(cmd.Context(), c.SetPodShim, req)
 			if err != nil {
@@ -65,6 +65,8 @@ func newPodShim(a *app) *cobra.Command {
 	flags.StringVar(&f.record, "record", "", "upgrade record of the service, YAML")
 	flags.StringVar(&f.version, "version", "", "version that the pod's program speaks")
 	flags.UintSliceVar(&f.ports, "port", nil, "port where clients connect; the program's own first")
+	flags.StringToStringVar(&f.backends, "backend", nil, "a gateway's servers, and what each speaks: orders-0:8080=v2")
+	flags.StringVar(&f.health, "health", "", "path that a gateway asks its servers for; without one a connection is enough")
 	flags.StringToStringVar(&f.clients, "client", nil, "versions of clients by their address: 10.77.128.9=v1")
 	flags.Int64Var(&f.maxBody, "max-body", 0, "bytes that are translated at most; 0 is 4 MiB")
 	flags.StringVar(&f.traces, "traces", "", "OpenTelemetry collector, HOST:PORT")
@@ -74,12 +76,37 @@ func newPodShim(a *app) *cobra.Command {
 }
 
 // shim is what is asked for, with a record that was found without fault here already.
-func (f *shimFlags) shim(ctx context.Context) (*v1.ShimSpec, error) {
-	shim := &v1.ShimSpec{Version: f.version, Clients: f.clients, MaxBody: f.maxBody, Traces: f.traces}
+func (f *shimFlags) shim(ctx context.Context, c *client) (*v1.ShimSpec, error) {
+	shim := &v1.ShimSpec{Version: f.version, Clients: f.clients, HealthPath: f.health, MaxBody: f.maxBody, Traces: f.traces}
 	for _, port := range f.ports {
 		shim.Ports = append(shim.Ports, uint32(port))
 	}
+	for _, at := range slices.Sorted(maps.Keys(f.backends)) {
+		b, err := backend(ctx, c, at, f.backends[at])
+		if err != nil {
+			return nil, err
+		}
+		shim.Backends = append(shim.Backends, b)
+	}
 	return shim, addRecord(ctx, shim, f.record)
+}
+
+// backend is a pod, POD:PORT. Its address stays the same when it moves.
+func backend(ctx context.Context, c *client, at, version string) (*v1.ShimBackend, error) {
+	name, port, found := strings.Cut(at, ":")
+	if !found {
+		return nil, &failure{status: statusMisuse, message: fmt.Sprintf("--backend %s: write POD:PORT=VERSION", at)}
+	}
+	res, err := ask(ctx, c, c.GetPod, &v1.GetPodRequest{Name: name})
+	if err != nil {
+		return nil, err
+	}
+	addresses := res.Pod.GetSpec().GetAddresses()
+	if len(addresses) == 0 {
+		return nil, fmt.Errorf("pod %s has no address", name)
+	}
+	host, _, _ := strings.Cut(addresses[0], "/")
+	return &v1.ShimBackend{Name: name, Address: net.JoinHostPort(host, port), Version: version}, nil
 }
 
 // addRecord reads a record, and what it names beside itself.

@@ -281,6 +281,8 @@ func (s *shims) look(ctx context.Context, rec *pods.Record, c *drydockv1.Contain
 		return s.pods.RemoveContainer(ctx, rec, c.Name)
 	case ended:
 		return restart()
+	case rec.Spec.Shim == nil && len(names) > 1:
+		return nil // the older go first
 	case rec.Spec.Shim == nil:
 		state, err := s.ask(ctx, pod)
 		if err != nil || state.Connections > 0 {
@@ -298,9 +300,12 @@ func (s *shims) steer(ctx context.Context, pod string, pid uint32) error {
 	if s.steered[pod] == pid {
 		return nil
 	}
-	if err := s.pods.Steer(ctx, pod); err != nil {
-		return err
+	err := s.pods.Steer(ctx, pod)
+	if errors.Is(err, pods.ErrNotListening) {
+		return nil // the next look finds it
 	}
-	s.steered[pod] = pid
-	return nil
+	if err == nil {
+		s.steered[pod] = pid
+	}
+	return err
 }

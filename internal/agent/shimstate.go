@@ -135,44 +135,51 @@ func (s *shims) draining(ctx context.Context, pod string) int64 {
 	return sum
 }
 
-// traceEvery is how long a shim is asked for a call at a time: a connection to it must not be open while its pod moves.
-const traceEvery = 500 * time.Millisecond
+// traceEvery is how often a shim is asked whether its call has come.
+const traceEvery = 200 * time.Millisecond
 
-// TracePodShim implements AgentService. The pod can move between two looks.
+// TracePodShim implements AgentService. The pod can move between two looks; then nobody here knows what becomes of the call.
 func (s *agentServer) TracePodShim(ctx context.Context, req *connect.Request[drydockv1.TracePodShimRequest]) (*connect.Response[drydockv1.TracePodShimResponse], error) {
-	ctx, cancel := context.WithTimeout(ctx, req.Msg.Wait.AsDuration())
-	defer cancel()
+	var id string
+	err := s.shims.with(ctx, req.Msg.Pod, func(ctx context.Context, c process.Client) (err error) {
+		id, err = c.BeginTrace(ctx, req.Msg.Path, req.Msg.Wait.AsDuration())
+		return err
+	})
 	out := &drydockv1.TracePodShimResponse{}
-	for out.Trace == nil && ctx.Err() == nil {
-		err := s.engine.Alone(ctx, req.Msg.Pod, func() (err error) {
-			out.Trace, err = s.shims.trace(ctx, req.Msg.Pod, req.Msg.Path)
+	for err == nil && out.Trace == nil {
+		select {
+		case <-ctx.Done():
+			return nil, failed(ctx.Err())
+		case <-time.After(traceEvery):
+		}
+		err = s.shims.with(ctx, req.Msg.Pod, func(ctx context.Context, c process.Client) error {
+			trace, err := c.Begun(ctx, id)
+			if err != nil || trace == nil {
+				return err
+			}
+			out.Trace, err = json.Marshal(trace)
 			return err
 		})
-		if err != nil && ctx.Err() == nil {
-			return nil, failed(err)
-		}
 	}
-	return connect.NewResponse(out), nil
-}
-
-// trace is the next call of a moment, nil where none came.
-func (s *shims) trace(ctx context.Context, pod, prefix string) ([]byte, error) {
-	client, done, err := s.control(pod)
-	if err != nil {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
-	}
-	defer done()
-	ctx, cancel := context.WithTimeout(ctx, traceEvery+askShim)
-	defer cancel()
-	trace, err := client.Trace(ctx, prefix, traceEvery)
 	var refused *process.RefusedError
 	if errors.As(err, &refused) && refused.Status == http.StatusGatewayTimeout {
-		return nil, nil
+		err = nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(trace)
+	return answer(out, err)
+}
+
+// with reaches a pod's shim while nobody acts on the pod.
+func (s *shims) with(ctx context.Context, pod string, do func(context.Context, process.Client) error) error {
+	return s.engine.Alone(ctx, pod, func() error {
+		client, done, err := s.control(pod)
+		if err != nil {
+			return connect.NewError(connect.CodeFailedPrecondition, err)
+		}
+		defer done()
+		ctx, cancel := context.WithTimeout(ctx, askShim)
+		defer cancel()
+		return do(ctx, client)
+	})
 }
 
 // shimRefused is what a shim said, in one line.

@@ -180,6 +180,7 @@ func (s *supervisor) status(ctx context.Context, pod string) (*drydockv1.Pod, er
 		return nil, err
 	}
 	status.Host = s.here.Host
+	sidecar.Brief(status.Spec) // it is reported again and again
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range status.Containers {

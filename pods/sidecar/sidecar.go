@@ -88,6 +88,13 @@ func Remove(pod *drydockv1.PodSpec, container string) {
 	pod.Containers = slices.DeleteFunc(pod.Containers, func(c *drydockv1.Container) bool { return c.GetName() == container })
 }
 
+// Brief takes what is large out of a pod's shim, for those who only want to know which it is.
+func Brief(pod *drydockv1.PodSpec) {
+	if shim := pod.GetShim(); shim != nil {
+		shim.Record, shim.Files = nil, nil
+	}
+}
+
 // Steered is a port of the pod's program, and where the shim listens in its place, on the loopback.
 type Steered struct {
 	Port, At uint16

@@ -83,6 +83,8 @@ func newControl(p *Process) (*control, error) {
 	mux.HandleFunc("GET /state", p.serveState)
 	mux.HandleFunc("POST /reload", p.serveReload)
 	mux.HandleFunc("GET /trace", p.serveTrace)
+	mux.HandleFunc("POST /traces", p.serveBeginTrace)
+	mux.HandleFunc("GET /traces/{id}", p.serveBegunTrace)
 	mux.HandleFunc("POST /handover", p.serveHandover)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	c := &control{server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, path: path}

@@ -23,6 +23,7 @@ type Process struct {
 	log   *slog.Logger
 	proxy *proxy.Proxy
 	since time.Time
+	later later
 
 	mu        sync.Mutex // held while the configuration changes, and during a handover
 	config    *loaded

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"drydock/internal/strictyaml"
+	"drydock/shim/proxy"
 )
 
 // greeters has two versions: v1 takes a name, v2 takes first.
@@ -433,6 +434,43 @@ func TestCountersMetricsAndATraceTellWhatBecameOfCalls(t *testing.T) {
 	}
 	if _, err := control.Trace(t.Context(), "/nothing", time.Millisecond); err == nil {
 		t.Error("a call was traced that did not come")
+	}
+}
+
+func TestATraceThatWasBegunIsFetchedLater(t *testing.T) {
+	f := newFiles(t)
+	f.configure(t, greeter(t, "first"), "v2")
+	run(t, f)
+	control, client := Client{f.control}, newClient(t)
+	id, err := control.BeginTrace(t.Context(), "/greet", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none, err := control.BeginTrace(t.Context(), "/nothing", time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var trace *proxy.Trace
+	for trace == nil { // it waits in the background
+		if got := greet(t, client, f.addresses[2], "v1", "name"); got != greeted {
+			t.Fatal(got)
+		}
+		if trace, err = control.Begun(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if trace.Client != "v1" || trace.Status != http.StatusOK || len(trace.Passages) != 2 {
+		t.Errorf("%+v", trace)
+	}
+	var refused *RefusedError
+	for err == nil {
+		_, err = control.Begun(t.Context(), none)
+	}
+	if !errors.As(err, &refused) || refused.Status != http.StatusGatewayTimeout {
+		t.Errorf("a trace without a call: %v", err)
+	}
+	if _, err := control.Begun(t.Context(), "9"); !errors.As(err, &refused) || refused.Status != http.StatusNotFound {
+		t.Errorf("a trace that nobody began: %v", err)
 	}
 }
 

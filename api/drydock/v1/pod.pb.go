@@ -220,7 +220,7 @@ type PodSpec struct {
 	Nameservers   []string     `protobuf:"bytes,15,rep,name=nameservers,proto3" json:"nameservers,omitempty"`
 	// Of its interface, in bytes; 0 is 1500. Given by the controller; never changes in the pod's life.
 	Mtu uint32 `protobuf:"varint,16,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	// The shim in the pod; unset: none. A pod without containers is a gateway.
+	// The shim in the pod; unset: none.
 	Shim *ShimSpec `protobuf:"bytes,17,opt,name=shim,proto3" json:"shim,omitempty"`
 	// The host that it has affinity to, if any: it is started there where that can be, and goes back there once that host was patched,
 	// as the pool's `pods.return` says.
