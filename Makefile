@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build deb images translators generate lint test test-unit test-sim test-root test-e2e test-life test-vm
-.PHONY: test-faults test-faults-ci demo demo-patch soak bench-migrate bench-precopy bench-overhead bench-plan bench-fleet bench-shim clean
+.PHONY: test-faults test-faults-ci matrix demo demo-patch demo-real soak bench-migrate bench-precopy bench-overhead bench-plan bench-fleet bench-shim clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -81,6 +81,11 @@ test-vm: build bootstrap-lab ## Try virtual machines as hosts: moves, an upgrade
 	$(GO) run ./packaging
 	$(TEST) -v -tags vm ./lab/real
 
+matrix: build bootstrap-race bootstrap-lab ## Move programs between kernels 6.1, 6.12 and 7.2 in every direction: build/matrix.json, docs/kernels.md
+	$(GO) run ./packaging
+	$(GO) build -o build/bin/matrix ./lab/matrix
+	build/bin/matrix
+
 demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around three hosts: build/demo.json
 	$(GO) build -o build/bin/demo ./lab/demo/main
 	build/bin/demo
@@ -88,6 +93,11 @@ demo: build bootstrap-lab ## Move Redis, PostgreSQL, nginx and a busy pod around
 demo-patch: build bootstrap-lab ## Patch three hosts with six pods in use on them: build/demo-patch.json
 	$(GO) build -o build/bin/demo-patch ./lab/demo/patch
 	build/bin/demo-patch
+
+demo-real: build bootstrap-lab ## Patch two virtual machines to a newer kernel with pods in use on them: build/demo-real.json
+	$(GO) run ./packaging
+	$(GO) build -o build/bin/demo-real ./lab/demo/real
+	build/bin/demo-real
 
 soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for leaks: build/soak.json
 	$(GO) build -o build/bin/soak ./lab/soak/main

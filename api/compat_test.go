@@ -33,6 +33,7 @@ var stored = []proto.Message{
 	&drydockv1.HostRecord{}, &drydockv1.HostReport{}, &drydockv1.PodRecord{}, &drydockv1.ImageRecord{}, &drydockv1.MigrationRecord{},
 	&drydockv1.TokenRecord{}, &drydockv1.NetworkRecord{}, &drydockv1.LinkRecord{}, &drydockv1.MigrationSpec{}, &drydockv1.MigrationReport{}, &drydockv1.PodSpec{}, &drydockv1.OwnerRecord{},
 	&drydockv1.RolloutRecord{}, &drydockv1.RolloutHost{}, &drydockv1.PlanRound{}, &drydockv1.PoolRecord{},
+	&drydockv1.ServiceRecord{}, &drydockv1.Upgrade{},
 	&drydockv1.Refusal{}, &drydockv1.HostStatus{}, &drydockv1.User{}, &drydockv1.Event{},
 }
 

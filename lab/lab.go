@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"drydock/internal/clictx"
@@ -24,7 +25,7 @@ const (
 
 // Nodes of a lab that are not hosts for pods.
 const (
-	ControllerNode = "ctl"    // the host that the controller runs in
+	ControllerNode = "ctl"    // the host that the first controller runs in
 	ClientNode     = "client" // the third party's network namespace
 	switchNode     = "switch" // the network namespace that holds the bridge
 )
@@ -62,16 +63,18 @@ type Lab struct {
 
 // record is what Up writes down about a lab before it makes anything.
 type record struct {
-	Hosts    []string  `json:"hosts"`
-	Contexts string    `json:"contexts"` // the file that holds the lab's context
-	Created  time.Time `json:"created"`
-	Complete bool      `json:"complete"` // Up came to its end
+	Hosts []string `json:"hosts"`
+	// Controllers is how many there are; 0 in what was written before there could be several: one.
+	Controllers int       `json:"controllers,omitempty"`
+	Contexts    string    `json:"contexts"` // the file that holds the lab's context
+	Created     time.Time `json:"created"`
+	Complete    bool      `json:"complete"` // Up came to its end
 	// PortSecurity: the switch knows one MAC of each host.
 	PortSecurity bool    `json:"port_security,omitempty"`
 	Updates      Updates `json:"updates"`
-	// Driver is DriverVM, or empty; Image is what its machines are made from.
-	Driver string `json:"driver,omitempty"`
-	Image  string `json:"image,omitempty"`
+	// Driver is DriverVM, or empty; Images are what its machines are made from, by host.
+	Driver string            `json:"driver,omitempty"`
+	Images map[string]string `json:"images,omitempty"`
 }
 
 // Open finds the lab called name. The error wraps ErrNotFound if there is none that was brought up to its end.
@@ -120,7 +123,7 @@ func (l *Lab) Hosts() []string { return slices.Clone(l.rec.Hosts) }
 
 // nodes names everything that runs an init.
 func (l *Lab) nodes() []string {
-	first := []string{ControllerNode}
+	first := l.Controllers()
 	if l.rec.Updates.Pending() {
 		first = append(first, PackagesNode)
 	}
@@ -131,11 +134,11 @@ func (l *Lab) nodes() []string {
 // outlives its init, which itself is in the machine's network.
 func joined(node string) bool { return node != PackagesNode }
 
-// Address is the address of a host, of the controller, or of the client.
+// Address is the address of a host, of a controller, or of the client.
 func (l *Lab) Address(node string) string { return address(node, l.rec.Hosts) }
 
-// Socket is where the controller's API is reachable on the machine.
-func (l *Lab) Socket() string { return filepath.Join(l.runDir(), "controller.sock") }
+// Socket is where the first controller's API is reachable on the machine.
+func (l *Lab) Socket() string { return l.SocketOf(ControllerNode) }
 
 // DataDir is where on the machine a host's /var/lib/drydock lies.
 func (l *Lab) DataDir(host string) string { return l.nodeDir(host, "data") }
@@ -143,9 +146,15 @@ func (l *Lab) DataDir(host string) string { return l.nodeDir(host, "data") }
 // ConfigDir is where on the machine a host's /etc/drydock lies.
 func (l *Lab) ConfigDir(host string) string { return l.nodeDir(host, "etc") }
 
-// FaultDir is where on the machine the points lie at which a host's agent, or the controller, is to stop, if Options.FaultPoints was set: for a
-// file of a point's name, which becomes NAME.reached when the agent stands there; it goes on when that is removed.
-func (l *Lab) FaultDir(host string) string { return filepath.Join(l.ConfigDir(host), "faults") }
+// FaultDir is where on the machine the points lie at which a host's agent, or a controller, is to stop, if Options.FaultPoints was set: for a
+// file of a point's name, which becomes NAME.reached when the agent stands there; it goes on when that is removed. Controllers have
+// theirs in common: the first one that comes to a point stops there.
+func (l *Lab) FaultDir(host string) string {
+	if isController(host) {
+		host = ControllerNode
+	}
+	return filepath.Join(l.ConfigDir(host), "faults")
+}
 
 // LogDir is where on the machine a host's logs lie: one file for each service, and keeper.log.
 func (l *Lab) LogDir(host string) string { return l.nodeDir(host, "log") }
@@ -153,10 +162,10 @@ func (l *Lab) LogDir(host string) string { return l.nodeDir(host, "log") }
 // SharedDir is where on the machine the hosts' common /srv/shared lies.
 func (l *Lab) SharedDir() string { return filepath.Join(l.stateDir(), "shared") }
 
-// Context is how the command line reaches the lab's controller: over a socket that only root may use, so without
+// Context is how the command line reaches the lab's controllers: over sockets that only root may use, so without
 // credentials.
 func (l *Lab) Context() clictx.Context {
-	return clictx.Context{Name: l.contextName(), Server: "unix://" + l.Socket()}
+	return clictx.Context{Name: l.contextName(), Server: "unix://" + strings.Join(l.Sockets(), ",unix://")}
 }
 
 // Env is what to set so that commands talk to this lab, as KEY=VALUE.
@@ -188,9 +197,10 @@ func (l *Lab) load() error {
 func (l *Lab) save() error { return writeJSON(filepath.Join(l.stateDir(), "lab.json"), l.rec) }
 
 func address(node string, hosts []string) string {
+	if number := controllerNumber(node); number > 0 {
+		return controllerAddress(number)
+	}
 	switch node {
-	case ControllerNode:
-		return controllerAddr
 	case ClientNode:
 		return clientAddr
 	case PackagesNode:

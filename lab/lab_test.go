@@ -2,12 +2,14 @@ package lab
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"drydock/internal/config"
 	"drydock/orchestrator/pool"
 )
 
@@ -48,11 +50,11 @@ func TestARootIsNamedByWhatIsInItAndNotByItsMirror(t *testing.T) {
 }
 
 func TestOptionsAreRefusedWithEveryReason(t *testing.T) {
-	_, err := Options{Name: "No/Good", Hosts: 99, Driver: "cloud", HostServices: []Service{{Name: "a/b"}}}.withDefaults()
+	_, err := Options{Name: "No/Good", Hosts: 99, Controllers: 9, Driver: "cloud", HostServices: []Service{{Name: "a/b"}}}.withDefaults()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{`"No/Good"`, "99 hosts", `"cloud"`, `"a/b"`} {
+	for _, want := range []string{`"No/Good"`, "99 hosts", "9 controllers", "Join is needed", `"cloud"`, `"a/b"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}
@@ -87,13 +89,71 @@ func TestTheAgentsConfigurationSaysWhereItIs(t *testing.T) {
 	}
 }
 
-func TestTheLabsPoolIsTakenAndHasEveryHost(t *testing.T) {
-	p, err := pool.Parse("lab.yaml", []byte(poolConfig([]string{"h1", "h2"})))
-	if err != nil {
-		t.Fatal(err)
+func TestEveryNodeOfALabHasAnAddressOfItsOwn(t *testing.T) {
+	l := &Lab{name: "x", rec: record{Hosts: []string{"h1", "h2"}, Controllers: maxControllers, Updates: Updates{Own: true}}}
+	taken := map[string]string{}
+	for _, node := range append(l.nodes(), ClientNode) {
+		if other := taken[l.Address(node)]; other != "" {
+			t.Errorf("%s and %s both have %s", node, other, l.Address(node))
+		}
+		taken[l.Address(node)] = node
 	}
-	if diff := cmp.Diff([]string{"h1", "h2"}, p.Hosts.Names); diff != "" || p.Name != Pool {
-		t.Error(p.Name, diff)
+	if len(taken) != 2+maxControllers+2 {
+		t.Errorf("nodes are %v", taken)
+	}
+}
+
+func TestControllersBehindTheFirstJoinAllOthersAndHostsBeginWithDifferentOnes(t *testing.T) {
+	l := &Lab{name: "x", rec: record{Hosts: []string{"h1", "h2", "h3", "h4"}, Controllers: 3}}
+	first, second, third := "https://10.77.0.2:7443", "https://10.77.0.4:7443", "https://10.77.0.5:7443"
+	for node, others := range map[string][]string{"ctl": nil, "ctl2": {first, third}, "ctl3": {first, second}} {
+		file := filepath.Join(t.TempDir(), "controller.yaml")
+		if err := os.WriteFile(file, []byte(l.controllerConfig(node, Options{})), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.LoadController(file, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(others, cfg.Join.Controllers); diff != "" || cfg.Name != node || cfg.Etcd.Peer != l.Address(node)+":7442" {
+			t.Errorf("%s: %+v %s", node, cfg, diff)
+		}
+	}
+	for host, want := range map[string][]string{
+		"h1": {first, second, third}, "h2": {second, third, first}, "h3": {third, first, second}, "h4": {first, second, third},
+	} {
+		if diff := cmp.Diff(want, l.controllerURLs(host)); diff != "" {
+			t.Errorf("%s: %s", host, diff)
+		}
+	}
+	if l.rec.Controllers = 1; l.storeConfig("ctl") != "" {
+		t.Error("a single controller's store is not its own")
+	}
+}
+
+func TestTheContextOfALabNamesAllControllers(t *testing.T) {
+	l := &Lab{name: "x", rec: record{Controllers: 2}}
+	if got, want := l.Context().Server, "unix:///run/drydock/lab/x/controller.sock,unix:///run/drydock/lab/x/ctl2.sock"; got != want {
+		t.Errorf("got %s", got)
+	}
+	if l.rec.Controllers = 0; l.Context().Server != "unix://"+l.Socket() {
+		t.Errorf("a lab of before: %s", l.Context().Server)
+	}
+}
+
+func TestTheLabsPoolIsTakenAndHasEveryHost(t *testing.T) {
+	for driver, fenced := range map[string]bool{"": false, DriverVM: true} {
+		l := &Lab{name: "x", rec: record{Hosts: []string{"h1", "h2"}, Driver: driver}}
+		p, err := pool.Parse("lab.yaml", []byte(l.poolConfig()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"h1", "h2"}, p.Hosts.Names); diff != "" || p.Name != Pool {
+			t.Error(p.Name, diff)
+		}
+		if (p.Fence != nil) != fenced {
+			t.Errorf("hosts of driver %q are fenced by %v", driver, p.Fence)
+		}
 	}
 }
 

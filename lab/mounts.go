@@ -47,10 +47,10 @@ func mountings(l *Lab, s spec) []mounting {
 	if _, err := os.Stat("/dev/mqueue"); err == nil {
 		list = append(list, mounting{target: "dev/mqueue", source: "mqueue", fstype: "mqueue", flags: quiet})
 	}
-	switch s.Node {
-	case ControllerNode:
-		return append(list, mounting{target: "run/drydock-api", source: l.runDir()})
-	case PackagesNode:
+	switch {
+	case isController(s.Node):
+		return append(list, controllerMounts(l, s.Node)...)
+	case s.Node == PackagesNode:
 		return append(list, proxyMounts(l)...)
 	}
 	return append(list, mounting{target: "var/lib/containerd", source: l.nodeDir(s.Node, "containerd")})

@@ -35,19 +35,25 @@ func Agent() Service {
 	return Service{Name: "agent", Argv: []string{"/usr/bin/drydock", "agent", "--config", "/etc/drydock/agent.yaml"}}
 }
 
-// Controller is Drydock's service on the controller's host.
+// Controller is Drydock's service on a controller's host.
 func Controller() Service {
 	return Service{Name: "controller", Argv: []string{"/usr/bin/drydock", "controller", "--config", "/etc/drydock/controller.yaml"}}
 }
 
 // Options say what lab to bring up.
 type Options struct {
-	Name   string // "default" if empty
-	Hosts  int    // hosts for pods; 3 if zero
-	Driver string // DriverNamespace if empty, or DriverVM
+	Name  string // "default" if empty
+	Hosts int    // hosts for pods; 3 if zero
+	// Controllers is how many there are, 1 if zero. Several share a store, of which each holds a part.
+	Controllers int
+	Driver      string // DriverNamespace if empty, or DriverVM
 
 	// Package is Drydock's Debian package, which DriverVM installs; if empty, the newest one beside Binary.
 	Package string
+
+	// Kernels are the Debian suites, bookworm for example, that the hosts of DriverVM have their kernels from, in order; empty, and
+	// for hosts beyond them, the suite of all other packages.
+	Kernels []string
 
 	// Binary is the drydock program that the hosts run; this program if empty. The lab works on a copy of it. It must
 	// answer `lab host-keeper` and `lab host-init` with HostMain.
@@ -56,18 +62,19 @@ type Options struct {
 	// Packages are Debian packages that the hosts' root needs beside the usual ones.
 	Packages []string
 
-	// HostServices and ControllerServices replace what the hosts and the controller's host run; nil is the usual.
+	// HostServices and ControllerServices replace what the hosts and the controllers' hosts run; nil is the usual.
 	HostServices       []Service
 	ControllerServices []Service
 
-	// Join asks the controller for the one-time token that host joins with. It is called for every host after the
-	// controller's first start and before the host's, for several hosts at once. Nil: hosts get no token.
-	Join func(ctx context.Context, l *Lab, host string) (token string, err error)
+	// Join asks the controllers for the one-time token that a host, or a further controller, joins with. It is called for every
+	// one of them before its first start: one after the other for controllers, when those before have started, and then for
+	// several hosts at once. Nil: hosts get no token.
+	Join func(ctx context.Context, l *Lab, node string) (token string, err error)
 
-	// WaitReady returns when the controller sees all hosts as ready. Nil: the sockets of Service.Ready are enough.
+	// WaitReady returns when the controllers see each other and all hosts as ready. Nil: the sockets of Service.Ready are enough.
 	WaitReady func(ctx context.Context, l *Lab, hosts []string) error
 
-	// FaultPoints makes every agent stop at the points of a migration, and the controller at those of a rollout, that are named by
+	// FaultPoints makes every agent stop at the points of a migration, and controllers at those of a rollout, that are named by
 	// files in FaultDir.
 	FaultPoints bool
 
@@ -78,7 +85,7 @@ type Options struct {
 	// Updates are what the hosts lack, from where. The packages' node is there only if that is anything.
 	Updates Updates
 
-	// Network is the controller's `network.kind`; its default if empty.
+	// Network is the controllers' `network.kind`; its default if empty.
 	Network string
 
 	// Progress gets a line for each stage, with the time since the start. Nil: none.
@@ -91,6 +98,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Hosts == 0 {
 		o.Hosts = 3
+	}
+	if o.Controllers == 0 {
+		o.Controllers = 1
 	}
 	if o.Driver == "" {
 		o.Driver = DriverNamespace
@@ -123,8 +133,17 @@ func (o Options) validate() error {
 	if o.Hosts < 1 || o.Hosts > maxHosts {
 		errs = append(errs, fmt.Errorf("%d hosts: from 1 to %d are possible", o.Hosts, maxHosts))
 	}
+	if o.Controllers < 1 || o.Controllers > maxControllers {
+		errs = append(errs, fmt.Errorf("%d controllers: from 1 to %d are possible, and three are useful", o.Controllers, maxControllers))
+	}
+	if o.Controllers > 1 && o.Join == nil {
+		errs = append(errs, errors.New("several controllers: Join is needed, for their tokens"))
+	}
 	switch o.Driver {
 	case DriverNamespace:
+		if len(o.Kernels) > 0 {
+			errs = append(errs, fmt.Errorf("driver %s: hosts share this machine's kernel: use driver %s for others", DriverNamespace, DriverVM))
+		}
 	case DriverVM:
 		errs = append(errs, o.validateVM()...)
 	default:
@@ -146,7 +165,7 @@ func (o Options) record() (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	rec := record{Contexts: path, PortSecurity: o.PortSecurity, Updates: o.Updates}
+	rec := record{Controllers: o.Controllers, Contexts: path, PortSecurity: o.PortSecurity, Updates: o.Updates}
 	if o.Driver == DriverVM {
 		rec.Driver = DriverVM
 	}

@@ -14,6 +14,7 @@ import (
 type monitor struct {
 	conn net.Conn
 	in   *bufio.Reader
+	told map[string]bool // events that QEMU told of
 }
 
 // openMonitor connects once the socket is there, until ctx ends.
@@ -27,7 +28,7 @@ func openMonitor(ctx context.Context, path string) (*monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &monitor{conn: conn, in: bufio.NewReader(conn)}
+	m := &monitor{conn: conn, in: bufio.NewReader(conn), told: map[string]bool{}}
 	if _, err := m.in.ReadBytes('\n'); err != nil { // the greeting
 		conn.Close()
 		return nil, fmt.Errorf("QEMU's monitor %s: %w", path, err)
@@ -52,21 +53,10 @@ func (m *monitor) do(command string, arguments map[string]any, result any) error
 		return fmt.Errorf("QEMU: %s: %w", command, err)
 	}
 	for {
-		line, err := m.in.ReadBytes('\n')
-		if err != nil {
-			return fmt.Errorf("QEMU: %s: %w", command, err)
-		}
-		var answer struct {
-			Event  string          `json:"event"`
-			Return json.RawMessage `json:"return"`
-			Error  *struct {
-				Desc string `json:"desc"`
-			} `json:"error"`
-		}
-		if err := json.Unmarshal(line, &answer); err != nil {
-			return fmt.Errorf("QEMU: %s: %w", command, err)
-		}
+		answer, err := m.read()
 		switch {
+		case err != nil:
+			return fmt.Errorf("QEMU: %s: %w", command, err)
 		case answer.Error != nil:
 			return fmt.Errorf("QEMU: %s: %s", command, answer.Error.Desc)
 		case answer.Event != "":
@@ -76,6 +66,40 @@ func (m *monitor) do(command string, arguments map[string]any, result any) error
 		}
 		return nil
 	}
+}
+
+// said is a line of QEMU's: an answer, or an event.
+type said struct {
+	Event  string          `json:"event"`
+	Return json.RawMessage `json:"return"`
+	Error  *struct {
+		Desc string `json:"desc"`
+	} `json:"error"`
+}
+
+func (m *monitor) read() (said, error) {
+	var s said
+	line, err := m.in.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &s)
+	}
+	m.told[s.Event] = true
+	return s, err
+}
+
+// reset presses the machine's reset button, and returns once QEMU tells that the machine begins anew.
+func (m *monitor) reset() error {
+	const event = "RESET"
+	delete(m.told, event)
+	if err := m.do("system_reset", nil, nil); err != nil {
+		return err
+	}
+	for !m.told[event] {
+		if _, err := m.read(); err != nil {
+			return fmt.Errorf("QEMU: wait for the reset: %w", err)
+		}
+	}
+	return nil
 }
 
 // save writes the machine's memory and devices to path, and ends it. Its disk is then as the memory expects it.

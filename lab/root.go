@@ -22,7 +22,8 @@ import (
 // Hosts run Debian's stable release, with CRIU and the libraries that it needs from the testing one: stable's CRIU
 // cannot dump TCP sockets on kernels from 6.16 on.
 const (
-	baseSuite = "trixie"
+	// BaseSuite is what the hosts have all but CRIU from.
+	BaseSuite = "trixie"
 	criuSuite = "forky"
 )
 
@@ -32,7 +33,7 @@ func basePackages() []string {
 	}
 }
 
-const preferences = `Package: *
+const basePreferences = `Package: *
 Pin: release n=` + criuSuite + `
 Pin-Priority: 1
 
@@ -46,19 +47,23 @@ type recipe struct {
 	kind     rootKind
 	packages []string
 	mirror   mirror
+	// kernel is the suite whose kernel is installed; empty for the base suite's.
+	kernel string
 }
 
 // rootKind is what a root is for.
 type rootKind int
 
 const (
-	currentRoot rootKind = iota // hosts with all updates
-	behindRoot                  // hosts as the last point release left them, with what the lab makes updates of itself
-	proxyRoot                   // the node that fetches packages
+	currentRoot   rootKind = iota // hosts with all updates
+	behindRoot                    // hosts as the last point release left them, with what the lab makes updates of itself
+	behindMachine                 // the same for virtual machines, without those
+	proxyRoot                     // the node that fetches packages
 )
 
 func (k rootKind) String() string {
-	return [...]string{"the hosts' root file system", "the root file system of hosts with updates pending", "the package proxy's root file system"}[k]
+	return [...]string{"the hosts' root file system", "the root file system of hosts with updates pending",
+		"the root file system of virtual machines with updates pending", "the package proxy's root file system"}[k]
 }
 
 func newRecipe(extra []string) recipe {
@@ -71,8 +76,16 @@ func newRecipe(extra []string) recipe {
 func (r recipe) hash() string {
 	fixed := r
 	fixed.mirror = mirror{"debian", "security"}
-	sum := sha256.Sum256([]byte(strings.Join(fixed.arguments("root", "preferences"), "\n") + preferences))
+	sum := sha256.Sum256([]byte(strings.Join(fixed.arguments("root", "preferences"), "\n") + r.preferences()))
 	return hex.EncodeToString(sum[:6])
+}
+
+// preferences are apt's: which suite a package is taken from.
+func (r recipe) preferences() string {
+	if r.kernel == "" {
+		return basePreferences
+	}
+	return basePreferences + "\nPackage: linux-image-*\nPin: release n=" + r.kernel + "\nPin-Priority: 1001\n"
 }
 
 func (r recipe) path() string { return filepath.Join(cacheTop, "root-"+r.hash()) }
@@ -84,14 +97,19 @@ func (r recipe) arguments(dir, preferences string) []string {
 		"--setup-hook=copy-in " + preferences + " /etc/apt/preferences.d",
 	}
 	sources := []string{
-		fmt.Sprintf("deb %s %s main", r.mirror.archive, baseSuite),
-		fmt.Sprintf("deb %s %s-security main", r.mirror.security, baseSuite),
+		fmt.Sprintf("deb %s %s main", r.mirror.archive, BaseSuite),
+		fmt.Sprintf("deb %s %s-security main", r.mirror.security, BaseSuite),
 		// The testing release's index is at times past its date on mirrors; its signature is still verified.
 		fmt.Sprintf("deb [check-valid-until=no] %s %s main", r.mirror.archive, criuSuite),
+	}
+	if r.kernel != "" {
+		sources = append(sources, fmt.Sprintf("deb %s %s main", r.mirror.archive, r.kernel))
 	}
 	switch r.kind {
 	case behindRoot:
 		hooks = append(hooks, "--customize-hook="+keepPackages())
+		sources = slices.Delete(sources, 1, 2)
+	case behindMachine:
 		sources = slices.Delete(sources, 1, 2)
 	case proxyRoot:
 		variant, hooks, sources = "essential", nil, sources[:2]
@@ -101,7 +119,7 @@ func (r recipe) arguments(dir, preferences string) []string {
 		`--aptopt=APT::Install-Recommends "false"`,
 		"--include=" + strings.Join(r.packages, ","),
 	}
-	return append(append(append(args, hooks...), baseSuite, dir), sources...)
+	return append(append(append(args, hooks...), BaseSuite, dir), sources...)
 }
 
 // ensure returns the cached root, and makes it first where it is missing. Two that want it at once make it once.
@@ -155,7 +173,7 @@ func (r recipe) build(ctx context.Context, dir string) error {
 	}
 	defer removeTree(work)
 	pins := filepath.Join(work, "drydock-lab")
-	if err := os.WriteFile(pins, []byte(preferences), 0o644); err != nil {
+	if err := os.WriteFile(pins, []byte(r.preferences()), 0o644); err != nil {
 		return fmt.Errorf("make the root file system: %w", err)
 	}
 	argv := append([]string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "mmdebstrap"}, r.arguments(dir, pins)...)

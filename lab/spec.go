@@ -1,14 +1,11 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"drydock/internal/config"
 )
 
 // spec is all that a host's keeper and init need to know, written down by Up before the host's first start.
@@ -52,30 +49,28 @@ func (l *Lab) writeConfig(node string, opts Options) error {
 			return err
 		}
 	}
-	switch node {
-	case PackagesNode:
+	switch {
+	case node == PackagesNode:
 		return nil
-	case ControllerNode:
-		pools := filepath.Join(l.ConfigDir(node), "pools")
-		if err := os.MkdirAll(pools, 0o755); err != nil {
-			return err
-		}
-		return errors.Join(
-			os.WriteFile(filepath.Join(pools, Pool+".yaml"), []byte(poolConfig(l.rec.Hosts)), 0o644),
-			os.WriteFile(filepath.Join(l.ConfigDir(node), "controller.yaml"), []byte(controllerConfig(opts)+faultDir), 0o644))
+	case isController(node):
+		return l.writeController(node, faultDir, opts)
 	}
 	return os.WriteFile(filepath.Join(l.ConfigDir(node), "agent.yaml"), []byte(l.agentConfig(node)+faultDir), 0o644)
 }
 
-// agentConfig has no host ask for updates by itself where it has nowhere to ask: a lab's work is measured.
-func (l *Lab) agentConfig(node string) string {
-	refresh := "0s"
+// refreshInterval is how often hosts ask for updates by themselves: never where they have nowhere to ask, as a lab's work is
+// measured.
+func (l *Lab) refreshInterval() string {
 	if l.rec.Updates.Pending() {
-		refresh = "1h"
+		return "1h"
 	}
+	return "0s"
+}
+
+func (l *Lab) agentConfig(node string) string {
 	return fmt.Sprintf(`name: %s
 listen: %s:7444
-controller: [https://%s:7443]
+controller: [%s]
 data-dir: /var/lib/drydock
 run-dir: /run/drydock
 containerd: {socket: /run/containerd/containerd.sock}
@@ -84,39 +79,24 @@ network: {bridge: %s}
 join: {token-file: /etc/drydock/token}
 packages: {refresh-interval: %s}
 reboot: {command: ["%s"]}
-`, node, l.Address(node), controllerAddr, l.nodeGroup(node), hostBridge, refresh, strings.Join(rebootCommand(), `", "`))
-}
-
-func controllerConfig(opts Options) string {
-	bits, gateway, kind := networkBits, "", opts.Network
-	if opts.PortSecurity {
-		bits, gateway = podBits, PodGateway
-	}
-	if kind == "" {
-		kind = config.NetworkAuto
-	}
-	return fmt.Sprintf(`name: %s
-listen: %s:7443
-socket: /run/drydock-api/controller.sock
-data-dir: /var/lib/drydock/controller
-pod-cidr: %s
-pod-prefix-length: %d
-gateway: %q
-network: {kind: %s}
-`, ControllerNode, controllerAddr, PodCIDR, bits, gateway, kind)
+`, node, l.Address(node), strings.Join(l.controllerURLs(node), ", "), l.nodeGroup(node), hostBridge, l.refreshInterval(), strings.Join(rebootCommand(), `", "`))
 }
 
 // Pool is the name of the pool that all hosts of a lab are in.
 const Pool = "lab"
 
 // poolConfig has nobody wait long: what a lab's hosts show after their patch, they show soon.
-func poolConfig(hosts []string) string {
+func (l *Lab) poolConfig() string {
+	fence := ""
+	if l.rec.Driver == DriverVM {
+		fence = fmt.Sprintf("fence: {command: [/usr/bin/drydock, lab, reset, \"%s/{host}\"]}\n", monitorsInNode)
+	}
 	return fmt.Sprintf(`# All hosts of this lab, one after the other.
 name: %s
 hosts: {names: [%s]}
 pods: {modes: [stop], downtime-budget: 10s}
 soak: {host: 2s, canaries: 5s}
-`, Pool, strings.Join(hosts, ", "))
+%s`, Pool, strings.Join(l.rec.Hosts, ", "), fence)
 }
 
 // containerdConfig leaves out what only Kubernetes and hosts with other file systems use; containerd then starts faster.

@@ -23,7 +23,7 @@ type Status struct {
 	Hosts   []HostStatus `json:"hosts" yaml:"hosts"`
 }
 
-// HostStatus is a host, or the controller's host, as it is now.
+// HostStatus is a host, or a controller's host, as it is now.
 type HostStatus struct {
 	Name     string          `json:"name" yaml:"name"`
 	Up       bool            `json:"up" yaml:"up"`

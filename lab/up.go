@@ -20,8 +20,10 @@ type up struct {
 	lab  *Lab
 	// The cached root file systems of hosts, and of the packages' node where there is one.
 	root, proxyRoot string
-	// The cached virtual machine, of DriverVM.
-	image vmImage
+	// The cached virtual machines of DriverVM, by the suite of their kernel.
+	images map[string]vmImage
+	// aptFiles say where hosts' updates come from.
+	aptFiles map[string]string
 }
 
 // stage is one step of up, in order. Each leaves enough behind for Down to find what it made, wherever it was cut off.
@@ -37,7 +39,7 @@ func (u *up) stages() []stage {
 		{"machine settings", raiseSysctls},
 		{"switch and client", u.makeNetwork},
 		{"package proxy", u.startPackages},
-		{"controller", u.startController},
+		{"controllers", u.startControllers},
 		{"hosts", u.startHosts},
 		{"ready", u.waitReady},
 		{"context", u.writeContext},
@@ -107,8 +109,7 @@ func (u *up) findRoot(ctx context.Context) error {
 	if u.root, err = hosts.ensure(ctx, u.opts.Progress); err != nil || u.opts.Driver != DriverVM {
 		return err
 	}
-	u.image, err = ensureVMImage(ctx, u.opts.Packages, u.opts.Progress)
-	return err
+	return u.findImages(ctx)
 }
 
 // layOut writes every file of the lab, the record of it first.
@@ -117,7 +118,7 @@ func (u *up) layOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rec.Created, rec.Image = time.Now(), u.image.dir
+	rec.Created, rec.Images = time.Now(), u.imagesOf(rec.Hosts)
 	u.lab.rec = rec
 	if err := u.makeDirs(ctx); err != nil {
 		return err
@@ -142,8 +143,8 @@ func (u *up) layOut(ctx context.Context) error {
 
 // specs says what each node is made of and runs.
 func (u *up) specs(ctx context.Context) ([]spec, error) {
-	files, err := u.updateFiles(ctx)
-	if err != nil {
+	var err error
+	if u.aptFiles, err = u.updateFiles(ctx); err != nil {
 		return nil, err
 	}
 	var all []spec
@@ -151,11 +152,11 @@ func (u *up) specs(ctx context.Context) ([]spec, error) {
 		if u.lab.isVM(node) {
 			continue // everything of it is in its disk
 		}
-		s := spec{Node: node, Root: u.root, Services: u.opts.HostServices, Files: files}
-		switch node {
-		case ControllerNode:
+		s := spec{Node: node, Root: u.root, Services: u.opts.HostServices, Files: u.aptFiles}
+		switch {
+		case isController(node):
 			s.Services, s.Files = u.opts.ControllerServices, nil
-		case PackagesNode:
+		case node == PackagesNode:
 			s.Root, s.Services = u.proxyRoot, proxyServices()
 			if s.Files, err = proxyFiles(); err != nil {
 				return nil, err
@@ -180,7 +181,7 @@ func (u *up) makeDirs(ctx context.Context) error {
 	if err := os.Mkdir(u.lab.stateDir(), 0o700); err != nil {
 		return err
 	}
-	for _, dir := range []string{u.lab.SharedDir(), filepath.Dir(u.lab.binary()), u.lab.NetNS("")} {
+	for _, dir := range []string{u.lab.SharedDir(), u.lab.monitors(), filepath.Dir(u.lab.binary()), u.lab.NetNS("")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -193,17 +194,6 @@ func (u *up) makeNetwork(ctx context.Context) error {
 		return err
 	}
 	return u.lab.makeClient(ctx)
-}
-
-// startController starts the controller's host, and waits until a controller that runs there can be talked to.
-func (u *up) startController(ctx context.Context) error {
-	if err := u.lab.startNode(ctx, ControllerNode); err != nil {
-		return err
-	}
-	if !u.opts.hasController() {
-		return nil
-	}
-	return u.lab.waitService(ctx, ControllerNode, Controller().Name, func() bool { return accepts(u.lab.Socket()) })
 }
 
 // startHosts gives every host its token, and starts all at once.
@@ -224,15 +214,15 @@ func (u *up) startHosts(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (u *up) giveToken(ctx context.Context, host string) error {
+func (u *up) giveToken(ctx context.Context, node string) error {
 	if u.opts.Join == nil {
 		return nil
 	}
-	token, err := u.opts.Join(ctx, u.lab, host)
+	token, err := u.opts.Join(ctx, u.lab, node)
 	if err != nil {
-		return fmt.Errorf("token for %s: %w", host, err)
+		return fmt.Errorf("token for %s: %w", node, err)
 	}
-	return os.WriteFile(filepath.Join(u.lab.ConfigDir(host), "token"), []byte(token+"\n"), 0o600)
+	return os.WriteFile(filepath.Join(u.lab.ConfigDir(node), "token"), []byte(token+"\n"), 0o600)
 }
 
 // waitReady waits for the services' sockets, and then for what the controller sees.

@@ -85,13 +85,52 @@ func rebuildPackages(ctx context.Context, root string) error {
 // RepositoryDir is where on the machine the lab's own archive lies, if it has one: package files in pool, indexes in dists.
 func (l *Lab) RepositoryDir() string { return l.nodeDir(PackagesNode, "repository") }
 
+// ownArchive is the lab's own archive, with a new key.
+func (l *Lab) ownArchive() (repository.Archive, error) {
+	now := time.Now().UTC().Truncate(time.Second)
+	key, err := repository.NewKey(now)
+	return repository.Archive{
+		Dir: l.RepositoryDir(), Suite: ownSuite, Label: ownLabel, Key: key, Date: now.Add(-time.Minute), Until: now.Add(ownValid),
+	}, err
+}
+
+// Rekey is the lab's own archive, for whoever wants to publish something else in it. The key that it had is forgotten, so it is a new
+// one: the hosts that are named know it from now on, also after a reboot, and no other does.
+func (l *Lab) Rekey(hosts ...string) (repository.Archive, error) {
+	a, err := l.ownArchive()
+	if err != nil {
+		return a, err
+	}
+	return a, l.Trust(a, hosts...)
+}
+
+// Trust has hosts know the key of the lab's own archive.
+func (l *Lab) Trust(a repository.Archive, hosts ...string) error {
+	key, err := a.Key.Public()
+	if err != nil {
+		return err
+	}
+	for _, host := range hosts {
+		var s spec
+		if err := readJSON(l.specPath(host), &s); err != nil {
+			return err
+		}
+		s.Files[ownKey] = key
+		root, err := l.Root(host)
+		if err == nil {
+			err = errors.Join(writeJSON(l.specPath(host), s), os.WriteFile(filepath.Join(root, ownKey), []byte(key), 0o644))
+		}
+		if err != nil {
+			return fmt.Errorf("host %s: give it the archive's key: %w", host, err)
+		}
+	}
+	return nil
+}
+
 // publish makes the lab's own archive out of what lies in the hosts' root, and returns the public half of its key.
 func (l *Lab) publish(ctx context.Context, root string) (key string, err error) {
-	now := time.Now().UTC().Truncate(time.Second)
-	a := repository.Archive{
-		Dir: l.RepositoryDir(), Suite: ownSuite, Label: ownLabel, Date: now.Add(-time.Minute), Until: now.Add(ownValid),
-	}
-	if a.Key, err = repository.NewKey(now); err != nil {
+	a, err := l.ownArchive()
+	if err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(a.Pool(), 0o755); err != nil {
@@ -144,7 +183,7 @@ func aptFiles(u Updates, m mirror, key string) map[string]string {
 	var sources strings.Builder
 	if u.Mirror {
 		fmt.Fprintf(&sources, "deb [signed-by=%[1]s] %[2]s %[4]s main\ndeb [signed-by=%[1]s] %[3]s %[4]s-security main\n",
-			debianKeyring, proxied(m.archive), proxied(m.security), baseSuite)
+			debianKeyring, proxied(m.archive), proxied(m.security), BaseSuite)
 	}
 	files := map[string]string{
 		"/etc/apt/apt.conf.d/99drydock-lab": fmt.Sprintf("Acquire::http::Proxy %q;\nAcquire::http::Proxy::%s \"DIRECT\";\nAcquire::Languages \"none\";\n",

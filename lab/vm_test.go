@@ -97,6 +97,45 @@ func TestAMachineIsSavedAndItsErrorsAreTold(t *testing.T) {
 	}
 }
 
+func TestAMachineIsResetWhenQEMUTellsSo(t *testing.T) {
+	reset := `{"event": "RESET", "data": {"guest": false}}`
+	for name, c := range map[string]struct {
+		answers []string
+		want    string
+	}{
+		"told afterwards": {[]string{`{"return": {}}` + "\n" + reset}, ""},
+		"told before":     {[]string{reset + "\n" + `{"return": {}}`}, ""},
+		"refused":         {[]string{`{"error": {"desc": "not now"}}`}, "system_reset: not now"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mon, err := openMonitor(t.Context(), fakeQEMU(t, map[string][]string{"system_reset": c.answers}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mon.close()
+			err = mon.reset()
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAMachineWhoseQEMUHasEndedIsOff(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "qmp")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Reset(t.Context(), path); err != nil {
+		t.Error(err)
+	}
+}
+
 // fakeQEMU answers commands with what is given for them, in order, and all others with success.
 func fakeQEMU(t *testing.T, answers map[string][]string) string {
 	t.Helper()

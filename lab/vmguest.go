@@ -2,6 +2,8 @@ package lab
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -21,13 +23,13 @@ func vmFiles() []vmFile {
 		{"/etc/fstab", "/dev/vda1 / ext4 rw,noatime,discard 0 1\n"},
 		{"/etc/hostname", "vm\n"},
 		{"/etc/initramfs-tools/conf.d/drydock", "MODULES=list\nCOMPRESS=zstd\nRESUME=none\n"},
-		{"/etc/initramfs-tools/modules", "virtio_pci\nvirtio_blk\next4\n"},
-		{"/etc/default/grub", `GRUB_DEFAULT=saved
-GRUB_TIMEOUT=0
+		{"/etc/initramfs-tools/modules", "virtio_pci\nvirtio_blk\next4\ni6300esb\n"},
+		{"/etc/default/grub", `GRUB_TIMEOUT=0
 GRUB_DISTRIBUTOR=Debian
 GRUB_CMDLINE_LINUX_DEFAULT=
 GRUB_CMDLINE_LINUX="` + kernelArguments + `"
 GRUB_TERMINAL=serial
+GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
 GRUB_DISABLE_OS_PROBER=true
 GRUB_DISABLE_LINUX_UUID=true
 `},
@@ -55,20 +57,23 @@ func (l *Lab) vmNetwork(node string) []vmFile {
 func (l *Lab) vmAgentConfig(node string) string {
 	return fmt.Sprintf(`name: %s
 listen: %s:7444
-controller: [https://%s:7443]
+controller: [%s]
 network: {bridge: %s}
 join: {token-file: /etc/drydock/join-token}
-packages: {refresh-interval: 0s}
-`, node, l.Address(node), controllerAddr, hostBridge)
+packages: {refresh-interval: %s}
+`, node, l.Address(node), strings.Join(l.controllerURLs(node), ", "), hostBridge, l.refreshInterval())
 }
 
 // files are what a machine gets when it becomes a host of the lab.
-func (l *Lab) vmNodeFiles(node, token string) []vmFile {
+func (l *Lab) vmNodeFiles(node, token string, apt map[string]string) []vmFile {
 	files := append(l.vmNetwork(node),
 		vmFile{"/etc/hostname", node + "\n"},
 		vmFile{"/etc/hosts", l.files(node)["/etc/hosts"]},
 		vmFile{"/etc/drydock/agent.yaml", l.vmAgentConfig(node)},
 	)
+	for _, path := range slices.Sorted(maps.Keys(apt)) {
+		files = append(files, vmFile{path, apt[path]})
+	}
 	if token != "" {
 		files = append(files, vmFile{"/etc/drydock/join-token", token + "\n"})
 	}

@@ -32,35 +32,42 @@ func (l *Lab) isVM(node string) bool {
 	return l.rec.Driver == DriverVM && slices.Contains(l.rec.Hosts, node)
 }
 
-func (l *Lab) vmPort(node string) int     { return firstPort + slices.Index(l.rec.Hosts, node) }
-func (l *Lab) vmImage() vmImage           { return vmImage{l.rec.Image} }
-func (l *Lab) monitor(node string) string { return l.nodeDir(node, "monitor.sock") }
-func (l *Lab) vmDisk(node string) string  { return l.nodeDir(node, "disk.qcow2") }
+func (l *Lab) vmPort(node string) int      { return firstPort + slices.Index(l.rec.Hosts, node) }
+func (l *Lab) vmImage(node string) vmImage { return vmImage{l.rec.Images[node]} }
+func (l *Lab) monitors() string            { return filepath.Join(l.stateDir(), "monitors") }
+func (l *Lab) monitor(node string) string  { return filepath.Join(l.monitors(), node) }
+func (l *Lab) vmDisk(node string) string   { return l.nodeDir(node, "disk.qcow2") }
 
 // vmEnter is the command that enters the namespace in which the machines' SSH servers are reached.
 func (l *Lab) vmEnter() []string { return []string{"nsenter", "--net=" + l.NetNS(switchNode), "--"} }
 
+// filling is what a copy of the saved machine gets to be a host.
+type filling struct {
+	deb, token string
+	apt        map[string]string // files that say where updates come from
+}
+
 // makeVM starts a host for the first time: a copy of the machine that was saved, which becomes the host node and gets Drydock
 // from its package.
-func (l *Lab) makeVM(ctx context.Context, node, deb, token string) error {
+func (l *Lab) makeVM(ctx context.Context, node string, fill filling) error {
 	for _, dir := range []string{l.nodeDir(node), l.LogDir(node)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("host %s: %w", node, err)
 		}
 	}
-	base := l.vmImage().file("booted.qcow2")
+	base := l.vmImage(node).file("booted.qcow2")
 	overlay := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, l.vmDisk(node))
 	if err := runQuietly(overlay); err != nil {
 		return fmt.Errorf("disk of host %s: %w", node, err)
 	}
-	if err := l.startVM(ctx, node, l.vmImage().file("booted")); err != nil {
+	if err := l.startVM(ctx, node, l.vmImage(node).file("booted")); err != nil {
 		return err
 	}
-	if err := l.become(ctx, node, token); err != nil {
+	if err := l.become(ctx, node, fill); err != nil {
 		return fmt.Errorf("host %s: %w", node, err)
 	}
-	if err := l.installDrydock(ctx, node, deb); err != nil {
-		return fmt.Errorf("host %s: install %s: %w", node, filepath.Base(deb), err)
+	if err := l.installDrydock(ctx, node, fill.deb); err != nil {
+		return fmt.Errorf("host %s: install %s: %w", node, filepath.Base(fill.deb), err)
 	}
 	return l.vmReady(ctx, node)
 }
@@ -74,7 +81,7 @@ func (l *Lab) startVM(ctx context.Context, node, load string) error {
 	if err := removeIfThere(l.monitor(node)); err != nil {
 		return err
 	}
-	accel, err := l.vmImage().accel()
+	accel, err := l.vmImage(node).accel()
 	if err != nil {
 		return fmt.Errorf("host %s: %w", node, err)
 	}
@@ -159,15 +166,15 @@ func (l *Lab) letRun(ctx context.Context, node string, m machine) error {
 	if err := mon.do("cont", nil, nil); err != nil {
 		return err
 	}
-	return awaitSSH(ctx, l.vmEnter(), l.vmImage().file("key"), m.port)
+	return awaitSSH(ctx, l.vmEnter(), l.vmImage(node).file("key"), m.port)
 }
 
 // become makes a copy of the saved machine the host node.
-func (l *Lab) become(ctx context.Context, node, token string) error {
+func (l *Lab) become(ctx context.Context, node string, fill filling) error {
 	secret := make([]byte, 48)
 	_, _ = rand.Read(secret) // never fails
 	id, seed := hex.EncodeToString(secret[:16]), hex.EncodeToString(secret[16:])
-	if err := l.vmShell(ctx, node, writeScript(l.vmNodeFiles(node, token))); err != nil {
+	if err := l.vmShell(ctx, node, writeScript(l.vmNodeFiles(node, fill.token, fill.apt))); err != nil {
 		return err
 	}
 	return l.vmShell(ctx, node, becomeScript, node, fmt.Sprint(time.Now().Unix()), id, seed)
@@ -217,13 +224,13 @@ func (l *Lab) vmBoot(ctx context.Context, node string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// rebootVM has the machine reboot itself, and waits until it lets the lab in after another boot.
+// rebootVM has the machine reboot itself, also where an agent holds off reboots, and waits until it lets the lab in after another boot.
 func (l *Lab) rebootVM(ctx context.Context, node string) error {
 	before, err := l.running(node)
 	if err != nil {
 		return err
 	}
-	if err := l.vmShell(ctx, node, "systemctl --no-block reboot"); err != nil {
+	if err := l.vmShell(ctx, node, "systemctl --no-block -i reboot"); err != nil {
 		return fmt.Errorf("reboot host %s: %w", node, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
@@ -259,7 +266,7 @@ func (l *Lab) vmCommand(ctx context.Context, node string, argv ...string) (*exec
 	if err := makeGroup(group); err != nil {
 		return nil, err
 	}
-	return inGroup(ctx, group, append(l.vmEnter(), sshCommand(l.vmImage().file("key"), l.vmPort(node), line)...))
+	return inGroup(ctx, group, append(l.vmEnter(), sshCommand(l.vmImage(node).file("key"), l.vmPort(node), line)...))
 }
 
 // inGroup is the command argv in the given control group.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -50,30 +51,32 @@ type vmRecipe struct {
 	qemu string // its version: another one may not be able to load what this one saved
 }
 
-func newVMRecipe(ctx context.Context, extra []string) (vmRecipe, error) {
+func newVMRecipe(ctx context.Context, extra []string, kind rootKind, kernel string) (vmRecipe, error) {
 	out, err := exec.CommandContext(ctx, qemuProgram, "--version").Output()
 	if err != nil {
 		return vmRecipe{}, fmt.Errorf("ask QEMU for its version: %w", err)
 	}
 	version, _, _ := strings.Cut(string(out), "\n")
-	return vmRecipe{newRecipe(append(vmPackages(), extra...)), version}, nil
+	r := vmRecipe{newRecipe(append(vmPackages(), extra...)), version}
+	r.kind, r.kernel = kind, kernel
+	return r, nil
 }
 
 func (r vmRecipe) path() string {
 	sum := sha256.New()
-	fmt.Fprintln(sum, r.recipe.hash(), r.qemu, machineArguments("accel", 0), shellQuote(vmCustomize))
+	fmt.Fprintln(sum, r.recipe.hash(), r.qemu, machineArguments(accelTCG, 0), shellQuote(vmCustomize), shellQuote(settledScript))
 	for _, f := range vmFiles() {
 		fmt.Fprintln(sum, f.path, f.text)
 	}
 	return filepath.Join(cacheTop, "vm-"+hex.EncodeToString(sum.Sum(nil)[:6]))
 }
 
-// ensureVMImage returns the cached image, and makes it first where it is missing.
-func ensureVMImage(ctx context.Context, extra []string, progress io.Writer) (vmImage, error) {
+// ensureVMImage returns the cached image with the kernel of a suite, and makes it first where it is missing.
+func ensureVMImage(ctx context.Context, extra []string, kind rootKind, kernel string, progress io.Writer) (vmImage, error) {
 	if err := installVMTools(ctx, progress); err != nil {
 		return vmImage{}, err
 	}
-	r, err := newVMRecipe(ctx, extra)
+	r, err := newVMRecipe(ctx, extra, kind, kernel)
 	if err != nil {
 		return vmImage{}, err
 	}
@@ -96,7 +99,8 @@ func ensureVMImage(ctx context.Context, extra []string, progress io.Writer) (vmI
 	if r.mirror, err = machineMirror(ctx); err != nil {
 		return vmImage{}, err
 	}
-	fmt.Fprintf(progress, "making the disk of virtual machines from %s and booting it, once (about five minutes)\n", r.mirror.archive)
+	fmt.Fprintf(progress, "making the disk of virtual machines with the kernel of %s from %s and booting it, once (about five minutes)\n",
+		cmp.Or(r.kernel, BaseSuite), r.mirror.archive)
 	if err := r.make(ctx, tmp, progress); err != nil {
 		return vmImage{}, errors.Join(err, removePartial(tmp.dir))
 	}

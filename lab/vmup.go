@@ -23,9 +23,6 @@ func (o Options) validateVM() []error {
 	if o.FaultPoints {
 		errs = append(errs, fmt.Errorf("driver %s: fault points need a directory that is shared with the hosts: use driver %s", DriverVM, DriverNamespace))
 	}
-	if o.Updates.Pending() {
-		errs = append(errs, fmt.Errorf("driver %s: hosts are up to date as of the day on which their disk was made: use updates none", DriverVM))
-	}
 	if len(o.HostServices) != 2 {
 		errs = append(errs, fmt.Errorf("driver %s: machines run containerd and the agent, no other services", DriverVM))
 	}
@@ -59,6 +56,47 @@ func changed(path string) time.Time {
 	return info.ModTime()
 }
 
+// findImages finds what the machines are made from, or makes it.
+func (u *up) findImages(ctx context.Context) error {
+	u.images = make(map[string]vmImage)
+	machines := currentRoot
+	if u.opts.Updates.Pending() {
+		machines = behindMachine
+	}
+	for i := range u.opts.Hosts {
+		kernel := u.opts.kernelOf(i)
+		if _, found := u.images[kernel]; found {
+			continue
+		}
+		image, err := ensureVMImage(ctx, u.opts.Packages, machines, kernel, u.opts.Progress)
+		if err != nil {
+			return err
+		}
+		u.images[kernel] = image
+	}
+	return nil
+}
+
+// imagesOf are the machines' images by host; none where the hosts are no machines.
+func (u *up) imagesOf(hosts []string) map[string]string {
+	if u.opts.Driver != DriverVM {
+		return nil
+	}
+	images := make(map[string]string, len(hosts))
+	for i, host := range hosts {
+		images[host] = u.images[u.opts.kernelOf(i)].dir
+	}
+	return images
+}
+
+// kernelOf is the suite of a host's kernel; empty for that of the others' packages.
+func (o Options) kernelOf(host int) string {
+	if host < len(o.Kernels) {
+		return o.Kernels[host]
+	}
+	return ""
+}
+
 // startVMs makes every machine, few at a time.
 func (u *up) startVMs(ctx context.Context) error {
 	deb, err := u.opts.FindPackage()
@@ -73,7 +111,7 @@ func (u *up) startVMs(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return u.lab.makeVM(ctx, host, deb, token)
+			return u.lab.makeVM(ctx, host, filling{deb, token, u.aptFiles})
 		})
 	}
 	return group.Wait()

@@ -50,6 +50,8 @@ const (
 	eventRestored = "restored"
 	eventRunning  = "running"
 	eventSettled  = "settled"
+	// eventTranslated is followed by the names of the rules that were used.
+	eventTranslated = "translated"
 )
 
 func (a *arrival) tell(event string) {
@@ -106,6 +108,9 @@ func (e *Engine) receiving(ctx context.Context, req *drydockv1.ReceivePrepareReq
 	}
 	images := filepath.Join(dir, "images")
 	if err := os.MkdirAll(images, 0o700); err != nil {
+		return err
+	}
+	if err := e.noteRules(ctx, id, req.Needs.Kernel); err != nil {
 		return err
 	}
 	net, err := e.Pods.Network(ctx, pod)

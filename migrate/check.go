@@ -131,7 +131,6 @@ const (
 	preparation    = 500 * time.Millisecond
 	postcopyLeast  = 128 << 20
 	defaultBudget  = time.Second
-	dirtyTracking  = "mem_dirty_track"
 	lazyPages      = "lazy_pages"
 	lazyPagesAlias = "uffd-noncoop"
 )
@@ -151,62 +150,6 @@ func (m *move) estimate(images int64) {
 	files := time.Duration(float64(m.needs.DiskBytes+images) / filesPerSec * float64(time.Second))
 	e.Freeze, e.Total = durationpb.New(freeze), durationpb.New(preparation+files+emptyFreeze+memory)
 	m.report.Estimate = e
-}
-
-// choose settles the mode, and says why.
-func (m *move) choose(here, there *drydockv1.HostInfo) []*drydockv1.Refusal {
-	lazy := func(i *drydockv1.HostInfo) bool {
-		return i.GetCriuFeatures()[lazyPages] || i.GetCriuFeatures()[lazyPagesAlias]
-	}
-	canPostcopy := lazy(here) && lazy(there)
-	allowed := m.spec.AllowPostcopy || m.rec.Spec.AllowPostcopy
-	set := func(mode drydockv1.MigrationMode, why string) {
-		m.mode, m.report.Mode, m.report.ModeReason = mode, mode, why
-	}
-	switch m.spec.Mode {
-	case drydockv1.MigrationMode_MIGRATION_MODE_STOP:
-		set(m.spec.Mode, "asked for")
-	case drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY:
-		set(m.spec.Mode, "asked for")
-		if why, remedy := m.cannotPrecopy(here, there); why != "" {
-			return []*drydockv1.Refusal{{Reason: "mode precopy: " + why, Remedy: remedy}}
-		}
-	case drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY:
-		set(m.spec.Mode, "asked for")
-		var reasons []*drydockv1.Refusal
-		if !allowed {
-			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy is not allowed for this pod: if the source is lost before all pages have arrived, so is the pod", Remedy: "allow it with --allow-postcopy, or in the pod's specification"})
-		}
-		if !canPostcopy {
-			reasons = append(reasons, &drydockv1.Refusal{Reason: "mode postcopy: CRIU cannot restore lazily on both hosts", Remedy: "use mode stop"})
-		}
-		return reasons
-	default:
-		budget := m.budget()
-		stop := emptyFreeze + time.Duration(float64(m.needs.MemoryBytes)/memoryPerSec*float64(time.Second))
-		whyNot, _ := m.cannotPrecopy(here, there)
-		switch {
-		case stop <= budget:
-			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, fmt.Sprintf("%s of memory can be sent within the downtime budget of %s", size(m.needs.MemoryBytes), budget))
-		case whyNot == "":
-			set(drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY, fmt.Sprintf("%s of memory would take %s, more than the downtime budget of %s", size(m.needs.MemoryBytes), stop.Round(10*time.Millisecond), budget))
-		case !allowed:
-			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, "post-copy is not allowed for this pod")
-		case !canPostcopy:
-			set(drydockv1.MigrationMode_MIGRATION_MODE_STOP, "CRIU cannot restore lazily on both hosts")
-		default:
-			set(drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY, fmt.Sprintf("%s of memory would take %s, more than the downtime budget of %s", size(m.needs.MemoryBytes), stop.Round(10*time.Millisecond), budget))
-		}
-	}
-	return nil
-}
-
-// budget is the longest freeze that is wanted.
-func (m *move) budget() time.Duration {
-	if wanted := m.spec.DowntimeBudget.AsDuration(); wanted != 0 {
-		return wanted
-	}
-	return defaultBudget
 }
 
 func size(bytes int64) string { return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20)) }

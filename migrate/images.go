@@ -51,5 +51,8 @@ func (e *Engine) verifyImages(ctx context.Context, migration string) error {
 	for name, s := range kept.Sums {
 		sums[name] = s.Crc32C
 	}
+	if err := e.withoutTranslated(migration, sums); err != nil {
+		return err
+	}
 	return transfer.VerifyImages(ctx, filepath.Join(e.dir(migration), "images"), sums)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/stack"
 	"drydock/pods"
 
 	"golang.org/x/sync/errgroup"
@@ -92,7 +93,7 @@ func (m *move) precopies() bool { return m.mode == drydockv1.MigrationMode_MIGRA
 func (m *move) cannotPrecopy(here, there *drydockv1.HostInfo) (reason, remedy string) {
 	memory := m.needs.MemoryBytes
 	switch {
-	case !here.GetCriuFeatures()[dirtyTracking]:
+	case !here.GetCriuFeatures()[stack.TracksWrites]:
 		return "the kernel of " + m.spec.From + " does not track which pages a process writes", "use mode stop or postcopy"
 	case here.GetMemoryAvailableBytes() < 2*memory:
 		return fmt.Sprintf("%s: copies of the pod's memory take up to %s, %s are free", m.spec.From, size(2*memory), size(here.GetMemoryAvailableBytes())),
@@ -121,6 +122,7 @@ func (m *move) precopy(ctx context.Context) error {
 	}
 	m.rounds = len(r.done)
 	last := r.done[m.rounds-1].bytes
+	m.report.WrittenPerSecond = r.dirtied()
 	m.report.ModeReason += fmt.Sprintf("; %d rounds, the last of %s, %s a second written: %s", m.rounds, size(last), size(r.dirtied()), r.stop())
 	if err := m.bringFiles(ctx); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/migrate/stack"
 )
 
 func TestRoundsEndWhenTheRestFitsOrShrinksNoMore(t *testing.T) {
@@ -86,7 +87,7 @@ func TestImagesThatArrivedAreLinkedToTheRoundBefore(t *testing.T) {
 func TestPrecopyIsRefusedWhereItCannotWork(t *testing.T) {
 	const mib = 1 << 20
 	can := func(free int64) *drydockv1.HostInfo {
-		return &drydockv1.HostInfo{CriuFeatures: map[string]bool{dirtyTracking: true}, MemoryAvailableBytes: free}
+		return &drydockv1.HostInfo{CriuFeatures: map[string]bool{stack.TracksWrites: true}, MemoryAvailableBytes: free}
 	}
 	for name, c := range map[string]struct {
 		here, there *drydockv1.HostInfo

@@ -151,6 +151,9 @@ func learn(r owner.Record, err error) (*owner.Record, error) {
 // startFresh starts a pod from nothing, or from what its volumes hold here.
 func (e *Engine) startFresh(ctx context.Context, r owner.Record) error {
 	j := owner.Journal{Pod: r.Pod, Side: owner.Resident, Stage: owner.Starting, Incarnation: r.Incarnation, BootID: e.Here.BootID}
+	if err := e.Pods.FinishTransform(ctx, r.Pod); err != nil {
+		return err
+	}
 	rec, err := e.Pods.Record(r.Pod)
 	if errors.Is(err, pods.ErrNotFound) {
 		return fmt.Errorf("%w: the controller has yet to bring its specification", err)

@@ -97,11 +97,15 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		e.place(j.Pod).giveUp(err.Error())
 		return nil
 	}
+	if err := e.translate(j, rec.Spec); err != nil {
+		e.Log.Error("restore not begun", "pod", j.Pod, "migration", j.Migration, "error", err)
+		e.place(j.Pod).giveUp(err.Error())
+		return nil
+	}
 	restores, err := e.goOn(ctx, j, rec.Spec)
 	if err != nil {
 		return err
 	}
-	p := e.place(j.Pod)
 	for !e.hooks(j, rec).held() || j.PostCopy && !e.keptSafe(j.Migration, rec.Spec) {
 		select {
 		case <-watch.Events:
@@ -115,15 +119,26 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 			}
 		case <-restores.failed:
 		}
-		// What CRIU or a container that was restored has left is ended here, before it could run.
-		e.abandon(ctx, j, rec.Spec)
-		err := e.awaitReturned(j.Pod, restores)
-		p.giveUp(fmt.Sprintf("the restore failed: %v", err))
-		e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", err)
-		return e.Pods.Kill(ctx, j.Pod)
+		return e.failedRestore(ctx, j, rec.Spec, restores, nil)
+	}
+	// The tasks have their sockets, and nobody reaches them yet.
+	if err := e.Pods.Steer(ctx, j.Pod); err != nil {
+		return e.failedRestore(ctx, j, rec.Spec, restores, err)
 	}
 	e.At(ctx, "destination-after-restore")
 	return nil
+}
+
+// failedRestore ends, before it could run, what CRIU or a container that was restored has left, and gives the restore up. Without a
+// cause it is CRIU's own.
+func (e *Engine) failedRestore(ctx context.Context, j owner.Journal, spec *drydockv1.PodSpec, restores *early, cause error) error {
+	e.abandon(ctx, j, spec)
+	if err := e.awaitReturned(j.Pod, restores); cause == nil {
+		cause = err
+	}
+	e.place(j.Pod).giveUp(fmt.Sprintf("the restore failed: %v", cause))
+	e.Log.Error("restore failed", "pod", j.Pod, "migration", j.Migration, "error", cause)
+	return e.Pods.Kill(ctx, j.Pod)
 }
 
 // endOrphans ends what is left of a restore whose CRIU was killed, so that runc gives up.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -33,6 +34,9 @@ func (m *move) await(want string) error {
 		event := m.arrived.Msg()
 		if event.Event == want {
 			return nil
+		}
+		if rules, found := strings.CutPrefix(event.Event, eventTranslated+" "); found {
+			m.report.Translated = strings.Fields(rules)
 		}
 		if event.Result != nil {
 			m.report.FramesHeld = event.Result.FramesHeld

@@ -199,7 +199,7 @@ func nameIn(request proto.Message) string {
 
 func nameOf(m protoreflect.Message) string {
 	fields := m.Descriptor().Fields()
-	for _, name := range []protoreflect.Name{"name", "pod", "pool", "rollout", "id", "reference", "spec", "start", "header", "host"} {
+	for _, name := range []protoreflect.Name{"name", "pod", "pool", "rollout", "service", "id", "reference", "spec", "start", "header", "host"} {
 		field := fields.ByName(name)
 		switch {
 		case field == nil || field.IsList():

@@ -12,6 +12,7 @@ import (
 	"drydock/internal/pki"
 	"drydock/migrate/owner"
 	"drydock/orchestrator/store"
+	"drydock/orchestrator/upgrade"
 )
 
 // Controller is one controller over a store. Several may work over the same store; one of them leads.
@@ -26,6 +27,8 @@ type Controller struct {
 	seen   *sightings
 	locks  keyedLocks
 	pools  *pools
+	// services have their upgrade records, and upgrades.
+	services *upgrade.Services
 	// proving is held while two hosts try the network between them.
 	proving sync.Mutex
 	// troubles is why pods are not yet what they should be.
@@ -40,7 +43,7 @@ type Controller struct {
 
 // newController makes a controller over an open store.
 func newController(cfg config.Controller, log *slog.Logger, db *store.Store, ca *pki.CA, keeper *pki.Keeper) *Controller {
-	return &Controller{
+	c := &Controller{
 		config: cfg, log: log, now: time.Now, store: db,
 		owners: owner.NewEtcd(db.Client(), keyOwners),
 		ca:     ca, agents: newAgents(keeper), pools: openPools(cfg.PoolsDir, log),
@@ -48,6 +51,8 @@ func newController(cfg config.Controller, log *slog.Logger, db *store.Store, ca 
 		fault:   standAt(cfg.FaultDir, log),
 		changed: make(chan struct{}),
 	}
+	c.services = c.newServices()
+	return c
 }
 
 // standAt has the controller stop at points, for tests, whose names in dir have hyphens for blanks.

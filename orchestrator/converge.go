@@ -153,9 +153,15 @@ func (p pass) startElsewhere(ctx context.Context, but string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	h, err := choosePlace("start pod "+p.name+" elsewhere", hosts, needOf(p.record.GetSpec()), []string{but})
+	kept, err := p.keptApart(ctx, p.record.GetSpec())
 	if err != nil {
 		return false, err
+	}
+	what := "start pod " + p.name + " elsewhere"
+	reasons := leaveOut(hosts, kept)
+	h, err := choosePlace(what, hosts, needOf(p.record.GetSpec()), []string{but})
+	if err != nil {
+		return false, noPlace(what, append(reasons, refusalsOf(err)...))
 	}
 	return p.did(p.r.owners.Start(ctx, p.name, p.own.Epoch, owner.Place{Host: h.name(), BootID: h.record.GetBootId()}))
 }

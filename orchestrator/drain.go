@@ -201,8 +201,13 @@ func (d *drain) candidates(ctx context.Context, pod string) ([]host, []*drydockv
 	if err != nil {
 		return nil, nil, err
 	}
-	ranked, reasons := rank(hosts, needOf(item.Value.GetSpec()), []string{d.host})
-	return ranked, reasons, nil
+	kept, err := d.c.keptApart(ctx, item.Value.GetSpec())
+	if err != nil {
+		return nil, nil, err
+	}
+	reasons := leaveOut(hosts, kept)
+	ranked, more := rank(hosts, needOf(item.Value.GetSpec()), []string{d.host})
+	return ranked, append(reasons, more...), nil
 }
 
 // whyNot is the reasons in an error, or the error as one.

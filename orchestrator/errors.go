@@ -89,6 +89,7 @@ func codeOf(err error) connect.Code {
 		owner.ErrUnknown:         connect.CodeUnavailable,
 		owner.ErrDeposed:         connect.CodeUnavailable,
 		store.ErrDeposed:         connect.CodeUnavailable,
+		errNobodyLeads:           connect.CodeUnavailable,
 		owner.ErrConflict:        connect.CodeAborted,
 		store.ErrConflict:        connect.CodeAborted,
 	} {

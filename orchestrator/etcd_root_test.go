@@ -95,6 +95,11 @@ func TestAnExternalStoreOutlivesItsControllers(t *testing.T) {
 	}
 }
 
+func TestOfTwoControllersOnAnExternalStoreOneLeadsWhenTheOtherIsKilledOrPaused(t *testing.T) {
+	t.Parallel()
+	newEnsembleOn(t, startEtcd(t), "c1", "c2").loseLeaders()
+}
+
 func TestAnExternalStoreThatDoesNotLetTheControllerInIsNamedWithARemedy(t *testing.T) {
 	etcd := startEtcd(t)
 	for name, spoil := range map[string]func(*config.Etcd){

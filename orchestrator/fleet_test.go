@@ -177,3 +177,14 @@ func TestALeaderThatBeginsKnowsWhatWasKept(t *testing.T) {
 	h.set(func() { h.silent = false })
 	l.eventually("the pod runs and its host reports", func() bool { return l.view("web").GetPhase() == phaseRunning })
 }
+
+func TestNobodyFallsSilentBecauseTheClockIsSet(t *testing.T) {
+	k := clockAt(time.Now())
+	c := newCluster(t, plainPool, timed(k))
+	for range 20 {
+		k.forward(24 * time.Hour)
+		if known, err := c.host(t.Context(), "h1"); err != nil || !known.answers() {
+			t.Fatalf("h1 is %s: %s; %v", known.state, known.message, err)
+		}
+	}
+}

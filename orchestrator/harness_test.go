@@ -39,6 +39,8 @@ type lab struct {
 	admin   drydockv1connect.ControllerServiceClient
 	// rollouts is what an operator asks of pools.
 	rollouts drydockv1connect.RolloutServiceClient
+	// upgrades is what an operator asks of services.
+	upgrades drydockv1connect.UpgradeServiceClient
 	// etcd is an external store; zero for the controller's own.
 	etcd config.Etcd
 	// fault is what the next controller's fault is.
@@ -126,6 +128,7 @@ func (l *lab) start() {
 	l.Cleanup(client.CloseIdleConnections)
 	l.admin = drydockv1connect.NewControllerServiceClient(client, base)
 	l.rollouts = drydockv1connect.NewRolloutServiceClient(client, base)
+	l.upgrades = drydockv1connect.NewUpgradeServiceClient(client, base)
 	l.eventually("the controller leads", func() bool {
 		_, err := l.leading(l.Context())
 		return err == nil
@@ -266,6 +269,8 @@ type fakeHost struct {
 	noVXLAN string
 	// patcher is its PatchService.
 	patcher *fakePatcher
+	// upgrades is what upgrades have done here.
+	upgrades fakeUpgrades
 	// reach is what the network between this host and another does; nil: it carries everything.
 	reach func(peer string) *drydockv1.ReachPeerResponse
 }
@@ -449,6 +454,7 @@ func (h *fakeHost) CreatePod(_ context.Context, request *connect.Request[drydock
 	}
 	h.pods[name] = request.Msg.GetEpoch()
 	h.remains[name] = true
+	h.upgrades.created(request.Msg.GetSpec())
 	return connect.NewResponse(&drydockv1.CreatePodResponse{}), nil
 }
 
@@ -466,6 +472,7 @@ func (h *fakeHost) RemoveAgentPod(_ context.Context, request *connect.Request[dr
 		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("it runs"))
 	}
 	delete(h.remains, request.Msg.GetName())
+	delete(h.upgrades.specs, request.Msg.GetName())
 	return connect.NewResponse(&drydockv1.RemoveAgentPodResponse{}), nil
 }
 

@@ -140,7 +140,7 @@ func (c *Controller) stateOf(h host) (state, message string) {
 	if record.GetDeadBootId() != "" && record.GetDeadBootId() == record.GetBootId() {
 		return hostDead, "confirmed dead by an operator"
 	}
-	if silent := c.seen.silence(record.GetName(), c.now()); silent > 0 {
+	if silent := c.seen.silence(record.GetName()); silent > 0 {
 		return hostUnreachable, fmt.Sprintf("silent for %s", silent.Round(time.Second))
 	}
 	if cordon := record.GetCordon(); cordon != nil {
@@ -194,26 +194,28 @@ func (h host) wire(seen time.Time, pods []string) *drydockv1.Host {
 	return wire
 }
 
-// sightings is when this controller last saw a report of each host, since it leads. It goes by its own clock only, and gives hosts
-// time after that.
+// sightings is when this controller last saw a report of each host, since it leads. How long a host is silent goes by the time
+// that passes here: nobody falls silent because the clock is set.
 type sightings struct {
 	mu      sync.Mutex
 	started time.Time
-	last    map[string]time.Time
+	// begun and last have readings of the monotonic clock.
+	begun time.Time
+	last  map[string]time.Time
 	// stored is when a report was last kept in the store.
 	stored  map[string]time.Time
 	patient time.Duration
 }
 
 func newSightings(started time.Time, patient time.Duration) *sightings {
-	return &sightings{started: started, last: make(map[string]time.Time), stored: make(map[string]time.Time), patient: patient}
+	return &sightings{started: started, begun: time.Now(), last: make(map[string]time.Time), stored: make(map[string]time.Time), patient: patient}
 }
 
 // begin gives every host time again: what others were told is not known here.
 func (s *sightings) begin(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.started = at
+	s.started, s.begun = at, time.Now()
 	clear(s.last)
 	clear(s.stored)
 }
@@ -238,10 +240,10 @@ func (s *sightings) kept(host string) time.Time {
 	return s.started.Add(-keepReport * time.Duration(sum.Sum32()%1000) / 1000)
 }
 
-func (s *sightings) see(host string, at time.Time) {
+func (s *sightings) see(host string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last[host] = at
+	s.last[host] = time.Now()
 }
 
 // since is from when on hosts are watched.
@@ -252,14 +254,14 @@ func (s *sightings) since() time.Time {
 }
 
 // silence is how long a host has been silent, or 0 where that is no longer than may be.
-func (s *sightings) silence(host string, now time.Time) time.Duration {
+func (s *sightings) silence(host string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last, ok := s.last[host]
 	if !ok {
-		last = s.started
+		last = s.begun
 	}
-	if silent := now.Sub(last); silent > s.patient {
+	if silent := time.Since(last); silent > s.patient {
 		return silent
 	}
 	return 0

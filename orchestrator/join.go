@@ -66,7 +66,7 @@ func (s joinService) Join(ctx context.Context, request *connect.Request[drydockv
 	} else if err != nil {
 		return nil, err
 	}
-	c.seen.see(m.GetHost(), c.now())
+	c.seen.see(m.GetHost())
 	c.log.Info("host joined", "host", m.GetHost(), "address", m.GetAddress())
 	c.record(pki.WithIdentity(ctx, pki.Identity{Kind: pki.Host, Name: m.GetHost()}), "join", "host "+m.GetHost(), "it has a token, and is at "+m.GetAddress(), nil)
 	probe, _, err := c.probeAddresses(ctx)

@@ -57,7 +57,7 @@ func (c *Controller) plan(ctx context.Context, m *drydockv1.MigratePodRequest, b
 	return &drydockv1.MigrationSpec{
 		Id: newMigrationID(c.now()), Pod: m.GetPod(), From: own.Owner.Host, To: m.GetTo(), ToAddress: to.record.GetAddress(), ToBootId: to.record.GetBootId(),
 		Mode: mode, DowntimeBudget: m.GetDowntimeBudget(), DryRun: m.GetDryRun(), Epoch: own.Epoch,
-		AllowPostcopy: m.GetAllowPostcopy() || item.Value.GetSpec().GetAllowPostcopy(),
+		AllowPostcopy: m.GetAllowPostcopy() || item.Value.GetSpec().GetAllowPostcopy(), Modes: m.GetModes(),
 	}, item, nil
 }
 
@@ -66,6 +66,9 @@ func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, 
 	name := record.GetSpec().GetName()
 	if record.GetMigration() != "" {
 		reasons = append(reasons, movingReason(record))
+	}
+	if why := upgradingReason(record); why != nil {
+		return append(reasons, why), nil
 	}
 	if record.GetDesired() != wantRunning || own.State != owner.Running && own.State != owner.Moving {
 		reasons = append(reasons, because("pod "+name+" does not run", "start it: `drydock pod start "+name+"`"))
@@ -80,6 +83,13 @@ func (c *Controller) inTheWay(ctx context.Context, record *drydockv1.PodRecord, 
 	}
 	if own.Owner.Host == "" || own.Owner.Host == to.name() {
 		return reasons, nil
+	}
+	kept, err := c.keptApart(ctx, record.GetSpec())
+	if err != nil {
+		return nil, err
+	}
+	if why := kept[to.name()]; why != nil {
+		reasons = append(reasons, why)
 	}
 	from, err := c.host(ctx, own.Owner.Host)
 	if err != nil {

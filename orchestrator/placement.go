@@ -34,7 +34,8 @@ func (n need) lacks(h host) *drydockv1.Refusal {
 		"free memory there, or ask for less")
 }
 
-// place finds the host for a new pod: the one asked for, or of those that can take it the one with the most free memory.
+// place finds the host for a new pod: the one asked for, or of those that can take it the one that it has affinity to, else the one
+// with the most free memory.
 func (c *Controller) place(ctx context.Context, spec *drydockv1.PodSpec, wanted string) (host, error) {
 	hosts, err := c.hosts(ctx)
 	if err != nil {
@@ -52,7 +53,22 @@ func (c *Controller) place(ctx context.Context, spec *drydockv1.PodSpec, wanted 
 		}
 		hosts = map[string]host{wanted: h}
 	}
-	ranked, reasons := rank(hosts, needOf(spec), nil)
+	kept, err := c.keptApart(ctx, spec)
+	if err != nil {
+		return host{}, err
+	}
+	reasons := leaveOut(hosts, kept)
+	ranked, more := rank(hosts, needOf(spec), nil)
+	reasons = append(reasons, more...)
+	slices.SortStableFunc(ranked, func(a, b host) int {
+		switch spec.GetAffinity() {
+		case a.name():
+			return -1
+		case b.name():
+			return 1
+		}
+		return 0
+	})
 	for _, h := range ranked {
 		lacks, err := c.objections(ctx, h, spec)
 		if err != nil {

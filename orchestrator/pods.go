@@ -56,8 +56,8 @@ func (c *Controller) runPod(ctx context.Context, r *reign, asked *drydockv1.PodS
 	if err != nil {
 		return nil, err
 	}
-	record := &drydockv1.PodRecord{Spec: spec, Desired: wantRunning, Host: h.name(), Created: timestamppb.New(c.now()), StopGrace: spec.GetStopGrace()}
-	if err := c.claim(ctx, r, record); err != nil {
+	spec.Portable = spec.Portable || c.mixed(h)
+	if err := c.claimAs(ctx, r, spec, h); err != nil {
 		return nil, err
 	}
 	progress(fmt.Sprintf("placed on %s with address %s", h.name(), spec.GetAddresses()[0]))
@@ -65,6 +65,16 @@ func (c *Controller) runPod(ctx context.Context, r *reign, asked *drydockv1.PodS
 		return nil, fmt.Errorf("run pod %s on %s: %w", spec.GetName(), h.name(), err)
 	}
 	return c.getPod(ctx, spec.GetName())
+}
+
+// claimAs puts a pod on record that its services admit.
+func (c *Controller) claimAs(ctx context.Context, r *reign, spec *drydockv1.PodSpec, h host) error {
+	defer forUpgrades{c}.Lock("services")()
+	if err := c.services.Admit(ctx, spec); err != nil {
+		return err
+	}
+	record := &drydockv1.PodRecord{Spec: spec, Desired: wantRunning, Host: h.name(), Created: timestamppb.New(c.now()), StopGrace: spec.GetStopGrace()}
+	return c.claim(ctx, r, record)
 }
 
 func (c *Controller) create(ctx context.Context, r *reign, name string) error {
@@ -117,6 +127,9 @@ func (c *Controller) startPod(ctx context.Context, r *reign, name string) (*dryd
 		if record.GetDesired() == wantRemoved {
 			return refuse(what, because("it is being removed", "wait until it is gone, and run it anew"))
 		}
+		if why := upgradingReason(record); why != nil {
+			return refuse(what, why)
+		}
 		record.Desired = wantRunning
 		return nil
 	})
@@ -148,6 +161,8 @@ func (c *Controller) stopPod(ctx context.Context, r *reign, name string, grace *
 			return refuse(what, because("it is being removed", "wait until it is gone"))
 		case record.GetMigration() != "":
 			return refuse(what, movingReason(record))
+		case record.GetUpgrade() != nil:
+			return refuse(what, upgradingReason(record))
 		}
 		record.Desired, record.StopGrace = wantStopped, record.GetSpec().GetStopGrace()
 		if grace != nil {
@@ -192,6 +207,8 @@ func (c *Controller) removePod(ctx context.Context, r *reign, name string, force
 		switch {
 		case pod.GetMigration() != "":
 			return refuse(what, movingReason(pod))
+		case pod.GetUpgrade() != nil:
+			return refuse(what, upgradingReason(pod))
 		case record.Owned() && pod.GetDesired() == wantRunning && !force:
 			return refuse(what, because("it runs on "+record.Owner.Host, "stop it first: `drydock pod stop "+name+"`, or use --force"))
 		}

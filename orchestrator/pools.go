@@ -139,6 +139,16 @@ func (c *Controller) listPools(ctx context.Context) (*drydockv1.ListPoolsRespons
 	return response, nil
 }
 
+// mixed says whether a host belongs to a pool of kernels of different ages.
+func (c *Controller) mixed(h host) bool {
+	for _, p := range c.pools.all() {
+		if p.Mixed && p.HasHost(h.name(), h.report.GetInfo().GetLabels()) {
+			return true
+		}
+	}
+	return false
+}
+
 // membersOf are the hosts of a pool that have joined.
 func membersOf(p *pool.Pool, hosts map[string]host) []string {
 	var members []string

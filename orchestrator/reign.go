@@ -75,6 +75,7 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	r.spawn(func() { c.keepEventsBounded(r) })
 	r.spawn(func() { c.promoteMembers(r) })
 	r.spawn(func() { c.patchPools(r) })
+	r.spawn(func() { c.services.Run(r.ctx) })
 	select {
 	case <-ctx.Done():
 	case <-term.Lost():
@@ -131,7 +132,7 @@ func (c *Controller) leading(ctx context.Context) (*reign, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, connect.NewError(connect.CodeUnavailable, errors.New("no controller leads at the moment: try again in a few seconds"))
+			return nil, connect.NewError(connect.CodeUnavailable, errNobodyLeads)
 		}
 	}
 }

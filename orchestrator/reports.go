@@ -85,7 +85,7 @@ func (c *Controller) takeReport(ctx context.Context, known *fleet, h host, m *dr
 		}
 		c.seen.keep(h.name(), c.now())
 	}
-	c.seen.see(h.name(), c.now())
+	c.seen.see(h.name())
 	return c.noteBoot(ctx, h, m)
 }
 

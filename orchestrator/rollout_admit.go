@@ -50,7 +50,11 @@ func (x *execution) withinBudget(hosts []*drydockv1.RolloutHost) error {
 	if failed <= x.pool.ErrorBudget.Hosts {
 		return nil
 	}
-	return &setback{fmt.Sprintf("%d hosts have failed, and the error budget is %d", failed, x.pool.ErrorBudget.Hosts), problemsOf(hosts)}
+	what := "hosts"
+	if failed == 1 {
+		what = "host"
+	}
+	return &setback{fmt.Sprintf("%d %s failed, and the error budget is %d", failed, what, x.pool.ErrorBudget.Hosts), problemsOf(hosts)}
 }
 
 // present waits for the hosts that are left to answer, for as long as a boot may take.
@@ -138,6 +142,9 @@ func (x *execution) planAnew(ctx context.Context, head *drydockv1.Rollout, s *su
 		now.Steps = append(now.Steps, &drydockv1.RolloutStep{Name: "plan anew", Note: reason.Error(), Round: head.GetRound()})
 		return nil
 	})
+	if err == nil {
+		x.record(ctx, "rollout plan", "rollout "+x.id, x.why("planned anew: "+reason.Error()), nil)
+	}
 	return err
 }
 

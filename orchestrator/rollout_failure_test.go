@@ -117,6 +117,7 @@ func TestAHostThatDoesNotComeBackIsFencedAndItsPodsAreSafe(t *testing.T) {
 		t.Fatal("h1 is fenced at once:", err)
 	}
 	boot := c.get(id).GetHosts()[0].GetOldBootId()
+	c.becomes("h1", hostUnreachable)
 	k.forward(11 * time.Minute)
 	rollout := c.rests(id, rolloutStopped)
 	if _, err := os.Stat(filepath.Join(marks, "h1")); err != nil {
@@ -149,12 +150,25 @@ func TestAFenceThatFailsLeavesEverythingAsItIs(t *testing.T) {
 	c.eventually("the rollout waits for h1", func() bool {
 		return c.get(id).GetHosts()[0].GetStep() == "reboot" && c.get(id).GetHosts()[0].GetDeadline() != nil
 	})
+	c.becomes("h1", hostUnreachable)
 	k.forward(11 * time.Minute)
 	rollout := c.rests(id, rolloutStopped)
 	if len(rollout.GetProblems()) != 2 || !strings.Contains(rollout.GetProblems()[1].GetRemedy(), "confirm-dead h1") {
 		t.Errorf("problems: %v", rollout.GetProblems())
 	}
-	if known, err := c.host(t.Context(), "h1"); err != nil || known.state != hostUnreachable {
-		t.Errorf("h1 is %s, %v", known.state, err)
+	c.becomes("h1", hostUnreachable)
+}
+
+func TestWhereTheAnswerToARebootIsLostItsKindIsAskedForAgainAndNothingIsRebootedTwice(t *testing.T) {
+	c := newCluster(t, plainPool)
+	for _, h := range c.hosts {
+		h.patcher.with(func() { h.patcher.mute = true })
+	}
+	rollout := c.rests(c.mustStart("web"), rolloutFinished)
+	c.patched(1, "h1", "h2", "h3")
+	for _, h := range rollout.GetHosts() {
+		if h.GetRebootKind() != "simulated" || h.GetBootId() == "" {
+			t.Errorf("the reboot of %s is %q, its boot %q", h.GetHost(), h.GetRebootKind(), h.GetBootId())
+		}
 	}
 }

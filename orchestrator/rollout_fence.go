@@ -25,8 +25,11 @@ func (x *execution) gone(ctx context.Context, h *drydockv1.RolloutHost, what str
 		return &setback{what, []*drydockv1.Refusal{because(reason, remedy)}}
 	}
 	boot := known.record.GetBootId()
-	output, err := x.fence(ctx, h.GetHost())
-	x.record(ctx, "fence host", h.GetHost(), fmt.Sprintf("%s, boot %s", x.by(), boot), err)
+	var output string
+	err = x.recorded(ctx, "fence", "host "+h.GetHost(), "boot "+boot+": "+reason, func() (err error) {
+		output, err = x.fence(ctx, h.GetHost())
+		return err
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

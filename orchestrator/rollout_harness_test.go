@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -32,7 +33,9 @@ type fakePatcher struct {
 	// fails is asked before each step: an error is answered, a refusal is one of the step's.
 	fails func(step string) (*drydockv1.Refusal, error)
 	// away: after a reboot the host does not come back.
-	away     bool
+	away bool
+	// mute: the answer to an order to reboot is lost.
+	mute     bool
 	occupied bool
 	hooks    []string
 }
@@ -131,7 +134,7 @@ func (f *fakePatcher) Occupy(context.Context, *connect.Request[drydockv1.OccupyR
 		return nil, err
 	}
 	f.with(func() { f.occupied = true })
-	return connect.NewResponse(&drydockv1.OccupyResponse{}), nil
+	return connect.NewResponse(&drydockv1.OccupyResponse{Automatic: []*drydockv1.Refusal{because("unattended-upgrades reboots it", "switch that off")}}), nil
 }
 
 func (f *fakePatcher) Release(context.Context, *connect.Request[drydockv1.ReleaseRequest]) (*connect.Response[drydockv1.ReleaseResponse], error) {
@@ -151,7 +154,7 @@ func (f *fakePatcher) Reboot(_ context.Context, request *connect.Request[drydock
 	f.h.mu.Lock()
 	defer f.h.mu.Unlock()
 	if f.h.boot != request.Msg.GetBootId() {
-		return connect.NewResponse(&drydockv1.RebootResponse{Already: true}), nil
+		return connect.NewResponse(&drydockv1.RebootResponse{Kind: "simulated", Already: true}), nil
 	}
 	for pod := range f.h.pods {
 		f.h.l.Errorf("host %s is rebooted with pod %s", f.h.name, pod)
@@ -162,6 +165,9 @@ func (f *fakePatcher) Reboot(_ context.Context, request *connect.Request[drydock
 		f.occupied = false
 		f.h.silent = f.away
 	})
+	if f.mute {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("the connection is lost"))
+	}
 	return connect.NewResponse(&drydockv1.RebootResponse{Kind: "simulated"}), nil
 }
 
@@ -374,7 +380,16 @@ func (c *cluster) allRun() {
 	}
 }
 
-// fakeClock is a clock that tests set forward. It never stands still, so that what is silent is seen to be.
+// becomes waits until a host is in a state.
+func (c *cluster) becomes(name, state string) {
+	c.Helper()
+	c.eventually(name+" is "+state, func() bool {
+		known, err := c.host(c.Context(), name)
+		return err == nil && known.state == state
+	})
+}
+
+// fakeClock is a clock that tests set forward. It never stands still.
 type fakeClock struct {
 	mu     sync.Mutex
 	offset time.Duration

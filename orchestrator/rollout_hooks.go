@@ -40,12 +40,14 @@ func (x *execution) hooks(ctx context.Context, hooks []pool.Hook, h *drydockv1.R
 	for _, hook := range hooks {
 		what := "hook " + strings.Join(hook.Command, " ")
 		var output string
-		var err error
-		if hook.Run == pool.RunHost {
-			output, err = x.hookOnHost(ctx, hook, h)
-		} else {
-			output, err = x.command(ctx, hook.Command, hook.Timeout, h.GetHost())
-		}
+		err := x.recorded(ctx, "run hook", x.hookedOn(h), what+", on the "+hook.Run, func() (err error) {
+			if hook.Run == pool.RunHost {
+				output, err = x.hookOnHost(ctx, hook, h)
+			} else {
+				output, err = x.command(ctx, hook.Command, hook.Timeout, h.GetHost())
+			}
+			return err
+		})
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -60,6 +62,14 @@ func (x *execution) hooks(ctx context.Context, hooks []pool.Hook, h *drydockv1.R
 		}
 	}
 	return nil
+}
+
+// hookedOn is what a hook is about: a host, or without one the rollout.
+func (x *execution) hookedOn(h *drydockv1.RolloutHost) string {
+	if h == nil {
+		return "rollout " + x.id
+	}
+	return "host " + h.GetHost()
 }
 
 func (x *execution) hookOnHost(ctx context.Context, hook pool.Hook, h *drydockv1.RolloutHost) (output string, err error) {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -117,9 +115,16 @@ func (x *execution) occupy(ctx context.Context, h *drydockv1.RolloutHost) error 
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	for _, automatic := range found {
 		x.log.Warn("host may be rebooted by something else", "rollout", x.id, "host", h.GetHost(), "reason", automatic.GetReason())
 	}
+	_, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
+		h.Warnings = found
+		return nil
+	})
 	return err
 }
 
@@ -187,101 +192,6 @@ func (x *execution) apply(ctx context.Context, h *drydockv1.RolloutHost) error {
 func lastLine(log string) string {
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	return lines[len(lines)-1]
-}
-
-const (
-	// askAgain is how long a host may take to go down before it is told again to reboot.
-	askAgain = time.Minute
-	// refusedLooks is how many looks long a host may refuse to reboot: what it held of a pod that has left may still be going.
-	refusedLooks = 15
-)
-
-// reboot reboots the host once: the boot that is to end is journalled first, and no other is ever ended.
-func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error {
-	known, err := x.host(ctx, h.GetHost())
-	if err != nil {
-		return x.removed(h, err)
-	}
-	h, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
-		if h.GetOldBootId() == "" {
-			h.OldBootId = known.record.GetBootId()
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	var asked time.Time
-	refused := 0
-	for {
-		known, err := x.host(ctx, h.GetHost())
-		if err != nil {
-			return x.removed(h, err)
-		}
-		if known.record.GetBootId() != h.GetOldBootId() && known.answers() {
-			_, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
-				h.BootId = known.record.GetBootId()
-				return nil
-			})
-			return err
-		}
-		if known.answers() && x.now().Sub(asked) >= askAgain {
-			err := x.orderReboot(ctx, h, known)
-			switch {
-			case err == nil:
-				asked, refused = x.now(), 0
-			case errors.Is(err, errUnheard):
-			case refused >= refusedLooks || !errors.As(err, new(*setback)):
-				return err
-			default:
-				refused++
-			}
-		}
-		if err := x.late(ctx, h, "reboot", errors.New("it has not come back")); err != nil {
-			return err
-		}
-		if !sleep(ctx, x.config.Timings.ReconcileInterval) {
-			return ctx.Err()
-		}
-	}
-}
-
-// errUnheard: nobody was there to be told.
-var errUnheard = errors.New("no agent listens")
-
-// orderReboot tells the host to end the boot. That no answer comes says nothing: it may be going down. That nobody listens is
-// errUnheard.
-func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, known host) error {
-	agent, err := x.agents.patcher(known.record)
-	if err != nil {
-		return err
-	}
-	x.show(h.GetHost(), "reboots", 0)
-	within, cancel := context.WithTimeout(ctx, x.config.Timings.CreateTimeout)
-	defer cancel()
-	answer, err := agent.Reboot(within, connect.NewRequest(&drydockv1.RebootRequest{BootId: h.GetOldBootId(), Reason: "Drydock patches this host (" + x.by() + ")"}))
-	if err := x.fault("rollout ordered reboot of " + h.GetHost()); err != nil {
-		return err
-	}
-	var network *net.OpError
-	switch {
-	case errors.As(err, &network) && network.Op == "dial":
-		return errUnheard
-	case err != nil && passing(err):
-		return nil
-	case err != nil:
-		return x.failed("reboot", fmt.Errorf("host %s: %w", h.GetHost(), err))
-	case len(answer.Msg.GetRefusals()) > 0:
-		return &setback{"reboot", answer.Msg.GetRefusals()}
-	}
-	x.record(ctx, "reboot host", h.GetHost(), fmt.Sprintf("%s, boot %s", x.by(), h.GetOldBootId()), nil)
-	_, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
-		if answer.Msg.GetKind() != "" {
-			h.RebootKind = answer.Msg.GetKind()
-		}
-		return nil
-	})
-	return err
 }
 
 // verify asks whether the host is as its patch wants it, until it has started.

@@ -12,7 +12,7 @@ import (
 type rolloutCollector struct {
 	c *Controller
 
-	rollouts, hosts, latest, faults *prometheus.Desc
+	rollouts, hosts, latest *prometheus.Desc
 }
 
 func newRolloutCollector(c *Controller) *rolloutCollector {
@@ -21,12 +21,11 @@ func newRolloutCollector(c *Controller) *rolloutCollector {
 		rollouts: prometheus.NewDesc("drydock_rollouts", "Rollouts by pool and state.", []string{"pool", "state"}, nil),
 		hosts:    prometheus.NewDesc("drydock_rollout_hosts", "Hosts of a pool's latest rollout: patched, failed or left.", []string{"pool", "state"}, nil),
 		latest:   prometheus.NewDesc("drydock_rollout_age_seconds", "How long ago a pool's latest rollout started.", []string{"pool"}, nil),
-		faults:   prometheus.NewDesc("drydock_pool_faults", "Files of pools that have a fault.", nil, nil),
 	}
 }
 
 func (k *rolloutCollector) Describe(into chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{k.rollouts, k.hosts, k.latest, k.faults} {
+	for _, desc := range []*prometheus.Desc{k.rollouts, k.hosts, k.latest} {
 		into <- desc
 	}
 }
@@ -37,7 +36,6 @@ func (k *rolloutCollector) Collect(into chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		into <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
-	gauge(k.faults, float64(len(k.c.pools.faults())))
 	all, err := k.c.listRollouts(ctx, "", 0)
 	if err != nil {
 		into <- prometheus.NewInvalidMetric(k.rollouts, err)

@@ -105,7 +105,7 @@ func (x *execution) move(ctx context.Context, m *drydockv1.PlanMove) error {
 		}
 		return x.restartOn(ctx, m)
 	}
-	_, err = x.moveTo(ctx, m.GetPod(), m.GetFrom(), m.GetTo(), m.GetMode())
+	_, err = x.moveTo(ctx, m.GetPod(), m.GetFrom(), m.GetTo(), m.GetWhy())
 	if errors.Is(err, errBusy) {
 		return nil // where it ends up is seen later
 	}
@@ -160,16 +160,31 @@ func (x *execution) progress(host string) func(*drydockv1.MigrationProgress) err
 // errBusy: somebody else moves the pod at the moment.
 var errBusy = errors.New("somebody else moves the pod")
 
-// moveTo migrates a pod and says why it was not, if so. What is aborted counts against the error budget.
-func (x *execution) moveTo(ctx context.Context, pod, from, to string, mode drydockv1.MigrationMode) ([]*drydockv1.Refusal, error) {
+// moveTo migrates a pod and says why it was not, if so. Of the modes that pool and pod allow the source takes the one that fits the
+// downtime budget. What is aborted counts against the error budget.
+func (x *execution) moveTo(ctx context.Context, pod, from, to, why string) ([]*drydockv1.Refusal, error) {
 	before, err := x.ownerOf(ctx, pod)
 	if err != nil {
 		return nil, err
 	}
-	report, err := x.migrate(ctx, x.r, &drydockv1.MigratePodRequest{
-		Pod: pod, To: to, Mode: mode, DowntimeBudget: durationpb.New(x.pool.Pods.DowntimeBudget),
-		AllowPostcopy: mode == drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY,
-	}, x.by(), x.progress(from))
+	item, err := x.pod(ctx, pod)
+	if err != nil {
+		return whyNot(err), nil // it was removed
+	}
+	modes := x.modesFor(item.Value.GetSpec())
+	if len(modes) == 0 {
+		return []*drydockv1.Refusal{because("the pool allows no mode that the pod can be moved with", "allow `stop` or `precopy` in the pool's `pods.modes`")}, nil
+	}
+	request := &drydockv1.MigratePodRequest{
+		Pod: pod, To: to, Mode: drydockv1.MigrationMode_MIGRATION_MODE_AUTO, DowntimeBudget: durationpb.New(x.pool.Pods.DowntimeBudget),
+		Modes: modes, AllowPostcopy: slices.Contains(modes, drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY),
+	}
+	if len(modes) == 1 {
+		request.Mode = modes[0] // so that agents of an earlier version take no other
+	}
+	report, err := x.recordMove(ctx, pod, why, func() (*drydockv1.MigrationReport, error) {
+		return x.migrate(ctx, x.r, request, x.by(), x.progress(from))
+	})
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()

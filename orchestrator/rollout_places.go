@@ -23,13 +23,11 @@ func (x *execution) moveAnywhere(ctx context.Context, head *drydockv1.Rollout, f
 		if to.name() == from.GetHost() {
 			continue
 		}
-		for _, mode := range x.modes(item.Value.GetSpec()) {
-			why, err := x.moveTo(ctx, pod, from.GetHost(), to.name(), mode)
-			if err != nil || len(why) == 0 {
-				return nil, err
-			}
-			reasons = append(reasons, why...)
+		why, err := x.moveTo(ctx, pod, from.GetHost(), to.name(), from.GetHost()+" is to be patched")
+		if err != nil || len(why) == 0 {
+			return nil, err
 		}
+		reasons = append(reasons, why...)
 	}
 	if len(reasons) == 0 {
 		reasons = append(reasons, because("there is no other host that it could go to", "add a host to the pool"))
@@ -37,13 +35,13 @@ func (x *execution) moveAnywhere(ctx context.Context, head *drydockv1.Rollout, f
 	return reasons, nil
 }
 
-func (x *execution) modes(spec *drydockv1.PodSpec) []drydockv1.MigrationMode {
-	modes := []drydockv1.MigrationMode{drydockv1.MigrationMode_MIGRATION_MODE_STOP}
-	if !slices.Contains(x.pool.Pods.Modes, string(plan.Stop)) && !slices.Contains(x.pool.Pods.Modes, string(plan.Precopy)) {
-		modes = nil
-	}
-	if slices.Contains(x.pool.Pods.Modes, string(plan.Postcopy)) && spec.GetAllowPostcopy() {
-		modes = append(modes, drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY)
+// modesFor are those that the pool and a pod allow.
+func (x *execution) modesFor(spec *drydockv1.PodSpec) []drydockv1.MigrationMode {
+	var modes []drydockv1.MigrationMode
+	for _, mode := range []plan.Mode{plan.Stop, plan.Precopy, plan.Postcopy} {
+		if slices.Contains(x.pool.Pods.Modes, string(mode)) && (mode != plan.Postcopy || spec.GetAllowPostcopy()) {
+			modes = append(modes, planModes[mode])
+		}
 	}
 	return modes
 }
@@ -58,7 +56,7 @@ func (x *execution) candidates(ctx context.Context, head *drydockv1.Rollout, spe
 	if err != nil {
 		return nil, nil, err
 	}
-	but := s.hostsOfOthersApart(spec)
+	var but []string
 	for _, h := range round.GetHosts() {
 		but = append(but, h.GetHost())
 	}
@@ -68,31 +66,11 @@ func (x *execution) candidates(ctx context.Context, head *drydockv1.Rollout, spe
 			members[name] = s.hosts[name]
 		}
 	}
-	ranked, reasons := rank(members, needOf(spec), but)
+	reasons := leaveOut(members, s.keptApart(spec))
+	ranked, more := rank(members, needOf(spec), but)
 	slices.SortStableFunc(ranked, func(a, b host) int {
 		left := func(h host) int { return len(s.patches[h.name()].GetPackages()) }
 		return cmp.Compare(min(left(a), 1), min(left(b), 1))
 	})
-	return ranked, reasons, nil
-}
-
-// hostsOfOthersApart are the hosts to which a pod may not go, since another of a group is there.
-func (s *survey) hostsOfOthersApart(spec *drydockv1.PodSpec) []string {
-	domain := func(name string) string {
-		return cmp.Or(s.hosts[name].report.GetInfo().GetLabels()[s.pool.AtOnce.FailureDomain], name)
-	}
-	var names []string
-	for _, group := range plan.ApartOf(s.pool, spec.GetName(), spec.GetLabels()) {
-		for _, other := range s.pods {
-			if other.spec.GetName() == spec.GetName() || !slices.Contains(plan.ApartOf(s.pool, other.spec.GetName(), other.spec.GetLabels()), group) {
-				continue
-			}
-			for _, name := range s.members {
-				if name == other.host || group.Domain && domain(name) == domain(other.host) {
-					names = append(names, name)
-				}
-			}
-		}
-	}
-	return names
+	return ranked, append(reasons, more...), nil
 }

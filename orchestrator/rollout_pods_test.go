@@ -11,10 +11,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/plan"
 )
 
 // refuses has a host refuse to move a pod, wherever to.
@@ -260,5 +262,67 @@ func TestWebhooksAreToldOfEventsAndMetricsShowRollouts(t *testing.T) {
 		if !strings.Contains(string(text), line) {
 			t.Errorf("no %s in\n%s", line, text)
 		}
+	}
+}
+
+// told keeps what hosts are told about the moves of pods.
+func (c *cluster) told() func() []*drydockv1.MigrationSpec {
+	var mu sync.Mutex
+	var specs []*drydockv1.MigrationSpec
+	for _, h := range c.hosts {
+		h.mu.Lock()
+		inner := h.migrate
+		h.migrate = func(ctx context.Context, spec *drydockv1.MigrationSpec, send func(*drydockv1.MigratePodResponse) error) error {
+			if !spec.GetDryRun() {
+				mu.Lock()
+				specs = append(specs, spec)
+				mu.Unlock()
+			}
+			return inner(ctx, spec, send)
+		}
+		h.mu.Unlock()
+	}
+	return func() []*drydockv1.MigrationSpec {
+		mu.Lock()
+		defer mu.Unlock()
+		return specs
+	}
+}
+
+func TestHostsChooseAMovesModeOfThoseThatPoolAndPodAllow(t *testing.T) {
+	auto := drydockv1.MigrationMode_MIGRATION_MODE_AUTO
+	stop, precopy := planModes[plan.Stop], planModes[plan.Precopy]
+	for modes, want := range map[string]*drydockv1.MigrationSpec{
+		"[precopy, stop]":           {Mode: auto, Modes: []drydockv1.MigrationMode{stop, precopy}},
+		"[precopy, stop, postcopy]": {Mode: auto, Modes: []drydockv1.MigrationMode{stop, precopy}}, // the pods do not allow it
+		"[stop]":                    {Mode: stop, Modes: []drydockv1.MigrationMode{stop}},
+	} {
+		t.Run(modes, func(t *testing.T) {
+			c := newCluster(t, plainPool+"pods: {modes: "+modes+", downtime-budget: 700ms}\n")
+			told := c.told()
+			c.rests(c.mustStart("web"), rolloutFinished)
+			for _, spec := range told() {
+				if spec.GetMode() != want.GetMode() || !slices.Equal(spec.GetModes(), want.GetModes()) || spec.GetAllowPostcopy() || spec.GetDowntimeBudget().AsDuration() != 700*time.Millisecond {
+					t.Errorf("got %v", spec)
+				}
+			}
+			if len(told()) < 6 {
+				t.Errorf("%d moves", len(told()))
+			}
+		})
+	}
+}
+
+func TestPodsWithAffinityToAHostGoBackThereAndOthersStay(t *testing.T) {
+	c := newCluster(t, plainPool)
+	home, err := c.runSpec(&drydockv1.PodSpec{Name: "home", Affinity: "h2", Containers: []*drydockv1.Container{{Image: "redis:7"}}}, "")
+	c.must(err)
+	if home.GetHost() != "h2" {
+		t.Errorf("it was started on %s", home.GetHost())
+	}
+	c.rests(c.mustStart("web"), rolloutFinished)
+	c.patched(1, "h1", "h2", "h3")
+	if own := c.owner("home"); own.Owner.Host != "h2" {
+		t.Errorf("pod home is on %s", own.Owner.Host)
 	}
 }

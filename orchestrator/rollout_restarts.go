@@ -25,7 +25,11 @@ func (x *execution) stopFor(ctx context.Context, h *drydockv1.RolloutHost, pod s
 		return err
 	}
 	x.show(h.GetHost(), "stops "+pod, 0)
-	if _, err := x.stopPod(ctx, x.r, pod, durationpb.New(x.pool.Pods.Grace)); err != nil && connect.CodeOf(err) != connect.CodeNotFound {
+	err = x.recorded(ctx, "pod stop", "pod "+pod, "until host "+h.GetHost()+" is patched", func() error {
+		_, err := x.stopPod(ctx, x.r, pod, durationpb.New(x.pool.Pods.Grace))
+		return err
+	})
+	if err != nil && connect.CodeOf(err) != connect.CodeNotFound {
 		return x.failed("stop pod "+pod, err)
 	}
 	return nil
@@ -57,10 +61,12 @@ func (x *execution) startAt(ctx context.Context, pod, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := x.hand(ctx, pod, owner.Place{Host: to, BootID: target.record.GetBootId()}); err != nil {
-		return err
-	}
-	return x.converge(ctx, x.r, pod)
+	return x.recorded(ctx, "pod start", "pod "+pod, "on "+to+", since it cannot be moved", func() error {
+		if err := x.hand(ctx, pod, owner.Place{Host: to, BootID: target.record.GetBootId()}); err != nil {
+			return err
+		}
+		return x.converge(ctx, x.r, pod)
+	})
 }
 
 // hand makes another host the owner of a stopped pod, and wants it to run, before anybody else looks at it.
@@ -119,8 +125,10 @@ func (x *execution) startWhereItWas(ctx context.Context, name, pod string) error
 	if h.state == hostDead && item.Value.GetSpec().GetOnHostLost() == drydockv1.OnHostLost_ON_HOST_LOST_WAIT {
 		return refuse("start pod "+pod, because("host "+name+" is gone, and the pod is to wait for it", "start it elsewhere with `drydock pod start "+pod+"`"))
 	}
-	_, err = x.startPod(ctx, x.r, pod)
-	return err
+	return x.recorded(ctx, "pod start", "pod "+pod, "it was stopped for host "+name, func() error {
+		_, err := x.startPod(ctx, x.r, pod)
+		return err
+	})
 }
 
 func (x *execution) startedAgain(ctx context.Context, host, pod string) error {

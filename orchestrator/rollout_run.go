@@ -153,7 +153,7 @@ func (x *execution) do(ctx context.Context, head *drydockv1.Rollout, step rollou
 	if step.each != nil {
 		return x.onHosts(ctx, head, step)
 	}
-	if err := step.all(x, ctx, head); err != nil {
+	if err := x.once(ctx, head, step); err != nil {
 		return err
 	}
 	_, err := x.change(ctx, func(head *drydockv1.Rollout) error {
@@ -163,6 +163,18 @@ func (x *execution) do(ctx context.Context, head *drydockv1.Rollout, step rollou
 		return nil
 	})
 	return err
+}
+
+// once does a step of the rollout as a whole, on record where the pool has something for it.
+func (x *execution) once(ctx context.Context, head *drydockv1.Rollout, step rolloutStep) error {
+	if step.idle != nil && step.idle(x) {
+		return step.all(x, ctx, head)
+	}
+	why := ""
+	if head.GetRound() < head.GetRounds() {
+		why = fmt.Sprintf("round %d of %d", head.GetRound()+1, head.GetRounds())
+	}
+	return x.recorded(ctx, "rollout "+step.name, "rollout "+x.id, why, func() error { return step.all(x, ctx, head) })
 }
 
 // advance journals that a step is done, and which comes next; more is false after the last.
@@ -247,7 +259,7 @@ func (x *execution) rest(ctx context.Context, state drydockv1.RolloutState, reas
 	if err != nil {
 		return err
 	}
-	x.record(ctx, "rollout "+stateWord(state), x.id, reason, nil)
+	x.record(ctx, "rollout "+stateWord(state), "rollout "+x.id, reason, nil)
 	x.log.Warn("rollout rests", "rollout", x.id, "state", stateWord(state), "reason", reason, "problems", len(problems))
 	if state == rolloutStopped {
 		x.notify(head, "stopped", "", reason)
@@ -285,7 +297,7 @@ func (x *execution) end(ctx context.Context, state drydockv1.RolloutState, event
 			continue
 		}
 		if err == nil {
-			x.record(ctx, "rollout "+stateWord(state), x.id, "pool "+x.pool.Name, nil)
+			x.record(ctx, "rollout "+stateWord(state), "rollout "+x.id, "pool "+x.pool.Name, nil)
 			x.log.Info("rollout ended", "rollout", x.id, "state", stateWord(state))
 			x.notify(head, event, "", reason)
 			x.changedNow()

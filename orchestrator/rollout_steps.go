@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/pool"
 )
 
 // rolloutStep is one step of a rollout. It is done for the rollout as a whole, or for each host at the same time. It may be done
@@ -27,6 +28,8 @@ type rolloutStep struct {
 	undo func(x *execution, ctx context.Context, h *drydockv1.RolloutHost) error
 	// last: a host is patched when it is done.
 	last bool
+	// idle says that the pool has nothing for a step of the rollout as a whole; then it is not recorded.
+	idle func(x *execution) bool
 }
 
 // Names of steps that more than their own code knows.
@@ -35,6 +38,7 @@ const (
 	stepDownload   = "download"
 	stepAdmit      = "admit"
 	stepPatch      = "patch"
+	stepReboot     = "reboot"
 	stepSoak       = "soak"
 	stepHostGates  = "gates"
 	stepEndGates   = "end-gates"
@@ -43,8 +47,8 @@ const (
 // rolloutSteps are all, in their order. From admit to gates they are repeated for each round.
 func rolloutSteps() []rolloutStep {
 	return []rolloutStep{
-		{name: "start-hooks", all: (*execution).startHooks},
-		{name: stepStartGates, all: (*execution).startGates},
+		{name: "start-hooks", all: (*execution).startHooks, idle: func(x *execution) bool { return len(x.pool.Hooks.Start) == 0 }},
+		{name: stepStartGates, all: (*execution).startGates, idle: noGates(pool.AtStart)},
 		{name: stepDownload, each: (*execution).download, every: true, leave: noPackages},
 
 		{name: stepAdmit, all: (*execution).admit},
@@ -53,16 +57,16 @@ func rolloutSteps() []rolloutStep {
 		{name: "cordon", each: (*execution).cordonHost, undo: (*execution).uncordon},
 		{name: "drain", all: (*execution).drain, undo: (*execution).startStopped},
 		{name: stepPatch, each: (*execution).apply, leave: noPackages},
-		{name: "reboot", each: (*execution).reboot, leave: noReboot},
+		{name: stepReboot, each: (*execution).reboot, leave: noReboot},
 		{name: "verify", each: (*execution).verify},
 		{name: "return", all: (*execution).returnPods},
 		{name: "uncordon", each: (*execution).open},
-		{name: "after-hooks", each: (*execution).afterHooks, last: true},
-		{name: stepSoak, all: (*execution).soak},
-		{name: stepHostGates, all: (*execution).hostGates},
+		{name: "after-hooks", each: (*execution).afterHooks, leave: noHooksAfter, last: true},
+		{name: stepSoak, all: (*execution).soak, idle: func(x *execution) bool { return x.pool.Soak.Host == 0 && x.pool.Soak.Canaries == 0 }},
+		{name: stepHostGates, all: (*execution).hostGates, idle: noGates(pool.AtHost)},
 
-		{name: stepEndGates, all: (*execution).endGates},
-		{name: "end-hooks", all: (*execution).endHooks},
+		{name: stepEndGates, all: (*execution).endGates, idle: noGates(pool.AtEnd)},
+		{name: "end-hooks", all: (*execution).endHooks, idle: func(x *execution) bool { return len(x.pool.Hooks.End) == 0 }},
 	}
 }
 
@@ -96,9 +100,27 @@ func noHooksBefore(x *execution, _ *drydockv1.RolloutHost) string {
 	return ""
 }
 
+func noHooksAfter(x *execution, _ *drydockv1.RolloutHost) string {
+	if len(x.pool.Hooks.AfterHost) == 0 {
+		return "the pool has none"
+	}
+	return ""
+}
+
+// noGates says whether no gate is asked at a point.
+func noGates(at string) func(*execution) bool {
+	return func(x *execution) bool {
+		return !slices.ContainsFunc(x.pool.Gates, func(g pool.Gate) bool { return slices.Contains(g.At, at) })
+	}
+}
+
 // onHosts does a step for each of its hosts at the same time. One that fails is out; the others go on.
 func (x *execution) onHosts(ctx context.Context, head *drydockv1.Rollout, step rolloutStep) error {
 	hosts, err := x.hostsOf(ctx, head, step.every)
+	if err != nil {
+		return err
+	}
+	why, err := x.whyOn(ctx, head, step)
 	if err != nil {
 		return err
 	}
@@ -112,7 +134,7 @@ func (x *execution) onHosts(ctx context.Context, head *drydockv1.Rollout, step r
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			errs[i] = x.onHost(ctx, step, h)
+			errs[i] = x.onHost(ctx, step, h, why(h))
 		})
 	}
 	group.Wait()
@@ -162,7 +184,7 @@ func stepDone(h *drydockv1.RolloutHost, name string) bool {
 }
 
 // onHost does a step for a host and journals what came of it.
-func (x *execution) onHost(ctx context.Context, step rolloutStep, h *drydockv1.RolloutHost) error {
+func (x *execution) onHost(ctx context.Context, step rolloutStep, h *drydockv1.RolloutHost, why string) error {
 	h, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
 		if h.GetStep() != step.name {
 			h.Step, h.Deadline = step.name, nil
@@ -178,7 +200,7 @@ func (x *execution) onHost(ctx context.Context, step rolloutStep, h *drydockv1.R
 	}
 	if done.GetSkipped() == "" {
 		x.show(h.GetHost(), step.name, 0)
-		err = step.each(x, ctx, h)
+		err = x.recorded(ctx, "rollout "+step.name, "host "+h.GetHost(), why, func() error { return step.each(x, ctx, h) })
 		x.show(h.GetHost(), "", 0)
 	}
 	done.Took = durationpb.New(x.now().Sub(done.GetStarted().AsTime()))
@@ -215,7 +237,7 @@ func (x *execution) tellPatched(ctx context.Context, h *drydockv1.RolloutHost) e
 		return err
 	}
 	x.log.Info("host patched", "rollout", x.id, "host", h.GetHost())
-	x.record(ctx, "patch host", h.GetHost(), x.by(), nil)
+	x.record(ctx, "patch", "host "+h.GetHost(), x.why(contentsOf(h.GetPatch())), nil)
 	x.notify(head, "host-patched", h.GetHost(), fmt.Sprintf("%d packages", len(h.GetPatch().GetPackages())))
 	return nil
 }
@@ -224,7 +246,7 @@ func (x *execution) tellPatched(ctx context.Context, h *drydockv1.RolloutHost) e
 // that can be.
 func (x *execution) failHost(ctx context.Context, step rolloutStep, h *drydockv1.RolloutHost, done *drydockv1.RolloutStep, failed *setback) error {
 	x.log.Warn("host failed", "rollout", x.id, "host", h.GetHost(), "step", step.name, "error", failed)
-	x.record(ctx, "patch host", h.GetHost(), x.by()+", "+step.name, failed)
+	x.record(ctx, "patch", "host "+h.GetHost(), x.why("step "+step.name), failed)
 	problems := slices.Clone(failed.reasons)
 	if err := x.startStopped(ctx, h); err != nil {
 		problems = append(problems, because("pods that were stopped for it do not run again: "+err.Error(), "see `drydock pod ls --host "+h.GetHost()+"`"))
@@ -247,6 +269,7 @@ func (x *execution) failHost(ctx context.Context, step rolloutStep, h *drydockv1
 
 func (x *execution) skipHost(ctx context.Context, h *drydockv1.RolloutHost, why *drydockv1.Refusal) error {
 	x.log.Info("host is left out", "rollout", x.id, "host", h.GetHost(), "reason", why.GetReason())
+	x.record(ctx, "patch", "host "+h.GetHost(), x.why("left out"), &skipped{why})
 	if err := x.release(ctx, h); err != nil {
 		return err
 	}

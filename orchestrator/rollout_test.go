@@ -39,7 +39,7 @@ func TestARolloutPatchesEveryHostOnceAndEveryPodRunsOn(t *testing.T) {
 		t.Errorf("got %v", rollout)
 	}
 	for _, h := range rollout.GetHosts() {
-		if h.GetState() != hostPatched || h.GetRebootKind() != "simulated" || h.GetOldBootId() == h.GetBootId() || !h.GetResult().GetDone() {
+		if h.GetState() != hostPatched || h.GetRebootKind() != "simulated" || h.GetOldBootId() == h.GetBootId() || !h.GetResult().GetDone() || len(h.GetWarnings()) != 1 {
 			t.Errorf("got %v", h)
 		}
 	}

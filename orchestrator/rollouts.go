@@ -131,7 +131,7 @@ func (c *Controller) startRollout(ctx context.Context, r *reign, name, by string
 	if err := c.enterRollout(ctx, r, &drydockv1.RolloutRecord{Rollout: rollout, Pool: text, PoolFile: file}, planned.GetRounds()); err != nil {
 		return nil, err
 	}
-	c.record(ctx, "rollout begun", rollout.GetId(), fmt.Sprintf("pool %s, by %s", name, by), nil)
+	c.record(ctx, "rollout begun", "rollout "+rollout.GetId(), fmt.Sprintf("pool %s, by %s", name, by), nil)
 	c.log.Info("rollout begins", "rollout", rollout.GetId(), "pool", name, "hosts", rollout.GetHostsTotal(), "by", by)
 	if err := c.carryOut(r, rollout.GetId()); err != nil {
 		return nil, err

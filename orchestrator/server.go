@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -20,10 +18,14 @@ import (
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
 	"drydock/orchestrator/store"
+	"drydock/orchestrator/upgrade"
 )
 
 // shutdownTime is how long open calls may take to end when the controller stops.
 const shutdownTime = 3 * time.Second
+
+// errNobodyLeads: whoever asks is asked to wait.
+var errNobodyLeads = errors.New("no controller leads at the moment: try again in a few seconds")
 
 // self is how this controller appears to the others when it leads.
 func (c *Controller) self() store.Leader {
@@ -33,7 +35,7 @@ func (c *Controller) self() store.Leader {
 func (c *Controller) leader(ctx context.Context) (store.Leader, error) {
 	leader, err := c.store.Leader(ctx, keyLeader)
 	if errors.Is(err, store.ErrNotFound) {
-		return leader, connect.NewError(connect.CodeUnavailable, errors.New("no controller leads at the moment: try again in a few seconds"))
+		return leader, errNobodyLeads
 	}
 	return leader, err
 }
@@ -53,6 +55,10 @@ func (c *Controller) handler() http.Handler {
 	mux.Handle(drydockv1connect.ClusterServiceJoinControllerProcedure, service)
 	path, service = drydockv1connect.NewRolloutServiceHandler(rolloutService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
+	path, service = drydockv1connect.NewUpgradeServiceHandler(upgrade.Server{Services: c.services}, whole, connect.WithReadMaxBytes(recordAtMost))
+	mux.Handle(path, c.byLeader(service))
+	path, service = drydockv1connect.NewShimServiceHandler(shimService{c}, whole)
+	mux.Handle(path, c.byLeader(service))
 	mux.Handle(drydockv1connect.NewJoinServiceHandler(joinService{c}, short))
 	path, service = drydockv1connect.NewCoordinationServiceHandler(coordinationService{c}, short)
 	mux.Handle(path, service)
@@ -60,6 +66,9 @@ func (c *Controller) handler() http.Handler {
 	mux.Handle(drydockv1connect.CoordinationServiceReportProcedure, c.byLeader(service))
 	return mux
 }
+
+// recordAtMost bounds an upgrade record with the files beside it, in bytes.
+const recordAtMost = 80 << 20
 
 // uncompressed spares the time, and the memory for each host, that compressing what is small costs.
 func uncompressed() connect.HandlerOption { return connect.WithCompression("gzip", nil, nil) }
@@ -73,62 +82,6 @@ func (c *Controller) limit() connect.UnaryInterceptorFunc {
 			return next(ctx, request)
 		}
 	}
-}
-
-// byLeader serves a call where this controller leads, and else passes an operator's on to the one that does.
-func (c *Controller) byLeader(next http.Handler) http.Handler {
-	refusals := connect.NewErrorWriter()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if reign, _ := c.reigning(); reign != nil {
-			next.ServeHTTP(w, r.WithContext(withTerm(r.Context(), reign.term)))
-			return
-		}
-		info, err := c.leader(r.Context())
-		if err != nil || info.Name == c.config.Name {
-			// It is about to lead, and the handlers wait for that.
-			next.ServeHTTP(w, r)
-			return
-		}
-		id, _ := pki.FromContext(r.Context())
-		if id.Holds() == pki.NoRights {
-			// Only the leader's own eyes tell who a host is, and a call is passed on once at most.
-			_ = refusals.Write(w, r, connect.NewError(connect.CodeUnavailable, fmt.Errorf("controller %s at %s leads: ask it", info.Name, info.Address)))
-			return
-		}
-		c.passOn(info, id, w, r)
-	})
-}
-
-func (c *Controller) passOn(info store.Leader, operator pki.Identity, w http.ResponseWriter, r *http.Request) {
-	expect := func(id pki.Identity) error {
-		if want := (pki.Identity{Kind: pki.Controller, Name: info.Name}); id != want {
-			return fmt.Errorf("%s answers where %s should", id, want)
-		}
-		return nil
-	}
-	refusals := connect.NewErrorWriter()
-	client, base, err := pki.Client(info.Address, c.agents.keeper, expect)
-	if err != nil {
-		_ = refusals.Write(w, r, connect.NewError(connect.CodeUnavailable, err))
-		return
-	}
-	defer client.CloseIdleConnections()
-	target, err := url.Parse(base)
-	if err != nil {
-		_ = refusals.Write(w, r, connect.NewError(connect.CodeInternal, err))
-		return
-	}
-	proxy := &httputil.ReverseProxy{
-		Transport: client.Transport, FlushInterval: -1,
-		Rewrite: func(out *httputil.ProxyRequest) {
-			out.SetURL(target)
-			pki.OnBehalf(out.Out.Header, operator)
-		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			_ = refusals.Write(w, r, connect.NewError(connect.CodeUnavailable, fmt.Errorf("controller %s, which leads, does not answer: %w", info.Name, err)))
-		},
-	}
-	proxy.ServeHTTP(w, r)
 }
 
 // listeners are where a controller serves: over TLS for all, and on a socket for operators on the same machine.

@@ -2,8 +2,10 @@ package orchestrator
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +49,37 @@ func TestAHostsStatusIsAskedForOnlyWhenItIsAnother(t *testing.T) {
 	}
 }
 
+// metricsOf is what a controller tells Prometheus.
+func (l *lab) metricsOf(c *Controller) string {
+	l.Helper()
+	server := httptest.NewServer(c.metrics())
+	defer server.Close()
+	response, err := http.Get(server.URL)
+	l.must(err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	l.must(err)
+	return string(text)
+}
+
+func TestAControllerThatDoesNotLeadTellsPrometheusNoMoreThanThat(t *testing.T) {
+	l := newLab(t)
+	l.join("h1")
+	for _, line := range []string{"drydock_leader 1", `drydock_hosts{state="ready"} 1`, `drydock_controllers{state="leads"} 1`, "drydock_pool_faults 0"} {
+		l.eventually(line, func() bool { return strings.Contains(l.metricsOf(l.Controller), line) })
+	}
+	follower := newController(l.settings(), slog.New(slog.DiscardHandler), l.store, l.ca, l.agents.keeper)
+	var told []string
+	for line := range strings.Lines(l.metricsOf(follower)) {
+		if !strings.HasPrefix(line, "#") {
+			told = append(told, strings.TrimSpace(line))
+		}
+	}
+	if want := []string{"drydock_leader 0", "drydock_pool_faults 0"}; !slices.Equal(told, want) {
+		t.Errorf("it tells %q", told)
+	}
+}
+
 func TestWhatHostsLackIsInTheMetrics(t *testing.T) {
 	l := newLab(t)
 	h := l.join("h1")
@@ -61,13 +94,7 @@ func TestWhatHostsLackIsInTheMetrics(t *testing.T) {
 		response, err := l.admin.GetHost(t.Context(), connect.NewRequest(&drydockv1.GetHostRequest{Name: "h1"}))
 		return err == nil && response.Msg.GetHost().GetSummary().GetUpdates() == 5
 	})
-	server := httptest.NewServer(l.metrics())
-	defer server.Close()
-	response, err := http.Get(server.URL)
-	l.must(err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	l.must(err)
+	text := l.metricsOf(l.Controller)
 	for _, line := range []string{
 		`drydock_host_updates{class="blocked",host="h1"} 1`, `drydock_host_updates{class="other",host="h1"} 3`, `drydock_host_updates{class="security",host="h1"} 2`,
 		`drydock_host_reboot_required{host="h1"} 1`, `drydock_host_reboot_reasons{cause="kernel",host="h1"} 1`,
@@ -75,7 +102,7 @@ func TestWhatHostsLackIsInTheMetrics(t *testing.T) {
 		`drydock_host_stale_processes{host="h1",in="host"} 3`, `drydock_host_stale_processes{host="h1",in="pods"} 1`,
 		`drydock_host_status_unknown{host="h1",part="processes"} 1`, `drydock_host_metadata_age_seconds{host="h1"} `, `drydock_host_status_age_seconds{host="h1"} `,
 	} {
-		if !strings.Contains(string(text), line) {
+		if !strings.Contains(text, line) {
 			t.Errorf("no %s in\n%s", line, text)
 		}
 	}

@@ -169,7 +169,7 @@ func (s *survey) lacks(name string) bool {
 
 // input is what the plan is made from.
 func (s *survey) input(ctx context.Context) (plan.Input, error) {
-	rates, err := s.rates(ctx)
+	last, err := s.lastMigrations(ctx)
 	if err != nil {
 		return plan.Input{}, err
 	}
@@ -177,16 +177,33 @@ func (s *survey) input(ctx context.Context) (plan.Input, error) {
 	if err != nil {
 		return plan.Input{}, err
 	}
-	in := plan.Input{Policy: plan.PolicyOf(s.pool), Rates: rates}
+	in := plan.Input{Policy: plan.PolicyOf(s.pool), Rates: measured(usualRates(), last)}
 	networks := networksOf(s.members, l)
 	in.Pair = func(from, to plan.Stack) *plan.Refusal { return s.pair(from, to, l) }
 	for _, name := range s.members {
 		in.Hosts = append(in.Hosts, s.planHost(name, networks[name]))
 	}
+	tracked, written := s.allTrackWrites(), writtenBy(last)
 	for _, pod := range s.pods {
-		in.Pods = append(in.Pods, s.planPod(pod))
+		planned := s.planPod(pod)
+		planned.DirtyPerSecond = written[planned.Name]
+		if tracked && s.hosts[pod.host].report.GetInfo().GetMemoryAvailableBytes() >= precopyRoom*pod.used {
+			planned.Modes = append(planned.Modes, plan.Precopy)
+		}
+		in.Pods = append(in.Pods, planned)
 	}
 	return in, nil
+}
+
+// precopyRoom is how often a pod's memory must be free on its host for the copies that pre-copy makes of it.
+const precopyRoom = 2
+
+// allTrackWrites says whether every host that takes part can move pods with pre-copy: where one cannot, a pod that comes to it is
+// moved off it without.
+func (s *survey) allTrackWrites() bool {
+	return !slices.ContainsFunc(s.members, func(name string) bool {
+		return s.away[name] == nil && !s.hosts[name].report.GetInfo().GetCriuFeatures()[stack.TracksWrites]
+	})
 }
 
 // plenty stands for what a host has not said.
@@ -196,7 +213,7 @@ func (s *survey) planHost(name, network string) plan.Host {
 	h, patch := s.hosts[name], s.patches[name]
 	info := h.report.GetInfo()
 	planned := plan.Host{
-		Name: name, Domain: cmp.Or(info.GetLabels()[s.pool.AtOnce.FailureDomain], name), CPU: int64(info.GetCpus()) * 1000, Memory: info.GetMemoryAvailableBytes(),
+		Name: name, Domain: s.domain(name), CPU: int64(info.GetCpus()) * 1000, Memory: info.GetMemoryAvailableBytes(),
 		RebootRequired: patch.GetRebootRequired(), RestartsPods: len(patch.GetRestartsPods()) > 0,
 		Before: s.stackOf(info, network),
 	}
@@ -293,8 +310,7 @@ func (s *survey) planPod(pod surveyed) plan.Pod {
 	n := needOf(pod.spec)
 	planned := plan.Pod{
 		Name: pod.spec.GetName(), Host: pod.host, Memory: max(n.memory, pod.used), Used: pod.used, FileBytes: pod.files,
-		// Pre-copy is not in this build: a pool that allows it gets the next best.
-		Modes: []plan.Mode{plan.Stop},
+		Home: pod.spec.GetAffinity(), Modes: []plan.Mode{plan.Stop},
 		Apart: plan.ApartOf(s.pool, pod.spec.GetName(), pod.spec.GetLabels()),
 	}
 	for _, container := range pod.spec.GetContainers() {

@@ -93,6 +93,8 @@ func (p *pack) contents() (files.Contents, error) {
 	for _, name := range []string{"agent.yaml", "controller.yaml"} {
 		add(files.TypeConfigNoReplace, from("configs/"+name), "/etc/drydock/"+name, 0o644)
 	}
+	add(files.TypeConfigNoReplace, from("configs/grub/drydock.cfg"), "/etc/default/grub.d/drydock.cfg", 0o644)
+	add(files.TypeFile, from("configs/systemd/drydock-watchdog.conf"), "/usr/lib/systemd/system.conf.d/50-drydock.conf", 0o644)
 	add(files.TypeFile, from("packaging/files/copyright"), "/usr/share/doc/drydock/copyright", 0o644)
 	add(files.TypeFile, from("packaging/files/lintian-overrides"), "/usr/share/lintian/overrides/drydock", 0o644)
 	for _, dir := range []string{"configs/pods", "configs/pools", "configs/services"} {

@@ -106,7 +106,7 @@ func (h *Host) begin(ctx context.Context, o Order) (*job, error) {
 	case at != "":
 		return nil, Refuse("wait for it, or abort its rollout", "the host is at work on another patch: %s", at)
 	}
-	if err := h.remember(ctx, false); err != nil {
+	if err := errors.Join(h.remember(ctx, false), h.holdKernel(ctx, o.Patch.GetKernel())); err != nil {
 		return nil, err
 	}
 	return j, h.start(ctx, j)

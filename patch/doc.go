@@ -9,5 +9,5 @@
 //   - The host is not rebooted while it holds a pod, or while packages are worked on.
 //   - What is refused says why, and what would remove the reason.
 //
-// A package manager is an Installer; apt lies below.
+// A package manager is an Installer; apt and dnf lie below.
 package patch

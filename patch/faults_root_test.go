@@ -128,7 +128,7 @@ func TestWorkIsFoundAgainWhenWhoStartedItIsKilled(t *testing.T) {
 	if _, err := w.host.Apply(t.Context(), patch.Order{ID: "another", Patch: p, Conffiles: patch.Keep}, func(int32, string) {}); !strings.Contains(reasons(err), "another patch: r1/h1") {
 		t.Error("a second patch was begun beside the first:", err)
 	}
-	if res, err := w.host.Reboot(t.Context(), "boot-1", "test"); err != nil || !strings.Contains(reasons(res.Refusals), "packages are being installed: r1/h1") {
+	if res, err := w.host.Reboot(t.Context(), "boot-1", "", "test"); err != nil || !strings.Contains(reasons(res.Refusals), "packages are being installed: r1/h1") {
 		t.Error(res, err)
 	}
 	w.begin()

@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/patch/grub"
 )
 
 // Config is what a Host stands on.
@@ -36,6 +38,8 @@ type Config struct {
 	Simulated bool
 	// RebootCommand reboots the host; empty: logind does.
 	RebootCommand []string
+	// Grub boots new kernels for a trial; nil: they are booted as the host has it.
+	Grub *grub.GRUB
 	// Boot is the host's boot id.
 	Boot string
 	// BootDir is where kernels lie, Run where /run is.
@@ -51,6 +55,8 @@ type Host struct {
 	// power is held while it is found out whether the host may go down.
 	power     sync.Mutex
 	inhibitor inhibitor
+	// guarded: pods are here.
+	guarded atomic.Bool
 	// fell is why the last reboot did not come about.
 	fell error
 	down leaving
@@ -77,7 +83,7 @@ func (h *Host) underSystemd() bool {
 // installer is the host's, or why there is none.
 func (h *Host) installer() (Installer, error) {
 	if h.cfg.Installer == nil {
-		return nil, Refuse("patch it by hand, and leave it out of pools", "this host has no package manager that Drydock can patch with: apt is")
+		return nil, Refuse("patch it by hand, and leave it out of pools", "this host has no package manager that Drydock can patch with: apt and dnf 4 are")
 	}
 	return h.cfg.Installer, nil
 }

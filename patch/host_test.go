@@ -53,12 +53,12 @@ func TestAHostIsNotRebootedWhileItHoldsAPod(t *testing.T) {
 	h, rebooted := plain(t, func(c *patch.Config) {
 		c.Pods = func(context.Context) ([]string, error) { return here, broken }
 	})
-	res, err := h.Reboot(t.Context(), "boot-1", "test")
+	res, err := h.Reboot(t.Context(), "boot-1", "", "test")
 	if text := words(res.GetRefusals()); err != nil || !strings.Contains(text, "pod cache is here -> ") || !strings.Contains(text, "pod web is here -> ") {
 		t.Error(res, err)
 	}
 	here, broken = nil, errors.New("containerd does not answer")
-	if res, err := h.Reboot(t.Context(), "boot-1", "test"); err == nil {
+	if res, err := h.Reboot(t.Context(), "boot-1", "", "test"); err == nil {
 		t.Error("without a proof:", res)
 	}
 	broken = nil
@@ -66,7 +66,7 @@ func TestAHostIsNotRebootedWhileItHoldsAPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res, err := h.Reboot(t.Context(), "boot-1", "test"); err != nil || !strings.Contains(words(res.Refusals), "a pod is on its way here") {
+	if res, err := h.Reboot(t.Context(), "boot-1", "", "test"); err != nil || !strings.Contains(words(res.Refusals), "a pod is on its way here") {
 		t.Error(res, err)
 	}
 	known()
@@ -78,11 +78,11 @@ func TestAHostIsNotRebootedWhileItHoldsAPod(t *testing.T) {
 
 func TestAnEmptyHostIsRebootedOnceAndTakesNoPodFromThenOn(t *testing.T) {
 	h, rebooted := plain(t, func(*patch.Config) {})
-	if res, err := h.Reboot(t.Context(), "boot-0", "test"); err != nil || !res.Already || exists(rebooted) {
+	if res, err := h.Reboot(t.Context(), "boot-0", "", "test"); err != nil || !res.Already || exists(rebooted) {
 		t.Fatal(res, err)
 	}
 	for range 2 {
-		res, err := h.Reboot(t.Context(), "boot-1", "test")
+		res, err := h.Reboot(t.Context(), "boot-1", "", "test")
 		if err != nil || len(res.Refusals) != 0 || res.Already || res.Kind != patch.Real {
 			t.Error(res, err)
 		}
@@ -108,12 +108,12 @@ func TestAnEmptyHostIsRebootedOnceAndTakesNoPodFromThenOn(t *testing.T) {
 
 func TestARebootThatFailsIsToldAndMayBeTriedAgain(t *testing.T) {
 	h, _ := plain(t, func(c *patch.Config) { c.RebootCommand = []string{"/bin/false"} })
-	if res, err := h.Reboot(t.Context(), "boot-1", "test"); err != nil || len(res.Refusals) != 0 {
+	if res, err := h.Reboot(t.Context(), "boot-1", "", "test"); err != nil || len(res.Refusals) != 0 {
 		t.Fatal(res, err)
 	}
 	for range 100 {
 		time.Sleep(50 * time.Millisecond)
-		res, err := h.Reboot(t.Context(), "boot-1", "test")
+		res, err := h.Reboot(t.Context(), "boot-1", "", "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestARebootThatFailsIsToldAndMayBeTriedAgain(t *testing.T) {
 
 func TestASimulatedRebootNeedsACommandThatDoesIt(t *testing.T) {
 	h, _ := plain(t, func(c *patch.Config) { c.Simulated, c.RebootCommand = true, nil })
-	res, err := h.Reboot(t.Context(), "boot-1", "test")
+	res, err := h.Reboot(t.Context(), "boot-1", "", "test")
 	if err != nil || res.Kind != patch.Simulated || !strings.Contains(words(res.Refusals), "`reboot.command`") {
 		t.Error(res, err)
 	}

@@ -10,12 +10,14 @@ import (
 type Installer interface {
 	// Name is that of the package manager, as in PackageStatus.
 	Name() string
+	// Remedies are what an operator runs on the host where Drydock does not.
+	Remedies() Remedies
 	// Resolve finds out what installing updates would install, by the package manager's own simulation. known are all updates
 	// that the host's status lists, verified. It changes nothing.
 	Resolve(ctx context.Context, wanted, known []*drydockv1.PackageUpdate) (*Resolution, error)
 	// Files are the paths that the packages of a patch have on the host now.
 	Files(ctx context.Context, patch *drydockv1.Patch) ([]string, error)
-	// Archives is the directory that package files are downloaded to.
+	// Archives is the directory that package files are downloaded to, where that is another than the one that they are kept in.
 	Archives(ctx context.Context) (string, error)
 	// Download brings every package file of a patch into dir, each with the SHA-256 that the patch has for it. What is there
 	// already is not fetched again.
@@ -27,6 +29,14 @@ type Installer interface {
 	Lacking(ctx context.Context, patch *drydockv1.Patch) ([]*drydockv1.Refusal, error)
 	// Snapshot is the state of all packages, one on a line.
 	Snapshot(ctx context.Context) ([]byte, error)
+}
+
+// Remedies are commands of a package manager, in words that follow a semicolon.
+type Remedies struct {
+	// Unhold gives a package free that the host's administrator holds at its version.
+	Unhold func(name string) string
+	// Clean empties the package manager's cache, OldKernels removes kernels that are not needed any more.
+	Clean, OldKernels string
 }
 
 // Tell is told how far something is, 0 to 100, and what is being done in a few words.

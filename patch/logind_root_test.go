@@ -177,6 +177,46 @@ func TestAnOccupiedHostIsRebootedByNobodyElse(t *testing.T) {
 	}
 }
 
+func TestNobodyElseRebootsAHostWhilePodsAreOnItAlsoWhenNothingPatchesIt(t *testing.T) {
+	l := newLogin(t)
+	h, _ := plain(t, func(c *patch.Config) { systemd(t, c.Run, "running") })
+	guard := func(pods bool) {
+		t.Helper()
+		if err := h.Guard(t.Context(), pods); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds := func(want bool, when string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); l.isHeld() != want; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: held is %t", when, !want)
+			}
+		}
+	}
+	guard(false)
+	holds(false, "without pods")
+	guard(true)
+	guard(true)
+	if asked, _ := l.times(); asked != 1 {
+		t.Error("asked", l.asked)
+	}
+	time.Sleep(1500 * time.Millisecond) // what logind holds of it itself is closed by then
+	holds(true, "with pods")
+	if _, _, err := h.Occupy(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	guard(false)
+	holds(true, "once the pods have left for a rollout")
+	guard(true)
+	if err := h.Release(); err != nil {
+		t.Fatal(err)
+	}
+	holds(true, "once the rollout has ended, with pods back")
+	guard(false)
+	holds(false, "once the pods have left")
+}
+
 func TestLogindRebootsOnceTheLockIsReleased(t *testing.T) {
 	l := newLogin(t)
 	h, _ := plain(t, func(c *patch.Config) {
@@ -190,7 +230,7 @@ func TestLogindRebootsOnceTheLockIsReleased(t *testing.T) {
 	if !l.isHeld() {
 		t.Fatal("not held")
 	}
-	if res, err := h.Reboot(t.Context(), "boot-1", "test"); err != nil || len(res.Refusals) != 0 {
+	if res, err := h.Reboot(t.Context(), "boot-1", "", "test"); err != nil || len(res.Refusals) != 0 {
 		t.Fatal(res, err)
 	}
 	for range 100 {

@@ -79,9 +79,31 @@ func (h *Host) wasOccupied() (*occupied, error) {
 	return &o, nil
 }
 
-// Release lets others reboot the host again.
+// Release lets others reboot the host again, unless pods are on it.
 func (h *Host) Release() error {
-	return errors.Join(h.inhibitor.release(), durable.Remove(h.occupiedPath()), durable.Remove(h.baselinePath()))
+	err := errors.Join(durable.Remove(h.occupiedPath()), durable.Remove(h.baselinePath()))
+	if !h.guarded.Load() {
+		err = errors.Join(err, h.inhibitor.release())
+	}
+	return err
+}
+
+// Guard keeps everything else on the host from rebooting it for as long as pods are on it, also while nothing patches it. It is to be
+// called again and again.
+func (h *Host) Guard(ctx context.Context, pods bool) error {
+	h.guarded.Store(pods)
+	if h.down.now() {
+		return nil // Drydock itself has proved that no pod is left, and reboots it
+	}
+	if pods {
+		_, err := h.block(ctx, "pods run here: `drydock host drain` moves them")
+		return err
+	}
+	before, err := h.wasOccupied()
+	if err == nil && before == nil {
+		err = h.inhibitor.release()
+	}
+	return err
 }
 
 // block takes logind's lock that blocks a shutdown, unless it is held already; false where there is no logind.

@@ -33,8 +33,9 @@ func (h *Host) kind() string {
 	return Real
 }
 
-// Reboot proves that no pod is left, and has the host reboot a moment later. From the proof on no pod may come.
-func (h *Host) Reboot(ctx context.Context, boot, reason string) (*drydockv1.RebootResponse, error) {
+// Reboot proves that no pod is left, and has the host reboot a moment later, into the kernel if that is named. From the proof on no
+// pod may come.
+func (h *Host) Reboot(ctx context.Context, boot, kernel, reason string) (*drydockv1.RebootResponse, error) {
 	h.power.Lock()
 	defer h.power.Unlock()
 	res := &drydockv1.RebootResponse{Kind: h.kind()}
@@ -61,12 +62,15 @@ func (h *Host) Reboot(ctx context.Context, boot, reason string) (*drydockv1.Rebo
 		return res, nil
 	}
 	refusals, err := h.inTheWay(ctx)
+	if err == nil && len(refusals) == 0 {
+		res.Untried, refusals, err = h.try(ctx, kernel)
+	}
 	if err != nil || len(refusals) > 0 {
 		h.down.open()
 		res.Refusals = refusals
 		return res, err
 	}
-	h.cfg.Log.Info("no pod is left, the host reboots", "boot", boot, "kind", res.Kind, "reason", reason)
+	h.cfg.Log.Info("no pod is left, the host reboots", "boot", boot, "kind", res.Kind, "kernel", kernel, "untried", res.Untried, "reason", reason)
 	go h.goDown(context.WithoutCancel(ctx))
 	return res, nil
 }

@@ -34,7 +34,7 @@ func (h *Host) Resolve(ctx context.Context, policy *drydockv1.PatchPolicy, refre
 	if len(res.Refusals) > 0 {
 		return res, nil
 	}
-	wanted, left := choose(policy, status.Packages.Updates)
+	wanted, left := choose(policy, status.Packages.Updates, installer.Remedies())
 	res.Patch.Left = left
 	found := &Resolution{}
 	if len(wanted) > 0 {
@@ -75,7 +75,7 @@ func unsound(p *drydockv1.PackageStatus) []*drydockv1.Refusal {
 }
 
 // choose picks the updates that a policy asks for. Those of packages that are not installed yet come with the ones that need them.
-func choose(policy *drydockv1.PatchPolicy, updates []*drydockv1.PackageUpdate) (wanted []*drydockv1.PackageUpdate, left []*drydockv1.Refusal) {
+func choose(policy *drydockv1.PatchPolicy, updates []*drydockv1.PackageUpdate, remedies Remedies) (wanted []*drydockv1.PackageUpdate, left []*drydockv1.Refusal) {
 	for _, u := range updates {
 		switch {
 		case u.From == "":
@@ -83,7 +83,7 @@ func choose(policy *drydockv1.PatchPolicy, updates []*drydockv1.PackageUpdate) (
 		case slices.Contains(policy.Hold, u.Name):
 			left = append(left, Refusal("remove it from the pool's `patch.hold`", "%s stays at %s, below %s: the pool holds it", u.Name, u.From, u.To))
 		case u.Held:
-			left = append(left, Refusal("run `apt-mark unhold "+u.Name+"` on the host", "%s stays at %s, below %s: the host's administrator holds it", u.Name, u.From, u.To))
+			left = append(left, Refusal(remedies.Unhold(u.Name), "%s stays at %s, below %s: the host's administrator holds it", u.Name, u.From, u.To))
 		default:
 			wanted = append(wanted, u)
 		}
@@ -106,6 +106,11 @@ func (h *Host) describe(ctx context.Context, installer Installer, res *drydockv1
 		}
 	}
 	h.reboots(p, found, status)
+	untriable, err := h.triable(ctx, p.Kernel)
+	if err != nil {
+		return err
+	}
+	res.Refusals = append(res.Refusals, untriable...)
 	if len(p.Packages) == 0 {
 		return nil
 	}
@@ -120,7 +125,7 @@ func (h *Host) describe(ctx context.Context, installer Installer, res *drydockv1
 	if err != nil {
 		return err
 	}
-	missing, err := h.room(p, found, status.GetKernel(), archives)
+	missing, err := h.room(p, found, status.GetKernel(), archives, installer.Remedies())
 	res.Refusals = append(res.Refusals, missing...)
 	return err
 }

@@ -20,11 +20,13 @@ const (
 )
 
 // room says which disks are too full for a patch.
-func (h *Host) room(p *drydockv1.Patch, found *Resolution, kernels *drydockv1.KernelStatus, archives string) ([]*drydockv1.Refusal, error) {
+func (h *Host) room(p *drydockv1.Patch, found *Resolution, kernels *drydockv1.KernelStatus, archives string, remedies Remedies) ([]*drydockv1.Refusal, error) {
 	needs := []need{
 		{path: "/usr", bytes: found.DiskBytes, what: "the packages once they are installed", remedy: "free some room on the host"},
-		{path: archives, bytes: p.DownloadBytes, what: "the package files", remedy: "free some room on the host, `apt-get clean` does"},
 		{path: h.cfg.Dir, bytes: p.DownloadBytes, what: "the package files", remedy: "free some room on the host"},
+	}
+	if archives != "" {
+		needs = append(needs, need{path: archives, bytes: p.DownloadBytes, what: "the package files", remedy: "free some room on the host, " + remedies.Clean})
 	}
 	var reasons []*drydockv1.Refusal
 	disks := make(map[uint64]need)
@@ -45,7 +47,7 @@ func (h *Host) room(p *drydockv1.Patch, found *Resolution, kernels *drydockv1.Ke
 	if len(found.Kernels) > 0 {
 		if _, _, err := disk(h.cfg.BootDir); err == nil {
 			boot := need{path: h.cfg.BootDir, bytes: h.kernelSize(kernels), what: "kernel " + found.Kernels[0].Release,
-				remedy: "remove kernels that are not needed any more from the host: `apt-get autoremove --purge`"}
+				remedy: "remove kernels that are not needed any more from the host: " + remedies.OldKernels}
 			reasons = append(reasons, boot.refusal(0)...)
 		}
 	}
@@ -95,11 +97,14 @@ func (h *Host) kernelSize(kernels *drydockv1.KernelStatus) int64 {
 	}
 	var sum int64
 	release := kernels.Installed[0].Release
-	for name, times := range map[string]int64{"vmlinuz-": 1, "initrd.img-": 2, "System.map-": 1, "config-": 1} {
+	kernel := "vmlinuz-" + release
+	for name, times := range map[string]int64{
+		kernel: 1, "initrd.img-" + release: 2, "initramfs-" + release + ".img": 2, "System.map-" + release: 1, "config-" + release: 1,
+	} {
 		var stat unix.Stat_t
-		if unix.Stat(filepath.Join(h.cfg.BootDir, name+release), &stat) == nil {
+		if unix.Stat(filepath.Join(h.cfg.BootDir, name), &stat) == nil {
 			sum += stat.Size * times
-		} else if name == "vmlinuz-" {
+		} else if name == kernel {
 			return kernelBytes
 		}
 	}

@@ -39,6 +39,9 @@ func (r *Runtime) Create(ctx context.Context, rec *Record, specs map[string][]by
 			return fmt.Errorf("volume %s of pod %s: %w", v.Name, pod.Name, err)
 		}
 	}
+	if err := r.writeShim(pod); err != nil {
+		return err
+	}
 	cfg, err := networkConfig(pod, r.bridge())
 	if err != nil {
 		return err
@@ -66,6 +69,9 @@ func (r *Runtime) Start(ctx context.Context, pod string) error {
 	}
 	if rec.Role != Owned {
 		return fmt.Errorf("pod %s is being received by migration %s: it is not started here", pod, rec.Migration)
+	}
+	if err := r.startShim(ctx, rec); err != nil {
+		return err
 	}
 	if err := r.PlugIn(ctx, pod); err != nil {
 		return err
@@ -183,6 +189,9 @@ func (r *Runtime) Remove(ctx context.Context, pod string) error {
 		if err := r.deleteContainer(ctx, pod, c.Name); err != nil {
 			return err
 		}
+	}
+	if err := r.dropTransform(ctx, pod); err != nil {
+		return err
 	}
 	if err := r.net.Remove(ctx, pod); err != nil {
 		return fmt.Errorf("network of pod %s: %w", pod, err)

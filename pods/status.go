@@ -53,6 +53,12 @@ func (r *Runtime) containerStatus(ctx context.Context, pod, container string) (*
 	return status, nil
 }
 
+// ContainerState is created, running, paused, stopped or absent.
+func (r *Runtime) ContainerState(ctx context.Context, pod, container string) (string, error) {
+	status, err := r.containerStatus(ctx, pod, container)
+	return status.GetState(), err
+}
+
 // Wait returns the exit status of a container's task, once it ends; false where it has none.
 func (r *Runtime) Wait(ctx context.Context, pod, container string) (<-chan containerd.ExitStatus, bool, error) {
 	task, err := r.task(ctx, pod, container)

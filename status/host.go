@@ -26,6 +26,8 @@ type Host struct {
 	DataDir       string
 	Containerd    func(ctx context.Context) (string, error)
 	CgroupVersion int
+	// Proof is what came of dumping and restoring here last; nil where it was not tried yet.
+	Proof func() *drydockv1.RestoreProof
 
 	mu     sync.Mutex
 	steady *drydockv1.HostInfo
@@ -61,6 +63,12 @@ func (h *Host) Inspect(ctx context.Context) (*drydockv1.HostInfo, error) {
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
 		info.Uptime = durationpb.New(time.Duration(up.Nano()))
+	}
+	if h.Proof != nil {
+		info.Proof = h.Proof()
+	}
+	if why := unproven(info.Proof); why != nil {
+		info.Problems = append(info.Problems, why)
 	}
 	return info, nil
 }
@@ -197,23 +205,4 @@ func meminfo() (map[string]int64, error) {
 		}
 	}
 	return values, nil
-}
-
-// Doctor turns what Inspect finds into checks that an operator can go through.
-func (h *Host) Doctor(ctx context.Context) ([]*drydockv1.DoctorCheck, error) {
-	h.mu.Lock()
-	h.until = time.Time{}
-	h.mu.Unlock()
-	info, err := h.Inspect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var checks []*drydockv1.DoctorCheck
-	for name, detail := range map[string]string{"kernel": info.Kernel, "containerd": info.ContainerdVersion, "runc": info.RuncVersion, "criu": info.CriuVersion} {
-		checks = append(checks, &drydockv1.DoctorCheck{Name: name, Ok: detail != "", Detail: detail})
-	}
-	for _, p := range info.Problems {
-		checks = append(checks, &drydockv1.DoctorCheck{Name: "problem", Detail: p.Reason, Remedy: p.Remedy})
-	}
-	return checks, nil
 }

@@ -19,6 +19,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	now            func() time.Time
+	// patience is how long a command that watches waits for another controller when its own went away; 0: not at all.
+	patience time.Duration
 
 	flags    *pflag.FlagSet
 	settings settings
@@ -33,6 +35,8 @@ type client struct {
 	drydockv1connect.AccessServiceClient
 	drydockv1connect.ClusterServiceClient
 	drydockv1connect.RolloutServiceClient
+	drydockv1connect.UpgradeServiceClient
+	drydockv1connect.ShimServiceClient
 	timeout time.Duration
 }
 
@@ -59,6 +63,8 @@ func (a *app) connect() (*client, error) {
 		AccessServiceClient:     drydockv1connect.NewAccessServiceClient(http, base, options...),
 		ClusterServiceClient:    drydockv1connect.NewClusterServiceClient(http, base, options...),
 		RolloutServiceClient:    drydockv1connect.NewRolloutServiceClient(http, base, options...),
+		UpgradeServiceClient:    drydockv1connect.NewUpgradeServiceClient(http, base, options...),
+		ShimServiceClient:       drydockv1connect.NewShimServiceClient(http, base, options...),
 		timeout:                 a.settings.Timeout,
 	}, nil
 }

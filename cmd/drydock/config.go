@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,13 +100,16 @@ func kindOf(path string) string {
 	return "client"
 }
 
-// configFault is a fault that was found: the check failed, but it was asked for rightly.
+// configFault is a fault that was found: the file is refused, and the check was asked for rightly.
 func configFault(err error) error {
 	var f *failure
-	if errors.As(err, &f) {
-		return &failure{status: statusFailed, message: f.message, refusals: f.refusals, remedies: f.remedies}
+	switch {
+	case errors.As(err, &f):
+		return &failure{status: statusRefused, message: f.message, refusals: f.refusals, remedies: f.remedies}
+	case errors.As(err, new(*fs.PathError)):
+		return err
 	}
-	return err
+	return &failure{status: statusRefused, message: err.Error()}
 }
 
 func checkManifest(path string) error {
@@ -125,7 +129,7 @@ func checkPool(path string) error {
 	if !errors.As(err, &faults) {
 		return err
 	}
-	f := &failure{status: statusFailed, message: fmt.Sprintf("pool %s has %d faults", path, len(faults))}
+	f := &failure{status: statusRefused, message: fmt.Sprintf("pool %s has %d faults", path, len(faults))}
 	if len(faults) == 1 {
 		f.message = fmt.Sprintf("pool %s has a fault", path)
 	}

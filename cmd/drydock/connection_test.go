@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"drydock/api/drydock/v1/drydockv1connect"
 )
@@ -120,4 +121,26 @@ func TestLosingTheControllerDuringAMigrationSaysThatItGoesOn(t *testing.T) {
 	p.controller.cut = true
 	wants(t, p.run(t, "migrate", "redis", "--to", "h2"), statusFailed,
 		"drydock: lost the connection to the controller", "migration m-1 of redis goes on", "drydock migration show m-1 --watch")
+}
+
+func TestAMigrationAndARolloutAreWatchedOnWithTheNextController(t *testing.T) {
+	p := newPool(t)
+	p.controller.began = make(chan struct{})
+	p.controller.cut = true
+	wants(t, runPatiently(t.Context(), nil, time.Minute, "migrate", "redis", "--to", "h2"), statusDone)
+	if p.controller.times("MigratePod") != 1 || p.controller.times("GetMigration") == 0 {
+		t.Errorf("asked %v", p.controller.asked())
+	}
+	wants(t, runPatiently(t.Context(), nil, time.Minute, "patch", "web"), statusDone)
+	if p.controller.times("StartRollout") != 1 || p.controller.times("WatchRollout") != 2 {
+		t.Errorf("asked %v", p.controller.asked())
+	}
+}
+
+func TestACommandThatWatchesGivesUpWhereNoControllerComes(t *testing.T) {
+	p := newPool(t)
+	p.controller.began = make(chan struct{})
+	p.controller.cut, p.controller.gone = true, true
+	wants(t, runPatiently(t.Context(), nil, time.Millisecond, "migrate", "redis", "--to", "h2"), statusFailed,
+		"drydock: lost the connection to the controller", "migration m-1 of redis goes on")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
@@ -69,6 +70,12 @@ func (f fakeRollouts) WatchRollout(_ context.Context, r *connect.Request[v1.Watc
 	f.record("WatchRollout", r.Msg)
 	if r.Msg.Id == "r-cut" {
 		return nil
+	}
+	if f.cut && f.times("WatchRollout") == 1 {
+		if err := s.Send(&v1.WatchRolloutResponse{Rollout: someRollout(r.Msg.Id)}); err != nil {
+			return err
+		}
+		panic(http.ErrAbortHandler) // what a client sees when the controller dies
 	}
 	for _, one := range []*v1.Rollout{someRollout(r.Msg.Id), endOf(someRollout(r.Msg.Id))} {
 		if err := s.Send(&v1.WatchRolloutResponse{Rollout: one}); err != nil {
@@ -156,7 +163,7 @@ func endOf(r *v1.Rollout) *v1.Rollout {
 	problem := []*v1.Refusal{{Reason: "host h1, patch: postinst of openssl failed", Remedy: "mend it with `dpkg --configure -a`"}}
 	switch r.Id {
 	case "r-stopping", "r-stopped":
-		r.State, r.Reason, r.Problems, r.HostsFailed = v1.RolloutState_ROLLOUT_STATE_STOPPED, "admit: 1 hosts have failed, and the error budget is 0", problem, 1
+		r.State, r.Reason, r.Problems, r.HostsFailed = v1.RolloutState_ROLLOUT_STATE_STOPPED, "admit: 1 host failed, and the error budget is 0", problem, 1
 		h.State = v1.RolloutHostState_ROLLOUT_HOST_STATE_FAILED
 	case "r-failing":
 		r.State, r.Problems, r.HostsFailed, r.Ended = v1.RolloutState_ROLLOUT_STATE_FINISHED, problem, 1, ago(0)

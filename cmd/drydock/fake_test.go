@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type fakeController struct {
 	empty    bool          // answer lists with nothing
 	began    chan struct{} // where set, migrations say here that they began, and then wait for the call's end
 	cut      bool          // instead of waiting, cut the connection
+	gone     bool          // no migration is told of
 }
 
 var _ drydockv1connect.ControllerServiceHandler = (*fakeController)(nil)
@@ -52,6 +54,19 @@ func (f *fakeController) asked() []string {
 	out := f.requests
 	f.requests = nil
 	return out
+}
+
+// times is how often a procedure was called since it was last said what was asked.
+func (f *fakeController) times(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	times := 0
+	for _, request := range f.requests {
+		if strings.HasPrefix(request, name+" ") {
+			times++
+		}
+	}
+	return times
 }
 
 func (f *fakeController) fault(kind, name string) error {
@@ -306,6 +321,9 @@ func (f *fakeController) ListMigrations(_ context.Context, r *connect.Request[v1
 
 func (f *fakeController) GetMigration(_ context.Context, r *connect.Request[v1.GetMigrationRequest]) (*connect.Response[v1.GetMigrationResponse], error) {
 	f.record("GetMigration", r.Msg)
+	if f.gone {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("no controller leads"))
+	}
 	f.mu.Lock()
 	first := len(f.requests) == 1
 	f.mu.Unlock()

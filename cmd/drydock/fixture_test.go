@@ -81,17 +81,35 @@ func (p *pool) serve(t *testing.T, socket string, cert tls.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle(drydockv1connect.NewControllerServiceHandler(p.controller))
-	mux.Handle(drydockv1connect.NewAccessServiceHandler(p.controller))
-	mux.Handle(drydockv1connect.NewClusterServiceHandler(p.controller))
-	mux.Handle(drydockv1connect.NewRolloutServiceHandler(fakeRollouts{fakeController: p.controller}))
-	server := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0), TLSConfig: &tls.Config{
+	server := &http.Server{Handler: p.handler(), ErrorLog: log.New(io.Discard, "", 0), TLSConfig: &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"},
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: p.ca.pool(),
 	}}
 	go server.ServeTLS(listener, "", "")
 	t.Cleanup(func() { server.Close() })
+}
+
+// serveClear is serve for a socket whose permissions are the guard.
+func (p *pool) serveClear(t *testing.T, socket string) {
+	t.Helper()
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: p.handler(), ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols)}
+	server.Protocols.SetUnencryptedHTTP2(true)
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+}
+
+func (p *pool) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(drydockv1connect.NewControllerServiceHandler(p.controller))
+	mux.Handle(drydockv1connect.NewAccessServiceHandler(p.controller))
+	mux.Handle(drydockv1connect.NewClusterServiceHandler(p.controller))
+	mux.Handle(drydockv1connect.NewRolloutServiceHandler(fakeRollouts{fakeController: p.controller}))
+	mux.Handle(drydockv1connect.NewUpgradeServiceHandler(fakeUpgrades{fakeController: p.controller}))
+	return mux
 }
 
 // result is what one invocation left.
@@ -100,10 +118,14 @@ type result struct {
 	stdout, stderr string
 }
 
-// run invokes drydock as run does, at theTime.
+// runAt invokes drydock as run does, at theTime, without patience for controllers that go away.
 func runAt(ctx context.Context, stdin io.Reader, args ...string) result {
+	return runPatiently(ctx, stdin, 0, args...)
+}
+
+func runPatiently(ctx context.Context, stdin io.Reader, patience time.Duration, args ...string) result {
 	var stdout, stderr bytes.Buffer
-	a := &app{stdin: stdin, stdout: &stdout, stderr: &stderr, now: theTime}
+	a := &app{stdin: stdin, stdout: &stdout, stderr: &stderr, now: theTime, patience: patience}
 	status := runContext(ctx, a, args)
 	return result{status, stdout.String(), stderr.String()}
 }

@@ -14,7 +14,7 @@ import (
 // newLabCommand groups what makes and removes labs. Up starts from base, which holds what flags cannot say.
 func newLabCommand(base lab.Options) *cobra.Command {
 	cmd := newGroup("lab", "Hosts for trying and testing, on this machine",
-		newLabUpCommand(base), newLabDownCommand(), newLabStatusCommand(), newLabExecCommand(), newLabEnvCommand())
+		newLabUpCommand(base), newLabDownCommand(), newLabStatusCommand(), newLabExecCommand(), newLabResetCommand(), newLabEnvCommand())
 	for _, name := range []string{"host-keeper", "host-init", "package-relay"} {
 		cmd.AddCommand(&cobra.Command{
 			Use:                name,

@@ -15,7 +15,7 @@ func newLabExecCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use:   "exec HOST -- CMD [ARG...]",
-		Short: "Run a command on a host, on ctl, or in the client's network namespace",
+		Short: "Run a command on a host, on a controller's (ctl, ctl2, ...), or in the client's network namespace",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
 				return misuse(cmd, "lab exec needs HOST, --, and a command, as in `drydock lab exec h1 -- ip address`")

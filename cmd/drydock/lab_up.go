@@ -15,7 +15,7 @@ func newLabUpCommand(opts lab.Options) *cobra.Command {
 		Use:   "up",
 		Short: "Bring a lab up, and make it the one that commands talk to",
 		Long: `Up makes hosts out of namespaces on this machine's kernel, each with its own containerd, CRIU and agent, a host for
-the controller, and a switch between them. It installs mmdebstrap where that is missing, makes the hosts' root file
+each controller, and a switch between them. It installs mmdebstrap where that is missing, makes the hosts' root file
 system once, and removes what an earlier lab of the same name left.
 
 With --updates the hosts are made as Debian's last point release left them, and take packages through a caching proxy, which
@@ -44,9 +44,11 @@ package, which make deb builds.`,
 	}
 	addLabName(cmd, &opts.Name)
 	cmd.Flags().IntVar(&opts.Hosts, "hosts", 3, "number of hosts for pods")
+	cmd.Flags().IntVar(&opts.Controllers, "controllers", 1, "number of controllers; three outlive one of them")
 	cmd.Flags().StringVar(&updates, "updates", "none", "what the hosts lack: none, mirror, own, or mirror,own")
 	cmd.Flags().BoolVar(&opts.PortSecurity, "port-security", false, "make the switch carry one MAC of each host only, as clouds do")
 	cmd.Flags().StringVar(&opts.Package, "package", "", "Drydock's Debian package, for virtual machines (default: the newest beside this program)")
 	cmd.Flags().StringVar(&opts.Driver, "driver", lab.DriverNamespace, "what the hosts are made of: namespace or vm")
+	cmd.Flags().StringSliceVar(&opts.Kernels, "kernel", nil, "Debian suites that virtual machines have their kernels from, in order, as bookworm,trixie-backports")
 	return cmd
 }

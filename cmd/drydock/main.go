@@ -26,7 +26,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return runContext(ctx, &app{stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now}, args)
+	return runContext(ctx, &app{stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, patience: takeoverPatience}, args)
 }
 
 // runContext carries out one command line until ctx ends.

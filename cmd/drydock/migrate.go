@@ -74,8 +74,8 @@ func newMigrateCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// migrate asks for the migration and shows it until its report is there. The migration outlives the call: whatever ends
-// the call early says so.
+// migrate asks for the migration and shows it until its report is there. The migration outlives the call: where the controller went
+// away it is followed with the next one, and whatever else ends the call early says that it goes on.
 func (a *app) migrate(ctx context.Context, c *client, req *v1.MigratePodRequest) (*v1.MigrationReport, error) {
 	var report *v1.MigrationReport
 	id := ""
@@ -91,6 +91,12 @@ func (a *app) migrate(ctx context.Context, c *client, req *v1.MigratePodRequest)
 		return nil
 	})
 	show.close()
+	if report == nil && id != "" && !req.DryRun && a.again(ctx, new(outage), err) {
+		var lost error
+		if report, lost = a.findMigration(ctx, c, id, true); lost == nil {
+			return report, nil
+		}
+	}
 	switch {
 	case report != nil:
 		return report, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,12 +78,17 @@ func newMigrationShow(a *app) *cobra.Command {
 func (a *app) findMigration(ctx context.Context, c *client, id string, watch bool) (*v1.MigrationReport, error) {
 	show := a.newProgress()
 	defer show.close()
+	var silent outage
 	for {
 		res, err := ask(ctx, c, c.GetMigration, &v1.GetMigrationRequest{Id: id})
+		if watch && a.again(ctx, &silent, err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		r := res.Migration
+		silent = outage{}
 		if !watch || r.Finished != nil {
 			return r, nil
 		}
@@ -130,6 +136,9 @@ func (a *app) migrationTable(t *table, r *v1.MigrationReport, why bool) {
 	}
 	t.field("Freeze", took(r.Freeze))
 	t.field("Bytes", size(r.Bytes))
+	if len(r.Translated) > 0 {
+		t.field("Translated", strings.Join(r.Translated, ", "))
+	}
 	if r.FramesHeld > 0 {
 		t.field("Held", plural(int(r.FramesHeld), "frame"))
 	}

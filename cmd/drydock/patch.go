@@ -63,12 +63,17 @@ func (a *app) watchRollout(ctx context.Context, c *client, id string) error {
 func (a *app) followRollout(ctx context.Context, c *client, id string) (last *v1.Rollout, err error) {
 	show := a.newProgress()
 	defer show.close()
-	err = follow(ctx, c.WatchRollout, &v1.WatchRolloutRequest{Id: id}, func(m *v1.WatchRolloutResponse) error {
-		last = m.Rollout
-		showRollout(show, last)
-		return nil
-	})
-	return last, err
+	var silent outage
+	for {
+		err = follow(ctx, c.WatchRollout, &v1.WatchRolloutRequest{Id: id}, func(m *v1.WatchRolloutResponse) error {
+			last, silent = m.Rollout, outage{}
+			showRollout(show, last)
+			return nil
+		})
+		if last == nil || !a.again(ctx, &silent, err) {
+			return last, err
+		}
+	}
 }
 
 // showRollout has a line or a bar for the pool, and for each host that is being patched.
@@ -119,7 +124,7 @@ func restErr(r *v1.Rollout) error {
 		f.message = fmt.Sprintf("rollout %s has ended, and %s failed", r.Id, plural(int(r.HostsFailed), "host"))
 	case v1.RolloutState_ROLLOUT_STATE_STOPPED:
 		f.message = fmt.Sprintf("rollout %s has stopped at %s", r.Id, r.Reason)
-		f.remedies = []string{"then go on with `drydock rollout resume " + r.Id + "`, or end it with `drydock rollout abort " + r.Id + "`"}
+		f.remedies = []string{"then " + goOn(r)}
 	default:
 		f.message = fmt.Sprintf("rollout %s is %s", r.Id, stateOfRollout(r.State))
 	}

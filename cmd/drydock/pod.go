@@ -11,7 +11,7 @@ import (
 
 func newPodCommand(a *app) *cobra.Command {
 	return newGroup("pod", "Pods: what runs, and where", newPodRun(a), newPodList(a), newPodInspect(a), newPodExec(a),
-		newPodLogs(a), newPodStart(a), newPodStop(a), newPodRemove(a))
+		newPodLogs(a), newPodStart(a), newPodStop(a), newPodRemove(a), newPodShim(a))
 }
 
 func newPodList(a *app) *cobra.Command {

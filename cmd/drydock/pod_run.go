@@ -26,6 +26,7 @@ func newPodRun(a *app) *cobra.Command {
 	f.StringVar(&host, "host", "", "host to run it on; without it the controller chooses")
 	a.complete(cmd, "host", hostNames)
 	a.complete(cmd, "restart", fixed("always", "on-failure", "never"))
+	a.complete(cmd, "affinity", hostNames)
 	a.complete(cmd, "on-host-lost", fixed("restart", "wait"))
 	cmd.Args = func(c *cobra.Command, args []string) error { return podRunArgs(c, args, file) }
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -56,12 +57,16 @@ func addPodFlags(f *pflag.FlagSet, to *manifest.Flags) {
 	f.StringVar(&to.User, "user", "", "UID[:GID] that it runs as, instead of the image's")
 	f.StringVar(&to.IP, "ip", "", "address, instead of one that the controller hands out")
 	f.StringVar(&to.Restart, "restart", "", "when a container ends: always (the default), on-failure or never")
+	f.StringVar(&to.Affinity, "affinity", "", "the host that it belongs to: it starts there where that can be, and goes back there once that is patched")
 	f.StringVar(&to.OnHostLost, "on-host-lost", "", "when its host is gone: restart (the default) or wait")
 	f.BoolVar(&to.AllowPostcopy, "allow-postcopy", false, "let migrations run it before all its memory is there")
+	f.BoolVar(&to.Portable, "portable", false, "start it so that it can go to older kernels too (in a mixed pool every pod is)")
 	f.StringVar(&to.HealthTCP, "health-tcp", "", "PORT that answers where the pod is healthy")
 	f.StringVar(&to.HealthHTTP, "health-http", "", "PORT/path that answers where the pod is healthy")
 	f.StringVar(&to.HealthExec, "health-exec", "", "command that succeeds where the pod is healthy")
 	f.StringArrayVarP(&to.Labels, "label", "l", nil, "KEY=VALUE")
+	f.StringVar(&to.Service, "service", "", "service that the pod serves, with --version")
+	f.StringVar(&to.Version, "version", "", "version of the service")
 	f.StringVar(&to.Hostname, "hostname", "", "host name inside, instead of NAME")
 }
 

@@ -80,8 +80,12 @@ func (a *app) podTable(t *table, p *v1.Pod) {
 	t.field("Gateway", s.GetGateway())
 	t.field("MAC", s.GetMac())
 	t.field("Restart", restartWord(s.GetRestartPolicy()))
+	t.field("Affinity", s.GetAffinity())
 	t.field("Host lost", lostWord(s.GetOnHostLost()))
 	t.field("Post-copy", yesNo(s.GetAllowPostcopy()))
+	if s.GetPortable() {
+		t.field("Portable", yesNo(true))
+	}
 	t.field("Labels", pairs(s.GetLabels()))
 	for _, v := range s.GetVolumes() {
 		t.field("Volume", v.Name+" "+volumeKind(v))

@@ -23,8 +23,9 @@ func TestTheCommandsThatChangeSomethingCanSayWhy(t *testing.T) {
 	slices.Sort(can)
 	want := []string{
 		"controller join", "controller rm", "host confirm-dead", "host drain", "host join", "host resume", "host rm", "image import", "image pull",
-		"migrate", "patch", "pod exec", "pod rm", "pod run", "pod start", "pod stop", "rollout abort", "rollout approve", "rollout pause",
-		"rollout resume", "store backup", "user add", "user rm",
+		"migrate", "patch", "pod exec", "pod rm", "pod run", "pod shim", "pod start", "pod stop", "rollout abort", "rollout approve", "rollout pause",
+		"rollout resume", "service apply", "service flag", "service rm", "service upgrade", "shim trace", "store backup",
+		"upgrade abort", "upgrade pause", "upgrade resume", "user add", "user rm",
 	}
 	if diff := cmp.Diff(want, can); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

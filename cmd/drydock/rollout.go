@@ -71,9 +71,21 @@ func newRolloutShow(a *app) *cobra.Command {
 			return a.print(message{res.Rollout}, func(t *table) {
 				a.rolloutTables(t, res.Rollout)
 				problemsSection(t, res.Rollout.Problems)
+				if next := goOn(res.Rollout); next != "" {
+					t.section("Then " + next)
+				}
 			})
 		},
 	}
+}
+
+// goOn is what an operator can tell a rollout that rests; empty where it does not.
+func goOn(r *v1.Rollout) string {
+	switch r.State {
+	case v1.RolloutState_ROLLOUT_STATE_STOPPED, v1.RolloutState_ROLLOUT_STATE_PAUSED:
+		return "go on with `drydock rollout resume " + r.Id + "`, or end it with `drydock rollout abort " + r.Id + "`"
+	}
+	return ""
 }
 
 func newRolloutWatch(a *app) *cobra.Command {
@@ -188,6 +200,21 @@ func (a *app) rolloutTables(t *table, r *v1.Rollout) {
 		t.row(m.Pod, m.From, m.To, modeWord(m.Mode), word(m.Outcome.String(), "MIGRATION_OUTCOME_"), took(m.Freeze), m.Migration)
 	}
 	skippedSection(t, r.Skipped)
+	warningsSection(t, r.Hosts)
+}
+
+// warningsSection says what may reboot hosts besides Drydock.
+func warningsSection(t *table, hosts []*v1.RolloutHost) {
+	heading := "Warnings"
+	for _, h := range hosts {
+		for _, w := range h.Warnings {
+			if heading != "" {
+				t.section(heading)
+				heading = ""
+			}
+			t.line("  - host %s: %s; remedy: %s", h.Host, w.Reason, w.Remedy)
+		}
+	}
 }
 
 func problemsSection(t *table, problems []*v1.Refusal) {

@@ -33,6 +33,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newPatchCommand(a),
 		newRolloutCommand(a),
 		newServiceCommand(a),
+		newUpgradeCommand(a),
 		newShimCommand(a),
 		newStoreCommand(a),
 		newUserCommand(a),

@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
-	"time"
-)
 
-// dialWithin is how long one of several controllers may take to accept a connection, TLS included: one that is paused takes it and
-// says nothing.
-const dialWithin = 2 * time.Second
+	"drydock/internal/reach"
+)
 
 // others are the servers behind the first.
 func (t *target) others() []string {
@@ -20,31 +18,24 @@ func (t *target) others() []string {
 
 // dialAny connects to the first of several controllers that answers. Any of them passes on to the one that leads.
 func (t *target) dialAny(config *tls.Config, first dialFunc, others []string) (dialFunc, error) {
-	ways := []dialFunc{first}
+	config.NextProtos = []string{"h2"}
+	secure := func(dial dialFunc) dialFunc {
+		return func(ctx context.Context, network, address string) (net.Conn, error) {
+			return handshake(ctx, dial, network, address, config)
+		}
+	}
+	ways := []dialFunc{secure(first)}
 	for _, server := range others {
 		dial, host, err := endpointOf(server)
 		if err != nil {
 			return nil, err
 		}
-		ways = append(ways, func(ctx context.Context, network, _ string) (net.Conn, error) { return dial(ctx, network, host) })
+		ways = append(ways, secure(func(ctx context.Context, network, _ string) (net.Conn, error) { return dial(ctx, network, host) }))
 	}
-	config.NextProtos = []string{"h2"}
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		var failed []error
-		for _, dial := range ways {
-			conn, err := handshake(ctx, dial, network, address, config)
-			if err == nil {
-				return conn, nil
-			}
-			failed = append(failed, err)
-		}
-		return nil, errors.Join(failed...)
-	}, nil
+	return reach.First(ways...), nil
 }
 
 func handshake(ctx context.Context, dial dialFunc, network, address string, config *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialWithin)
-	defer cancel()
 	raw, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -54,4 +45,24 @@ func handshake(ctx context.Context, dial dialFunc, network, address string, conf
 		return nil, errors.Join(err, raw.Close())
 	}
 	return conn, nil
+}
+
+// dialAnySocket is dialAny for unix sockets that are used without TLS.
+func (t *target) dialAnySocket(first dialFunc, others []string) (dialFunc, error) {
+	ways := []dialFunc{reach.InTheClear(first)}
+	for _, server := range others {
+		dial, _, err := endpointOf(server)
+		if err != nil {
+			return nil, err
+		}
+		if !strings.HasPrefix(server, "unix:") {
+			return nil, &failure{
+				status:   statusMisuse,
+				message:  fmt.Sprintf("server %q: a context without credentials is for unix sockets only", server),
+				remedies: []string{"name PEM files with --ca, --cert and --key, or in the context"},
+			}
+		}
+		ways = append(ways, reach.InTheClear(dial))
+	}
+	return reach.First(ways...), nil
 }

@@ -15,7 +15,8 @@ import (
 )
 
 func newServiceCommand(a *app) *cobra.Command {
-	return newGroup("service", "Services and their upgrade records", newServiceCheck(a))
+	return newGroup("service", "Services and their upgrade records", newServiceApply(a), newServiceList(a), newServiceShow(a),
+		newServiceCheck(a), newServiceUpgrade(a), newServiceFlag(a), newServiceRemove(a))
 }
 
 func newServiceCheck(a *app) *cobra.Command {
@@ -33,7 +34,7 @@ func newServiceCheck(a *app) *cobra.Command {
 			}
 			r, err := checkedRecord(cmd.Context(), file)
 			if err != nil {
-				return recordFault(file, statusRefused, err)
+				return recordFault(file, err)
 			}
 			defer r.Close()
 			return a.print(checkedOf(file, r), checkedOf(file, r).table)
@@ -63,18 +64,18 @@ func checkedRecord(ctx context.Context, file string) (*record.Record, error) {
 func checkRecord(path string) error {
 	r, err := checkedRecord(context.Background(), path)
 	if err != nil {
-		return recordFault(path, statusFailed, err)
+		return recordFault(path, err)
 	}
 	return r.Close()
 }
 
 // recordFault shows everything that is wrong with a record, each with its place.
-func recordFault(file string, status int, err error) error {
+func recordFault(file string, err error) error {
 	var problems strictyaml.Problems
 	if !errors.As(err, &problems) {
 		return err
 	}
-	f := &failure{status: status, message: fmt.Sprintf("upgrade record %s has %d faults", file, len(problems))}
+	f := &failure{status: statusRefused, message: fmt.Sprintf("upgrade record %s has %d faults", file, len(problems))}
 	if len(problems) == 1 {
 		f.message = fmt.Sprintf("upgrade record %s has a fault", file)
 	}

@@ -17,16 +17,17 @@ import (
 	"drydock/shim/process"
 )
 
-// shims finds shims on this machine by their control sockets.
+// shims finds shims: in pods through the controller, or on this machine by their control sockets.
 type shims struct {
 	app *app
+	// dir is where the sockets are; empty for shims in pods.
 	dir string
 }
 
 func newShimCommand(a *app) *cobra.Command {
 	s := &shims{app: a}
-	cmd := newGroup("shim", "Shims that run on this machine", newShimLs(s), newShimShow(s), newShimTrace(s), newShimReload(s), newShimServe())
-	cmd.PersistentFlags().StringVar(&s.dir, "dir", process.Dir, "directory of the shims' control sockets")
+	cmd := newGroup("shim", "Shims, in pods and on this machine", newShimLs(s), newShimShow(s), newShimTrace(s), newShimReload(s), newShimServe())
+	cmd.PersistentFlags().StringVar(&s.dir, "dir", "", "look at shims on this machine: directory of their control sockets, "+process.Dir)
 	return cmd
 }
 
@@ -94,9 +95,12 @@ type named struct {
 func newShimLs(s *shims) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ls",
-		Short: "List the shims of this machine",
+		Short: "List the shims in pods, or with --dir those of this machine",
 		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if s.dir == "" {
+				return s.app.listPodShims(cmd.Context())
+			}
 			if err := s.app.load(); err != nil {
 				return err
 			}
@@ -126,10 +130,13 @@ func newShimLs(s *shims) *cobra.Command {
 
 func newShimShow(s *shims) *cobra.Command {
 	return &cobra.Command{
-		Use:   "show NAME",
+		Use:   "show POD",
 		Short: "Show a shim: versions, calls between them, and what each translator takes",
-		Args:  exactly("NAME"),
+		Args:  exactly("POD"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if s.dir == "" {
+				return s.app.showPodShim(cmd.Context(), args[0])
+			}
 			return s.ask(cmd.Context(), args[0], func(ctx context.Context, c process.Client) error {
 				state, err := c.State(ctx)
 				if err != nil {
@@ -177,10 +184,13 @@ func showShim(t *table, name string, s process.State) {
 
 func newShimReload(s *shims) *cobra.Command {
 	return &cobra.Command{
-		Use:   "reload NAME",
-		Short: "Have a shim take up its changed configuration and record, without a pause",
+		Use:   "reload NAME --dir DIR",
+		Short: "Have a shim of this machine take up its changed configuration and record, without a pause",
 		Args:  exactly("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if s.dir == "" {
+				return misuse(cmd, "a shim in a pod is changed with `drydock pod shim`; --dir names where those of this machine are")
+			}
 			return s.ask(cmd.Context(), args[0], func(ctx context.Context, c process.Client) error {
 				err := c.Reload(ctx)
 				var refused *process.RefusedError

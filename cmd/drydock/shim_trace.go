@@ -20,19 +20,21 @@ func newShimTrace(s *shims) *cobra.Command {
 	var prefix string
 	var wait time.Duration
 	cmd := &cobra.Command{
-		Use:   "trace NAME",
+		Use:   "trace POD",
 		Short: "Show the next call before and after each translator",
-		Args:  exactly("NAME"),
+		Args:  exactly("POD"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wait <= 0 {
 				return misuse(cmd, "--wait %s: must be more than 0", wait)
+			}
+			if s.dir == "" {
+				return s.app.tracePodShim(cmd, args[0], prefix, wait)
 			}
 			return s.ask(cmd.Context(), args[0], func(_ context.Context, c process.Client) error {
 				trace, err := c.Trace(cmd.Context(), prefix, wait)
 				var refused *process.RefusedError
 				if errors.As(err, &refused) && refused.Status == http.StatusGatewayTimeout {
-					return &failure{status: statusFailed, message: fmt.Sprintf("shim %s: %s", args[0], refused.Text),
-						remedies: []string{"make a call, or wait longer with --wait; connections of the server's own version may be spliced, unread"}}
+					return noCall(args[0], refused.Text)
 				}
 				if err != nil {
 					return err

@@ -94,7 +94,10 @@ func (t *target) client() (client *http.Client, base string, err error) {
 	client = &http.Client{Transport: transport}
 	if strings.HasPrefix(t.Server, "unix:") && !t.HasCredentials() {
 		transport.Protocols.SetUnencryptedHTTP2(true)
-		return client, "http://" + host, nil
+		if others := t.others(); len(others) > 0 {
+			transport.DialContext, err = t.dialAnySocket(dial, others)
+		}
+		return client, "http://" + host, err
 	}
 	transport.Protocols.SetHTTP2(true)
 	if transport.TLSClientConfig, err = t.tlsConfig(); err != nil {

@@ -22,6 +22,7 @@ import (
 	"drydock/migrate/owner"
 	"drydock/patch"
 	"drydock/pods"
+	"drydock/pods/probe"
 	"drydock/status"
 
 	"golang.org/x/sync/errgroup"
@@ -46,8 +47,12 @@ type agent struct {
 	// probing and answering let one probe at a time go to, and come from, each host.
 	probing, answering holds
 	watching           *supervisor
+	shims              *shims
 	fresh              *status.Fresh
 	patch              *patch.Host
+	proofs             *probe.Watch
+	// unguarded: others may reboot the host, though pods are on it. Only reports read and write it.
+	unguarded bool
 	// reporting is held while a report is made and sent.
 	reporting sync.Mutex
 	// statusWanted is whether the controller lacks this host's status, as it answered the last report.
@@ -91,6 +96,7 @@ func Run(ctx context.Context, cfg config.Agent) error {
 	group.Go(func() error { return a.report(ctx) })
 	group.Go(func() error { return a.watching.run(ctx) })
 	group.Go(func() error { return a.fresh.Run(ctx) })
+	group.Go(func() error { return a.proofs.Keep(ctx) })
 	group.Go(func() error { return keeper.Run(ctx, a.store.renew, log) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -110,7 +116,10 @@ func (a *agent) assemble() (err error) {
 	if err != nil {
 		return err
 	}
-	a.host = &status.Host{DataDir: a.cfg.DataDir, Containerd: a.pods.Version, CgroupVersion: pods.CgroupVersion()}
+	if a.proofs, err = a.newProofs(); err != nil {
+		return err
+	}
+	a.host = &status.Host{DataDir: a.cfg.DataDir, Containerd: a.pods.Version, CgroupVersion: pods.CgroupVersion(), Proof: a.proof}
 	a.peers = newPeers(a.keeper)
 	a.store = newStoreClient(a.cfg.Controllers, a.keeper)
 	a.engine = migrate.New(migrate.Config{
@@ -119,7 +128,7 @@ func (a *agent) assemble() (err error) {
 		At: faultpoint.In(a.cfg.FaultDir, a.log), Log: a.log,
 	})
 	a.network = newPodNetwork(a)
-	a.watching = newSupervisor(a)
+	a.watching, a.shims = newSupervisor(a), newShims(a)
 	a.fresh = a.newFresh()
 	a.patch, err = a.newPatch()
 	return err

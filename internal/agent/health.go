@@ -125,3 +125,14 @@ func (s *supervisor) get(ctx context.Context, pod string, action *drydockv1.Prob
 	}
 	return nil
 }
+
+// forget drops what the probes of a pod have said: it has become another version of itself.
+func (s *supervisor) forget(pod *drydockv1.PodSpec) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range pod.GetContainers() {
+		key := pod.GetName() + "/" + c.GetName()
+		delete(s.health, key)
+		delete(s.backoff, key)
+	}
+}

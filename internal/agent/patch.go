@@ -12,9 +12,11 @@ import (
 	"drydock/migrate/owner"
 	"drydock/patch"
 	"drydock/patch/apt"
-	"drydock/pods/probe"
+	"drydock/patch/dnf"
+	"drydock/patch/grub"
 	"drydock/status"
 	statusapt "drydock/status/packages/apt"
+	statusdnf "drydock/status/packages/dnf"
 
 	"connectrpc.com/connect"
 )
@@ -39,25 +41,32 @@ func (a *agent) newPatch() (*patch.Host, error) {
 			return status.PodsUsing(ctx, "/proc", files, pod)
 		},
 		Simulated: simulated(), RebootCommand: a.cfg.Reboot.Command, Boot: a.here.BootID, BootDir: "/boot", Run: "/run", Log: a.log,
+		Grub: &grub.GRUB{Dir: "/boot/grub"},
 	}
-	probing := &probe.Probe{
-		Dir: filepath.Join(a.cfg.RunDir, "probe"), Cgroup: filepath.Join(a.cfg.CgroupParent, "probe"), Program: program, Args: []string{"probe"},
-	}
-	cfg.Probe = func(ctx context.Context) []*drydockv1.Refusal {
-		if err := probing.Run(ctx); err != nil {
-			return []*drydockv1.Refusal{patch.Refusal("see `drydock host doctor`, and install a kernel, CRIU and runc that go together",
-				"this host cannot dump and restore a pod: %v", err)}
-		}
-		return nil
-	}
-	if provider, ok := a.fresh.Collector.Packages.(*statusapt.Apt); ok {
+	cfg.Probe = a.prove
+	switch provider := a.fresh.Collector.Packages.(type) {
+	case *statusapt.Apt:
 		cfg.Installer = &apt.Apt{Judge: provider}
+	case *statusdnf.Dnf:
+		cfg.Installer = &dnf.Dnf{Judge: provider, Unfinished: unfinished(cfg.Dir)}
 	}
 	return patch.New(cfg)
 }
 
 // simulated says whether a reboot of this host changes no kernel: it is of a lab, and shares it with others.
 func simulated() bool { return os.Getenv("DRYDOCK_LAB") != "" }
+
+// guard lets nothing but Drydock reboot the host while pods run on it.
+func (a *agent) guard(ctx context.Context, all []*drydockv1.Pod) {
+	running := slices.ContainsFunc(all, func(p *drydockv1.Pod) bool {
+		return p.GetPhase() == drydockv1.PodPhase_POD_PHASE_RUNNING || p.GetPhase() == drydockv1.PodPhase_POD_PHASE_MOVING
+	})
+	err := a.patch.Guard(ctx, running)
+	if err != nil && !a.unguarded {
+		a.log.Warn("others may reboot this host while pods are on it", "error", err)
+	}
+	a.unguarded = err != nil
+}
 
 // look finds out what the host lacks now.
 func (a *agent) look(ctx context.Context, refresh bool) (*drydockv1.HostStatus, error) {
@@ -98,12 +107,18 @@ func (a *agent) podsHere(ctx context.Context) ([]string, error) {
 // RunInstaller does the work on packages that lies in a directory. The agent starts it as a program of its own.
 func RunInstaller(ctx context.Context, dir string) error {
 	return patch.RunJob(ctx, dir, func(manager string) (patch.Installer, error) {
-		if manager != "apt" {
-			return nil, fmt.Errorf("package manager %q is not known", manager)
+		switch manager {
+		case "apt":
+			return &apt.Apt{}, nil
+		case "dnf":
+			return &dnf.Dnf{Unfinished: unfinished(filepath.Dir(filepath.Dir(dir)))}, nil
 		}
-		return &apt.Apt{}, nil
+		return nil, fmt.Errorf("package manager %q is not known", manager)
 	})
 }
+
+// unfinished is where dnf's installer writes down what rpm does not remember, within the directory of patches.
+func unfinished(patches string) string { return filepath.Join(patches, "unfinished.json") }
 
 // lead refuses orders of a controller that leads no more.
 func (s *patchServer) lead(req connect.AnyRequest) error {
@@ -167,7 +182,7 @@ func (s *patchServer) Reboot(ctx context.Context, req *connect.Request[drydockv1
 	if err := s.lead(req); err != nil {
 		return nil, err
 	}
-	return answer(s.patch.Reboot(ctx, req.Msg.BootId, req.Msg.Reason))
+	return answer(s.patch.Reboot(ctx, req.Msg.BootId, req.Msg.Kernel, req.Msg.Reason))
 }
 
 func (s *patchServer) Verify(ctx context.Context, req *connect.Request[drydockv1.VerifyRequest]) (*connect.Response[drydockv1.VerifyResponse], error) {

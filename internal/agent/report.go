@@ -58,6 +58,7 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 	if err != nil {
 		return nil, err
 	}
+	a.guard(ctx, all)
 	images, err := a.images(ctx)
 	if err != nil {
 		return nil, err

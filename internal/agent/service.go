@@ -65,6 +65,9 @@ func (s *agentServer) CreatePod(ctx context.Context, req *connect.Request[drydoc
 	defer known()
 	// The pod's start is not the caller's to cancel: the owner's record says that it runs here.
 	ctx = context.WithoutCancel(ctx)
+	if err := s.shims.prepare(ctx, spec); err != nil {
+		return nil, failed(err)
+	}
 	if err := s.engine.Create(ctx, &pods.Record{Spec: spec, Epoch: req.Msg.Epoch, Role: pods.Owned}); err != nil {
 		return nil, failed(err)
 	}

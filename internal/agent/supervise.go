@@ -9,6 +9,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/pods"
+	"drydock/pods/sidecar"
 )
 
 // supervisor restarts the containers that end, by their pod's policy, and asks their probes.
@@ -101,6 +102,10 @@ func (s *supervisor) look(ctx context.Context, pod string) error {
 		defer probes.Wait()
 		for i, c := range status.Containers {
 			switch {
+			case sidecar.Is(c.Name):
+				if err := s.lookAfterShim(ctx, pod, c); err != nil {
+					return err
+				}
 			case c.State == "running":
 				probes.Go(func() { s.ask(ctx, pod, status.Spec.Containers[i]) })
 			case c.State == "stopped" || c.State == "absent":
@@ -110,6 +115,17 @@ func (s *supervisor) look(ctx context.Context, pod string) error {
 			}
 		}
 		return nil
+	})
+}
+
+// lookAfterShim: a shim serves whatever the pod's policy says of its program, and is new to the connections that come.
+func (s *supervisor) lookAfterShim(ctx context.Context, pod string, c *drydockv1.ContainerStatus) error {
+	rec, err := s.pods.Record(pod)
+	if err != nil {
+		return err
+	}
+	return s.shims.look(ctx, rec, c, func() error {
+		return s.restart(ctx, pod, drydockv1.RestartPolicy_RESTART_POLICY_ALWAYS, c)
 	})
 }
 

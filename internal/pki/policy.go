@@ -79,6 +79,25 @@ func ControllerPolicy() Policy {
 		rpc.RolloutServiceAbortRolloutProcedure:  change(OperatorRights, "rollout abort", "rollout"),
 		rpc.RolloutServiceApproveGateProcedure:   change(OperatorRights, "rollout approve", "rollout"),
 
+		rpc.UpgradeServiceApplyServiceProcedure:  change(OperatorRights, "service apply", "service"),
+		rpc.UpgradeServiceListServicesProcedure:  view,
+		rpc.UpgradeServiceGetServiceProcedure:    view,
+		rpc.UpgradeServiceRemoveServiceProcedure: change(OperatorRights, "service rm", "service"),
+		rpc.UpgradeServiceSetFlagProcedure:       change(OperatorRights, "service flag", "service"),
+		rpc.UpgradeServiceStartUpgradeProcedure:  change(OperatorRights, "service upgrade", "service"),
+		rpc.UpgradeServiceListUpgradesProcedure:  view,
+		rpc.UpgradeServiceGetUpgradeProcedure:    view,
+		rpc.UpgradeServiceWatchUpgradeProcedure:  view,
+		rpc.UpgradeServicePauseUpgradeProcedure:  change(OperatorRights, "upgrade pause", "upgrade"),
+		rpc.UpgradeServiceResumeUpgradeProcedure: change(OperatorRights, "upgrade resume", "upgrade"),
+		rpc.UpgradeServiceAbortUpgradeProcedure:  change(OperatorRights, "upgrade abort", "upgrade"),
+
+		rpc.ShimServiceSetPodShimProcedure:   change(OperatorRights, "pod shim", "pod"),
+		rpc.ShimServiceGetPodShimProcedure:   view,
+		rpc.ShimServiceListPodShimsProcedure: view,
+		// A trace shows what is in a call.
+		rpc.ShimServiceTracePodShimProcedure: change(OperatorRights, "shim trace", "pod"),
+
 		rpc.ClusterServiceListControllersProcedure:       view,
 		rpc.ClusterServiceCreateControllerTokenProcedure: change(AdminRights, "controller join", "controller"),
 		rpc.ClusterServiceRemoveControllerProcedure:      change(AdminRights, "controller rm", "controller"),

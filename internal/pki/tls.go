@@ -82,6 +82,39 @@ func verifyServer(certs []*x509.Certificate, roots *x509.CertPool, now time.Time
 	return IdentityOf(certs[0])
 }
 
+// Connect makes one connection to target, HOST:PORT or https://HOST:PORT, with a peer that expect accepts.
+func Connect(ctx context.Context, target string, keeper *Keeper, expect Expect) (*tls.Conn, error) {
+	address, err := addressOf(target)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, keeper.ClientTLS(expect))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return conn, nil
+}
+
+// Over returns an HTTP/2 client that has conn and never makes another connection.
+func Over(conn *tls.Conn) *http.Client {
+	unused := make(chan *tls.Conn, 1)
+	unused <- conn
+	client := tlsClient(nil)
+	client.Transport.(*http.Transport).DialTLSContext = func(context.Context, string, string) (net.Conn, error) {
+		select {
+		case conn := <-unused:
+			return conn, nil
+		default:
+			return nil, errors.New("the connection has ended")
+		}
+	}
+	return client
+}
+
 // Client returns an HTTP/2 client for target, and the base URL to call it with. Targets are https://HOST:PORT, HOST:PORT, or
 // unix:///PATH; for the last keeper and expect are not used and may be nil, since the socket's permissions guard it. The
 // client sets no time limit on calls: their contexts do.

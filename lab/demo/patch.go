@@ -86,7 +86,7 @@ func (p *patching) startPods(ctx context.Context) error {
 }
 
 // statusLimit is how long the hosts may take to ask their archives, all at once on a busy machine.
-const statusLimit = 3 * time.Minute
+const statusLimit = 10 * time.Minute
 
 // lookBefore waits until every host knows that it lacks something, and notes what dpkg has there.
 func (p *patching) lookBefore(ctx context.Context) error {

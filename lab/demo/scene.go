@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,19 +24,22 @@ type scene struct {
 	faults []string
 }
 
-// bringUp makes the lab, and has it know the images.
-func (s *scene) bringUp(ctx context.Context, options lab.Options) (err error) {
+// bringUp makes the lab, and has it know the images: those that are named, or all.
+func (s *scene) bringUp(ctx context.Context, options lab.Options, names ...string) (err error) {
 	if s.set, err = images.Build(ctx, images.DefaultCache, s.view); err != nil {
 		return err
 	}
 	s.view.say("bringing up the lab %s", options.Name)
-	options.Hosts, options.Progress = len(route), s.view
+	options.Hosts, options.Progress = cmp.Or(options.Hosts, len(route)), s.view
 	if s.rig, err = rig.Up(ctx, options); err != nil {
 		return err
 	}
 	s.client = load.Dialer{Netns: s.rig.NetNS(lab.ClientNode)}
 	s.view.say("importing the images")
-	return s.rig.ImportImages(ctx, route[0], io.Discard, s.set.Names()...)
+	if len(names) == 0 {
+		names = s.set.Names()
+	}
+	return s.rig.ImportImages(ctx, route[0], io.Discard, names...)
 }
 
 // startPod runs a pod on a host, and waits until it serves.
@@ -57,7 +61,7 @@ func (s *scene) startPod(ctx context.Context, a app, host string) error {
 }
 
 func (s *scene) startClients(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, serveLimit)
 	defer cancel()
 	for _, t := range s.pods {
 		s.view.status(t, "starting its clients")

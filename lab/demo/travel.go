@@ -34,9 +34,12 @@ func newTraveller(a app, pod *drydockv1.Pod) (*traveller, error) {
 	return &traveller{app: a, addr: netip.AddrPortFrom(prefix.Addr(), a.port), host: pod.Host, last: -1}, nil
 }
 
+// serveLimit is how long services may take to start, and their clients too, on emulated processors that are busy.
+const serveLimit = 5 * time.Minute
+
 // await waits until the pod's service takes connections.
 func (t *traveller) await(ctx context.Context, from load.Dialer) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, serveLimit)
 	defer cancel()
 	for {
 		conn, err := from.DialContext(ctx, "tcp", t.addr.String())

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,12 +28,20 @@ type user interface {
 type findings struct {
 	load.Result
 	requests, failedTransactions int64
+	// clockStepsBack is what a program in the pod saw itself.
+	clockStepsBack int
 }
 
 const (
 	redisConnections, redisRate     = 20, 1000 // writes a second
 	postgresConnections, commitRate = 4, 200   // commits a second
 	benchClients, benchRate         = 4, 40    // transactions a second
+)
+
+// What services on emulated processors are asked for, each by two kinds of clients.
+const (
+	gentleConnections, gentleRate = 4, 10
+	gentlePause                   = 20 * time.Millisecond // of probes
 )
 
 // downloadRate lets the one download of nginx's file take about half a minute.
@@ -44,13 +53,23 @@ type redisUser struct {
 }
 
 func useRedis(ctx context.Context, s *scene, addr string) (user, error) {
-	writers, err := load.StartRedisWriters(ctx, load.RedisConfig{
+	return startRedisUser(ctx, load.RedisConfig{
 		Dialer: s.client, Addr: addr, Connections: redisConnections, Rate: redisRate, ValueSize: 512, Fill: true,
-	})
+	}, 0)
+}
+
+func useRedisGently(ctx context.Context, s *scene, addr string) (user, error) {
+	return startRedisUser(ctx, load.RedisConfig{
+		Dialer: s.client, Addr: addr, Connections: gentleConnections, Rate: gentleRate, ValueSize: 512, Fill: true,
+	}, gentlePause)
+}
+
+func startRedisUser(ctx context.Context, cfg load.RedisConfig, pause time.Duration) (user, error) {
+	writers, err := load.StartRedisWriters(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	probe, err := load.StartProbe(ctx, load.ProbeConfig{Dialer: s.client, Addr: addr})
+	probe, err := load.StartProbe(ctx, load.ProbeConfig{Dialer: cfg.Dialer, Addr: cfg.Addr, Interval: pause})
 	return redisUser{writers, probe}, err
 }
 
@@ -69,13 +88,22 @@ type postgresUser struct {
 }
 
 func usePostgres(ctx context.Context, s *scene, addr string) (user, error) {
-	writers, err := load.StartPGWriters(ctx, load.PGConfig{Dialer: s.client, Addr: addr, Connections: postgresConnections, Rate: commitRate})
+	return startPostgresUser(ctx, s, load.PGConfig{Addr: addr, Connections: postgresConnections, Rate: commitRate},
+		load.PGBenchConfig{Addr: addr, Clients: benchClients, Rate: benchRate})
+}
+
+func usePostgresGently(ctx context.Context, s *scene, addr string) (user, error) {
+	return startPostgresUser(ctx, s, load.PGConfig{Addr: addr, Connections: gentleConnections, Rate: gentleRate},
+		load.PGBenchConfig{Addr: addr, Clients: gentleConnections, Rate: gentleRate})
+}
+
+func startPostgresUser(ctx context.Context, s *scene, writes load.PGConfig, benched load.PGBenchConfig) (user, error) {
+	writes.Dialer, benched.Dialer, benched.Root = s.client, s.client, s.set.Root()
+	writers, err := load.StartPGWriters(ctx, writes)
 	if err != nil {
 		return nil, err
 	}
-	bench, err := load.StartPGBench(ctx, load.PGBenchConfig{
-		Dialer: s.client, Root: s.set.Root(), Addr: addr, Clients: benchClients, Rate: benchRate,
-	})
+	bench, err := load.StartPGBench(ctx, benched)
 	return postgresUser{writers, bench}, err
 }
 
@@ -178,6 +206,40 @@ func (u *workbenchUser) stop(ctx context.Context) (findings, error) {
 		err = errors.New("the program has left no sign of life on the shared volume")
 	}
 	return findings{Result: both(result, u.probe.Stop()), requests: u.probe.Answers()}, errors.Join(err, u.client.Close())
+}
+
+// serviceUser uses the self-checking program as a service that has no directory in common with others.
+type serviceUser struct{ *workbenchUser }
+
+func useService(ctx context.Context, s *scene, addr string) (user, error) {
+	client, err := selfcheck.Dial(ctx, s.client.DialContext, addr)
+	if err != nil {
+		return nil, err
+	}
+	probe, err := load.StartProbe(ctx, load.ProbeConfig{
+		Dialer: s.client, Addr: addr, Ask: []byte(selfcheck.Ask), Answer: []byte(selfcheck.Answer), Interval: gentlePause,
+	})
+	return serviceUser{&workbenchUser{client: client, probe: probe, asked: make(map[string]bool)}}, err
+}
+
+func (u serviceUser) stop(ctx context.Context) (findings, error) {
+	result := load.Result{ConnectionsBefore: 1, ConnectionsAfter: 1}
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	report, err := u.client.Check(ctx)
+	if err != nil {
+		result.ConnectionsAfter, result.Errors, result.FirstError = 0, 1, err.Error()
+	}
+	found := findings{}
+	for _, failed := range report.Failed() {
+		result.Errors++
+		result.FirstError = cmp.Or(result.FirstError, failed.Name+": "+failed.Detail)
+		if failed.Name == selfcheck.Clocks {
+			found.clockStepsBack++
+		}
+	}
+	found.Result, found.requests = both(result, u.probe.Stop()), u.probe.Answers()
+	return found, u.client.Close()
 }
 
 // both adds two results up.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +42,9 @@ const (
 type bench struct {
 	*rig.Rig
 	binary string
-	broken bool
+	// controllers is how many there are; 0: one.
+	controllers int
+	broken      bool
 	// unshared: the pod's volume is of its own, and goes with it from host to host.
 	unshared bool
 	// empty and full are what lies on a host without and with the pod.
@@ -61,14 +64,33 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// buildDrydock makes the program that hosts run, and has their lab removed when the test ends.
+// builds is the directory in which the program is built that hosts run: once for all tests.
+var builds string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if builds, err = os.MkdirTemp("", "drydock-faults-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(builds)
+	return m.Run()
+}
+
+// buildDrydock makes the program that hosts run, unless it is there, and has their lab removed when the test ends.
 func buildDrydock(t *testing.T) (binary string) {
 	t.Helper()
-	binary = filepath.Join(t.TempDir(), "drydock")
-	build := exec.Command("go", "build", "-o", binary, "drydock/cmd/drydock")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build drydock: %v\n%s", err, out)
+	binary = filepath.Join(builds, "drydock")
+	if _, err := os.Stat(binary); errors.Is(err, fs.ErrNotExist) {
+		build := exec.Command("go", "build", "-o", binary, "drydock/cmd/drydock")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build drydock: %v\n%s", err, out)
+		}
 	}
 	t.Cleanup(func() {
 		if *keep {
@@ -90,7 +112,7 @@ func (b *bench) ready(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var err error
-	b.Rig, err = rig.Up(ctx, lab.Options{Name: *name, Hosts: 2, Binary: b.binary, FaultPoints: true})
+	b.Rig, err = rig.Up(ctx, lab.Options{Name: *name, Hosts: 2, Controllers: b.controllers, Binary: b.binary, FaultPoints: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,19 @@ import (
 	"testing"
 )
 
+func TestTheRunOfCITakesALeaderAwayInEachWayOnce(t *testing.T) {
+	var ways []string
+	for _, c := range leaderFaults() {
+		if _, way, _ := strings.Cut(c.name, "/"); c.ci {
+			ways = append(ways, way)
+		}
+	}
+	want := []string{"crash the leading controller's host", "pause the leading controller"}
+	if slices.Sort(ways); !slices.Equal(ways, want) {
+		t.Errorf("%v", ways)
+	}
+}
+
 func TestTheRunOfCIHasOneKillForEachStepAndEachLinkFaultOnce(t *testing.T) {
 	var kills, links []string
 	for _, c := range cases() {

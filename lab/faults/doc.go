@@ -9,5 +9,11 @@
 // TestRollouts does the same to rollouts: controllers and agents die at every step, and dpkg half-way. A rollout ends by itself, or
 // stops and says why and what to do; it is then told to go on, and nothing else is done for it. Every strike is a subtest.
 //
-// `-set ci` leaves one kill for each step, of a migration and of a rollout, dpkg's, and each link fault once.
+// Then come the causes that must stop a rollout: a failing package, an archive that is gone, expired or wrongly signed, a full /boot, a
+// host that stays away, a red gate, a closing window. Hosts' real apt meets them, operators' commands are typed, and what these say is read.
+//
+// TestControllers takes the controller that leads away from a migration: its host crashes, or it is paused and wakes up when another
+// one leads. So do some rollouts, which have three controllers. Each prints how long the takeover took.
+//
+// `-set ci` leaves one kill for each step, of a migration and of a rollout, dpkg's, each link fault once, two causes, and two leaders that go.
 package faults

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -11,11 +12,16 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 )
 
-// rolloutFaults are all ways to break a rollout. Those of CI have one strike for each step, and dpkg killed half-way, in a single
-// rollout.
+// rolloutFaults are all ways to break a rollout. Those of CI have one strike for each step, dpkg killed half-way, and a leader that
+// is paused, in a single rollout under three controllers.
 func rolloutFaults() []rolloutFault {
 	return []rolloutFault{
-		{name: "one kill for each step", strikes: choice(), ci: true},
+		{name: "one kill for each step", controllers: several, strikes: choice(), causes: shortCauses(), ci: true},
+		{name: "the leading one of three controllers dies as a step begins", controllers: several, strikes: strikes("begins", theLeader)},
+		{name: "the leading one of three controllers dies as a step is done", controllers: several, strikes: strikes("did", theLeader)},
+		{name: "the host of the leading one of three controllers crashes", controllers: several, strikes: strikes("begins", theLeadersHost)},
+		{name: "the leading one of three controllers is paused", controllers: several, strikes: []strike{pauseAtStep("drain")}},
+		{name: "what stops a rollout", causes: causes()},
 		{name: "the controller dies as a step begins", strikes: strikes("begins", theController)},
 		{name: "the controller dies as a step is done", strikes: strikes("did", theController)},
 		{name: "the host's agent dies as a step begins", strikes: strikes("begins", theAgent)},
@@ -29,9 +35,11 @@ func rolloutFaults() []rolloutFault {
 
 // Who is to be killed.
 const (
-	theController = "the controller"
-	theAgent      = "the agent of the host"
-	theOtherAgent = "the agent of the other host"
+	theController  = "the controller"
+	theLeader      = "the leading controller"
+	theLeadersHost = "the leading controller's host"
+	theAgent       = "the agent of the host"
+	theOtherAgent  = "the agent of the other host"
 )
 
 // atStep is a strike while the controller stands where a step begins, or is done.
@@ -46,6 +54,16 @@ func atStep(when, step, who string) strike {
 			switch who {
 			case theController:
 				return r.killService(controller, "controller")
+			case theLeadersHost:
+				if err := crashLeader(r.scene); err != nil {
+					return err
+				}
+				return errors.Join(r.takenOver(), r.returned())
+			case theLeader:
+				if host, err = r.leader(); err != nil {
+					return err
+				}
+				return r.killService(host, "controller")
 			case theOtherAgent:
 				host = r.other(host)
 			}
@@ -75,16 +93,28 @@ func strikes(when, who string) []strike {
 	return all
 }
 
-// choice is one strike for each step, with turns for whom it hits, and dpkg killed in the second round.
+// choice is one strike for each step, with turns for whom it hits. In the second round dpkg is killed, and then the leader paused.
 func choice() []strike {
 	var all []strike
 	for i, step := range rolloutSteps() {
 		if step == "end-gates" {
-			all = append(all, killDpkg())
+			all = append(all, killDpkg(), pauseAtStep("return"))
 		}
-		all = append(all, atStep("begins", step, []string{theAgent, theController}[i%2]))
+		all = append(all, atStep("begins", step, []string{theAgent, theLeader}[i%2]))
 	}
 	return all
+}
+
+// pauseAtStep pauses the controller that leads where a step begins. The next one takes the step up; then the first one wakes up in
+// it and believes that it leads.
+func pauseAtStep(step string) strike {
+	p := point{controller, "rollout-begins-" + step}
+	return strike{name: "begins " + step + "/pause the leading controller", point: p, do: func(r *roll) error {
+		if err := pauseLeader(r.scene); err != nil {
+			return err
+		}
+		return errors.Join(r.takenOver(), os.Remove(r.faultFile(p)+".reached"), r.returned())
+	}}
 }
 
 func (r *roll) other(host string) string {

@@ -26,6 +26,10 @@ import (
 type rolloutFault struct {
 	name    string
 	strikes []strike
+	// controllers is how many there are; 0: one.
+	controllers int
+	// causes are played after the strikes, in the same lab.
+	causes []cause
 	// ci: also run where there is little time.
 	ci bool
 }
@@ -41,6 +45,7 @@ type strike struct {
 // roll is one rollout being played.
 type roll struct {
 	*scene
+	supply
 	id       string
 	resumed  int
 	boots    map[string]string
@@ -64,13 +69,13 @@ func TestRollouts(t *testing.T) {
 		if *set == "ci" && !c.ci {
 			continue
 		}
-		t.Run(c.name, func(t *testing.T) { playRollout(t, &bench{binary: binary}, c) })
+		t.Run(c.name, func(t *testing.T) { playRollout(t, &bench{binary: binary, controllers: c.controllers}, c) })
 	}
 }
 
 // playRollout patches two hosts with a pod on each that clients write to.
 func playRollout(t *testing.T, b *bench, c rolloutFault) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	r := &roll{scene: &scene{bench: b, t: t, ctx: ctx}}
 	defer func() {
@@ -91,14 +96,22 @@ func playRollout(t *testing.T, b *bench, c rolloutFault) {
 			return // what follows stands on it
 		}
 	}
-	if err := r.verifyRollout(); err != nil {
-		t.Error(err)
+	if len(c.strikes) > 0 {
+		if err := r.verifyRollout(); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+	if len(c.causes) > 0 {
+		r.playCauses(t, c.causes)
 	}
 }
 
 // begin brings up a lab whose hosts lack updates, and starts to patch them as far as the first strike.
 func (r *roll) begin() (err error) {
-	r.Rig, err = rig.Up(r.ctx, lab.Options{Name: *name, Hosts: 2, Binary: r.binary, FaultPoints: true, Updates: lab.Updates{Own: true}})
+	r.Rig, err = rig.Up(r.ctx, lab.Options{
+		Name: *name, Hosts: 2, Controllers: r.controllers, Binary: r.binary, FaultPoints: true, Updates: lab.Updates{Own: true},
+	})
 	if err != nil {
 		return err
 	}
@@ -129,16 +142,26 @@ func (r *roll) begin() (err error) {
 	return nil
 }
 
+const secondPod = "second"
+
 // second runs another Redis on the other host, with a client.
 func (r *roll) second() error {
 	spec := &drydockv1.PodSpec{
-		Name: "second", Containers: []*drydockv1.Container{{Name: "redis", Image: "redis"}}, RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER,
+		Name: secondPod, Containers: []*drydockv1.Container{{Name: "redis", Image: "redis"}}, RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER,
 	}
-	pod, err := r.Run(r.ctx, spec, "h2")
+	if _, err := r.Run(r.ctx, spec, "h2"); err != nil {
+		return err
+	}
+	return r.secondClient()
+}
+
+// secondClient writes to it.
+func (r *roll) secondClient() error {
+	res, err := r.GetPod(r.ctx, connect.NewRequest(&drydockv1.GetPodRequest{Name: secondPod}))
 	if err != nil {
 		return err
 	}
-	address, _, _ := strings.Cut(pod.Spec.Addresses[0], "/")
+	address, _, _ := strings.Cut(res.Msg.Pod.Spec.Addresses[0], "/")
 	return until(r.ctx, "a connection to the second pod", func() (bool, string) {
 		w, err := load.StartRedisWriters(r.ctx, load.RedisConfig{
 			Dialer: load.Dialer{Netns: r.NetNS("client")}, Addr: address + ":6379", Connections: 1, Rate: 100,
@@ -163,7 +186,7 @@ func (r *roll) start() error {
 }
 
 // strikeRollout waits until the rollout has come to the point, strikes, and lets it go on. What comes next is set before that,
-// so that the rollout does not slip past.
+// so that the rollout does not slip past: with several controllers another one may have taken it up by then.
 func (r *roll) strikeRollout(s strike, next []strike) error {
 	if r.id == "" {
 		if err := errors.Join(r.set(s), r.start()); err != nil {
@@ -180,13 +203,13 @@ func (r *roll) strikeRollout(s strike, next []strike) error {
 			return err
 		}
 	}
-	if err := s.do(r); err != nil {
-		return err
-	}
 	if len(next) > 0 {
 		if err := r.set(next[0]); err != nil {
 			return err
 		}
+	}
+	if err := s.do(r); err != nil {
+		return err
 	}
 	if err := os.Remove(reached); s.point.name != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

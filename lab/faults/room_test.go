@@ -113,7 +113,10 @@ func (s *scene) moveOff(host string) error {
 }
 
 // awaitHost waits until the controller counts a host as ready again.
-func (s *scene) awaitHost(host string) error {
+func (s *scene) awaitHost(host string) error { return s.awaitHostIn(host, "ready") }
+
+// awaitHostIn waits until the controller knows a host's boot, and counts it as in a state.
+func (s *scene) awaitHostIn(host, state string) error {
 	init, err := s.Root(host)
 	if err != nil {
 		return err
@@ -128,7 +131,7 @@ func (s *scene) awaitHost(host string) error {
 			return false, err.Error()
 		}
 		h := res.Msg.Host
-		return h.State == "ready" && h.BootId == strings.TrimSpace(string(boot)), h.State + " " + h.Message
+		return h.State == state && h.BootId == strings.TrimSpace(string(boot)), h.State + " " + h.Message
 	})
 }
 

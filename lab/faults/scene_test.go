@@ -75,6 +75,8 @@ type scene struct {
 	report              *drydockv1.MigrationReport
 	reported            chan struct{}
 	undo                []func() error
+	// away is the leader that was taken away, if one is.
+	away *absence
 }
 
 // connections that write to the pod while it is moved.
@@ -234,7 +236,7 @@ func (s *scene) open() error {
 func (s *scene) keepLogs() {
 	dir := filepath.Join(os.TempDir(), "drydock-faults", strings.ReplaceAll(s.t.Name(), "/", "_"))
 	_ = os.RemoveAll(dir)
-	for _, host := range append(s.Hosts(), "ctl") {
+	for _, host := range append(s.Hosts(), s.Controllers()...) {
 		if err := os.CopyFS(filepath.Join(dir, host), os.DirFS(s.LogDir(host))); err != nil {
 			s.t.Log(err)
 		}

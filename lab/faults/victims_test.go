@@ -112,8 +112,10 @@ func crash(side string) func(*scene) error {
 	}
 }
 
-// hookScript stops CRIU at a stage that a file in the host's fault directory names, as an agent stops at its points.
+// hookScript stops CRIU at a stage that a file in the host's fault directory names, as an agent stops at its points. What a host
+// dumps and restores to prove itself is none of its business.
 const hookScript = `#!/bin/sh
+case $CRTOOLS_IMAGE_DIR in */probe/*) exit 0;; esac
 at=/etc/drydock/faults/criu-$CRTOOLS_SCRIPT_ACTION
 mv "$at" "$at.here" 2>/dev/null || exit 0
 echo $PPID >"$at.here"

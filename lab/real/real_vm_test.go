@@ -39,7 +39,7 @@ type scene struct {
 
 // The machines are brought up once, and what is tried with them is tried in this order.
 func TestPodsLiveOnVirtualMachines(t *testing.T) {
-	s := newScene(t)
+	s := newScene(t, lab.Updates{})
 	t.Run("a pod moves to another kernel and back with its connections", s.moves)
 	t.Run("an agent that is killed in a round of pre-copy leaves one copy and nothing else", s.roundsBreak)
 	t.Run("an upgrade of the package restarts the agent and no pod", s.upgrades)
@@ -49,9 +49,11 @@ func TestPodsLiveOnVirtualMachines(t *testing.T) {
 	t.Run("nothing is left when the lab is down", s.leavesNothing)
 }
 
-func newScene(t *testing.T) *scene {
+func newScene(t *testing.T, updates lab.Updates) *scene {
 	t.Helper()
-	up, err := rig.Up(t.Context(), lab.Options{Name: *name, Hosts: 2, Driver: lab.DriverVM, Binary: *program, Progress: os.Stderr})
+	up, err := rig.Up(t.Context(), lab.Options{
+		Name: *name, Hosts: 2, Driver: lab.DriverVM, Binary: *program, Updates: updates, Progress: os.Stderr,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,26 +15,49 @@ import (
 // lookAgain is how often a controller that is starting is asked.
 const lookAgain = 50 * time.Millisecond
 
-// Join gets a host of a lab its token from the lab's controller, which may be starting.
-func Join(ctx context.Context, l *lab.Lab, host string) (string, error) {
-	client := Client(l)
+// Join gets a host of a lab, or a controller behind the first, its token from the lab's controllers, which may be starting.
+func Join(ctx context.Context, l *lab.Lab, node string) (string, error) {
+	ask := tokenOfHost
+	if slices.Contains(l.Controllers(), node) {
+		ask = tokenOfController
+	}
 	for {
-		res, err := client.CreateJoinToken(ctx, connect.NewRequest(&drydockv1.CreateJoinTokenRequest{Host: host}))
+		token, err := ask(ctx, l, node)
 		if err == nil {
-			return res.Msg.Token, nil
+			return token, nil
 		}
 		if connect.CodeOf(err) != connect.CodeUnavailable {
-			return "", fmt.Errorf("token for host %s: %w", host, err)
+			return "", fmt.Errorf("token for %s: %w", node, err)
 		}
 		if err := pause(ctx); err != nil {
-			return "", fmt.Errorf("the lab's controller does not answer: %w; see %s", err, l.LogDir(lab.ControllerNode))
+			return "", fmt.Errorf("the lab's controllers do not answer: %w; see %s", err, l.LogDir(lab.ControllerNode))
 		}
 	}
 }
 
-// Ready waits until the controller has heard from every host, none of them has a problem, and every two have tried the
-// network between them: pods can move wherever it lets them.
+func tokenOfHost(ctx context.Context, l *lab.Lab, host string) (string, error) {
+	res, err := Client(l).CreateJoinToken(ctx, connect.NewRequest(&drydockv1.CreateJoinTokenRequest{Host: host}))
+	if err != nil {
+		return "", err
+	}
+	return res.Msg.Token, nil
+}
+
+// tokenOfController is what `drydock controller join` prints.
+func tokenOfController(ctx context.Context, l *lab.Lab, node string) (string, error) {
+	res, err := Cluster(l).CreateControllerToken(ctx, connect.NewRequest(&drydockv1.CreateControllerTokenRequest{Name: node}))
+	if err != nil {
+		return "", err
+	}
+	return res.Msg.Token, nil
+}
+
+// Ready waits until every controller can take over, has heard from every host, none of them has a problem, and every two have tried
+// the network between them: pods can move wherever it lets them.
 func Ready(ctx context.Context, l *lab.Lab, hosts []string) error {
+	if err := controllersReady(ctx, l); err != nil {
+		return err
+	}
 	client := Client(l)
 	for {
 		res, err := client.ListHosts(ctx, connect.NewRequest(&drydockv1.ListHostsRequest{}))

@@ -6,18 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"drydock/lab"
 )
 
-// KeepLogs copies what the hosts, the controller and CRIU have logged to a directory, which is replaced: one below it for
+// KeepLogs copies what the hosts, the controllers and CRIU have logged to a directory, which is replaced: one below it for
 // each host. It takes what there is, of a lab that is half gone too.
 func (r *Rig) KeepLogs(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
 	var errs []error
-	for _, node := range append(r.Hosts(), lab.ControllerNode) {
+	for _, node := range append(r.Hosts(), r.Controllers()...) {
 		errs = append(errs, copyLogs(r.LogDir(node), filepath.Join(dir, node)))
 		if root, err := r.Root(node); err == nil {
 			errs = append(errs, copyLogs(root+"/run/drydock/migrations/", filepath.Join(dir, node, "migrations")))

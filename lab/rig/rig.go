@@ -1,4 +1,4 @@
-// Package rig brings up a lab whose hosts belong to its own controller, and drives it as an operator would: what the demo,
+// Package rig brings up a lab whose hosts belong to its own controllers, and drives it as an operator would: what the demo,
 // the soak, the fault tests and the benchmarks stand on.
 package rig
 
@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/internal/reach"
 	"drydock/lab"
 	"drydock/lab/images"
 
@@ -20,12 +22,13 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// Rig is a lab with a client of its controller.
+// Rig is a lab with a client of its controllers.
 type Rig struct {
 	*lab.Lab
 	drydockv1connect.ControllerServiceClient
 	drydockv1connect.RolloutServiceClient
 	drydockv1connect.AccessServiceClient
+	drydockv1connect.ClusterServiceClient
 }
 
 // Up brings a lab up, removing what is left of one of that name first, also when it still runs.
@@ -55,25 +58,54 @@ func (r *Rig) Down(ctx context.Context) error { return lab.Down(ctx, r.Name()) }
 
 func newRig(l *lab.Lab) *Rig {
 	client, base := transport(l)
-	return &Rig{l, Client(l), drydockv1connect.NewRolloutServiceClient(client, base), drydockv1connect.NewAccessServiceClient(client, base)}
+	return &Rig{
+		l, Client(l), drydockv1connect.NewRolloutServiceClient(client, base), drydockv1connect.NewAccessServiceClient(client, base),
+		drydockv1connect.NewClusterServiceClient(client, base),
+	}
 }
 
-// Client talks to a lab's controller over its socket, which only root may use.
+// Client talks to the first of a lab's controllers that answers, over their sockets, which only root may use.
 func Client(l *lab.Lab) drydockv1connect.ControllerServiceClient {
 	client, base := transport(l)
 	return drydockv1connect.NewControllerServiceClient(client, base)
 }
 
-// transport reaches a lab's controller.
+// ClientOf talks to one of a lab's controllers and to no other, for as long as that takes.
+func ClientOf(l *lab.Lab, node string) (client *http.Client, base string) {
+	return over(socket(l.SocketOf(node)))
+}
+
+// transport reaches a lab's controllers.
 func transport(l *lab.Lab) (client *http.Client, base string) {
+	sockets := l.Sockets()
+	if len(sockets) == 1 {
+		return over(socket(sockets[0]))
+	}
+	var ways []reach.Dial
+	for _, path := range sockets {
+		ways = append(ways, reach.InTheClear(socket(path)))
+	}
+	client, base = over(reach.First(ways...))
+	client.Transport.(*http.Transport).HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+	return client, base
+}
+
+func socket(path string) reach.Dial {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+}
+
+// A controller that is paused keeps its connections: one that is silent for pingAfter is asked for a sign of life.
+const (
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
+func over(dial reach.Dial) (client *http.Client, base string) {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Client{Transport: &http.Transport{
-		Protocols: protocols,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", l.Socket())
-		},
-	}}, "http://localhost"
+	return &http.Client{Transport: &http.Transport{Protocols: protocols, DialContext: dial}}, "http://localhost"
 }
 
 // ImportImages builds the demo's images, or finds them in the cache, and imports them as redis, postgres, nginx and
@@ -84,14 +116,15 @@ func (r *Rig) ImportImages(ctx context.Context, host string, progress io.Writer,
 		return err
 	}
 	for _, name := range names {
-		if err := r.importArchive(ctx, set.Path(name), name, host); err != nil {
+		if err := r.ImportArchive(ctx, set.Path(name), name, host); err != nil {
 			return fmt.Errorf("import image %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (r *Rig) importArchive(ctx context.Context, path, reference, host string) error {
+// ImportArchive imports an image under a name on a host.
+func (r *Rig) ImportArchive(ctx context.Context, path, reference, host string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err

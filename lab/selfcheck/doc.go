@@ -13,6 +13,9 @@ type Report struct {
 	Generation Generation `json:"generation"`     // zero without a generation directory
 }
 
+// Clocks is the name of the check that no clock goes back.
+const Clocks = "clocks"
+
 // Check is one thing that must not change. Once it has failed it stays failed.
 type Check struct {
 	Name   string `json:"name"`

@@ -4,10 +4,12 @@ package stack
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
+
+// TracksWrites is CRIU's name for what pre-copy needs of a host's kernel: that it tells which pages a process has written to.
+const TracksWrites = "mem_dirty_track"
 
 // Stack is what of a host decides about that.
 type Stack struct {
@@ -20,7 +22,8 @@ type Stack struct {
 type Obstacle struct{ Reason, Remedy string }
 
 // Obstacles are all reasons why a pod that runs on from cannot go on running on to. CRIU reads what an earlier one wrote, and
-// a kernel takes what an earlier one gave: the same or newer on both counts, and every instruction that a pod may use.
+// a kernel takes what an earlier one gave: the same or newer on both counts, and every instruction that a pod may use. Kernels
+// of one series take from each other what they give, and some earlier series have been tried: see back.
 func Obstacles(from, to Stack) []Obstacle {
 	var found []Obstacle
 	no := func(remedy, format string, args ...any) {
@@ -32,11 +35,11 @@ func Obstacles(from, to Stack) []Obstacle {
 	if Older(to.CRIU, from.CRIU) {
 		no("install the same CRIU on both hosts", "CRIU %s cannot be relied on to read what %s writes", to.CRIU, from.CRIU)
 	}
-	if Older(to.Kernel, from.Kernel) {
-		no("choose a host with the same or a newer kernel", "kernel %s is older than the source's %s", to.Kernel, from.Kernel)
+	if why := backwards(from.Kernel, to.Kernel); why != "" {
+		no("choose a host with the same or a newer kernel", "%s", why)
 	}
 	if missing := missing(from.Features, to.Features); len(missing) > 0 {
-		no("choose a host with the same or a newer processor", "the processor lacks %v, which the pod may use", missing)
+		no("choose a host with the same or a newer processor", "the processor lacks %s, which the pod may use", strings.Join(missing, ", "))
 	}
 	return found
 }
@@ -62,14 +65,4 @@ func numbers(version string) []int {
 		result = append(result, n)
 	}
 	return result
-}
-
-func missing(want, have []string) []string {
-	var missing []string
-	for _, feature := range want {
-		if !slices.Contains(have, feature) {
-			missing = append(missing, feature)
-		}
-	}
-	return missing
 }

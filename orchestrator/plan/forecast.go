@@ -33,25 +33,21 @@ func (in *Input) blackout(p Pod, mode Mode) (silent, all time.Duration) {
 	return r.Freeze + copying(memory), r.Move + r.Freeze + copying(memory) + files
 }
 
-// mode is the one with the shortest blackout that the pool and the pod allow, or none where none meets the budget. Post-copy,
-// which can lose a pod, is taken only where no other meets it.
+// mode is the first that the pool and the pod allow and that meets the budget, or none: stop, which is the simplest; then pre-copy; then
+// post-copy, which can lose a pod. Hosts choose in the same order when they move it.
 func (in *Input) mode(p Pod) Mode {
 	if p.Fixed != nil {
 		return ""
 	}
-	var best Mode
-	var shortest time.Duration
-	for _, mode := range []Mode{Precopy, Stop, Postcopy} {
+	for _, mode := range []Mode{Stop, Precopy, Postcopy} {
 		if !contains(in.Policy.Modes, mode) || !contains(p.Modes, mode) {
 			continue
 		}
-		silent, _ := in.blackout(p, mode)
-		if silent > in.Policy.Budget || best != "" && (mode == Postcopy || silent >= shortest) {
-			continue
+		if silent, _ := in.blackout(p, mode); silent <= in.Policy.Budget {
+			return mode
 		}
-		best, shortest = mode, silent
 	}
-	return best
+	return ""
 }
 
 func contains(modes []Mode, mode Mode) bool {

@@ -230,7 +230,7 @@ func TestHostsThatAreAwayAreLeftOutWithTheReason(t *testing.T) {
 	}
 }
 
-func TestTheModeIsTheQuickestThatIsAllowed(t *testing.T) {
+func TestTheModeIsTheSimplestThatMeetsTheBudget(t *testing.T) {
 	in := three()
 	in.Rates = Rates{Bandwidth: 1 << 30, Freeze: 100 * time.Millisecond}
 	quiet, busy := on("h1", "quiet", 4<<30), on("h1", "busy", 4<<30)
@@ -246,6 +246,8 @@ func TestTheModeIsTheQuickestThatIsAllowed(t *testing.T) {
 		"pages are sent before":        {quiet, []Mode{Stop, Precopy}, []Mode{Stop, Precopy}, time.Second, Precopy, 100 * time.Millisecond},
 		"the host cannot track pages":  {quiet, []Mode{Stop, Precopy}, []Mode{Stop}, time.Second, "", 0},
 		"the budget allows a stop":     {quiet, []Mode{Stop, Precopy}, []Mode{Stop}, 5 * time.Second, Stop, 4100 * time.Millisecond},
+		"a stop is simpler":            {quiet, []Mode{Stop, Precopy}, []Mode{Stop, Precopy}, 5 * time.Second, Stop, 4100 * time.Millisecond},
+		"the pool allows no stop":      {quiet, []Mode{Precopy}, []Mode{Stop, Precopy}, 5 * time.Second, Precopy, 100 * time.Millisecond},
 		"sending before does not help": {busy, []Mode{Stop, Precopy}, []Mode{Stop, Precopy}, time.Second, "", 0},
 		"pages may follow":             {busy, []Mode{Stop, Precopy, Postcopy}, []Mode{Stop, Precopy, Postcopy}, time.Second, Postcopy, 100 * time.Millisecond},
 		"pages follow only if needed":  {busy, []Mode{Stop, Postcopy}, []Mode{Stop, Postcopy}, 5 * time.Second, Stop, 4100 * time.Millisecond},

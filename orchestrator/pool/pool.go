@@ -26,6 +26,8 @@ type Pool struct {
 	Hooks       Hooks         `key:"hooks"`
 	Fence       *Fence        `key:"fence"`
 	Notify      []Webhook     `key:"notify"`
+	// Mixed: its hosts' kernels may stay of different ages, and every pod that is started on one is portable.
+	Mixed bool `key:"mixed" default:"false"`
 }
 
 // Hosts are named, or carry all of the labels, or both.

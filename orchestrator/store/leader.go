@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
@@ -148,10 +149,14 @@ func (t *Term) Holds() clientv3.Cmp {
 // Lost is closed when the term is over, or may be.
 func (t *Term) Lost() <-chan struct{} { return t.lost }
 
-// Resign ends the term, so that another may lead at once.
+// Resign ends the term, so that another may lead at once. There is nothing to end of one that was lost.
 func (t *Term) Resign() error {
 	t.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	return errors.Join(t.election.Resign(ctx), t.session.Close())
+	err := t.election.Resign(ctx)
+	if closed := t.session.Close(); !errors.Is(closed, rpctypes.ErrLeaseNotFound) {
+		err = errors.Join(err, closed)
+	}
+	return err
 }

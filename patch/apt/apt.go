@@ -16,20 +16,15 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/patch"
+	"drydock/patch/kept"
 )
-
-// Judge notes on updates, by name, architecture and version, the SHA-256 that verified metadata has for their files, and why they
-// must not be installed.
-type Judge interface {
-	Judge(ctx context.Context, updates []*drydockv1.PackageUpdate) error
-}
 
 // Apt is the installer.
 type Apt struct {
 	// Config is a configuration file that takes the place of the host's /etc/apt; empty: the host's.
 	Config string
 	// Judge is needed to resolve and to download.
-	Judge Judge
+	Judge kept.Judge
 	// Patience is how long it waits for others that work on packages; 0: half an hour.
 	Patience time.Duration
 }
@@ -38,6 +33,14 @@ var _ patch.Installer = (*Apt)(nil)
 
 // Name implements patch.Installer.
 func (a *Apt) Name() string { return "apt" }
+
+// Remedies implements patch.Installer.
+func (a *Apt) Remedies() patch.Remedies {
+	return patch.Remedies{
+		Unhold: func(name string) string { return "run `apt-mark unhold " + name + "` on the host" },
+		Clean:  "`apt-get clean` does", OldKernels: "`apt-get autoremove --purge`",
+	}
+}
 
 // quiet are the options of every run: nothing is removed or added because the host's configuration says so.
 var quiet = []string{"-q", "-y", "-o", "APT::Get::AutomaticRemove=false", "-o", "APT::Get::Show-User-Simulation-Note=no", "-o", "Dpkg::Use-Pty=0"}

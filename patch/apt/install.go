@@ -11,6 +11,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/patch"
+	"drydock/patch/kept"
 )
 
 // attempts is how often an installation is tried that was killed half-way.
@@ -108,24 +109,13 @@ func (i *installation) conffiles() []string {
 	return []string{"--force-confdef", "--force-confold"}
 }
 
-// files are those of the packages that are not installed as they are to be, each compared with its sum once more.
+// files are those of the packages that are not installed as they are to be.
 func (i *installation) files(all []have) ([]string, error) {
-	var files []string
-	refused := &patch.Refused{}
-	for _, p := range i.work.Patch.Packages {
-		if h, found := of(all, p); found && h.version == p.To && h.whole() {
-			continue
-		}
-		path := filepath.Join(i.work.Files, fileName(p))
-		if err := check(path, p); err != nil {
-			refused.Reasons = append(refused.Reasons, patch.Refusal("download the patch again", "the file of %s %s cannot be used: %v", p.Name, p.To, err))
-		}
-		files = append(files, path)
-	}
-	if len(refused.Reasons) > 0 {
-		return nil, refused
-	}
-	return files, nil
+	pkgs := slices.DeleteFunc(slices.Clone(i.work.Patch.Packages), func(p *drydockv1.PinnedPackage) bool {
+		h, found := of(all, p)
+		return found && h.version == p.To && h.whole()
+	})
+	return kept.Usable(pkgs, i.work.Files, fileName)
 }
 
 // again has apt unpack what it takes for installed already, since dpkg notes the new version before it has unpacked all of it. Only

@@ -12,6 +12,8 @@ func manifestField(field string) string {
 		return "metadata.name"
 	case strings.HasPrefix(field, "addresses["):
 		return "metadata.annotations." + AnnotationAddress
+	case field == "affinity":
+		return "metadata.annotations." + AnnotationAffinity
 	}
 	r := strings.NewReplacer(
 		"stop_grace", "terminationGracePeriodSeconds", "host_aliases", "hostAliases", "nameservers", "dnsConfig.nameservers",
@@ -33,7 +35,7 @@ func flagField(field string) string {
 	index := regexp.MustCompile(`\[\d+\]`)
 	pattern := index.ReplaceAllString(field, "")
 	for _, f := range []struct{ prefix, flag string }{
-		{"name", "NAME"}, {"hostname", "--hostname"}, {"addresses", "--ip"}, {"labels", "--label"},
+		{"name", "NAME"}, {"hostname", "--hostname"}, {"addresses", "--ip"}, {"labels", "--label"}, {"affinity", "--affinity"},
 		{"containers.name", "NAME"}, {"containers.image", "--image"}, {"containers.env", "--env"},
 		{"containers.command", "COMMAND"}, {"containers.args", "COMMAND"},
 		{"containers.resources.cpu", "--cpus"}, {"containers.resources.memory", "--memory"},

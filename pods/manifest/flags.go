@@ -32,6 +32,9 @@ type Flags struct {
 	Restart       string
 	OnHostLost    string
 	AllowPostcopy bool
+	// Affinity is the host that it belongs to.
+	Affinity string
+	Portable bool
 	// At most one of these is given: a port; PORT/path; a program with arguments, separated by spaces.
 	HealthTCP  string
 	HealthHTTP string
@@ -39,6 +42,8 @@ type Flags struct {
 	// Labels are KEY=VALUE.
 	Labels   []string
 	Hostname string
+	// Service is what the pod serves, in the version Version.
+	Service, Version string
 	// Args take the place of the arguments that the image gives its entry point. With Command they take its place too.
 	Args    []string
 	Command bool
@@ -49,7 +54,7 @@ type Flags struct {
 func FromFlags(f Flags) (*drydockv1.PodSpec, error) {
 	p := &parser{Flags: f}
 	spec := &drydockv1.PodSpec{
-		Name: f.Name, Hostname: f.Hostname, AllowPostcopy: f.AllowPostcopy, StopGrace: durationpb.New(defaultGrace),
+		Name: f.Name, Hostname: f.Hostname, AllowPostcopy: f.AllowPostcopy, Portable: f.Portable, Affinity: f.Affinity, StopGrace: durationpb.New(defaultGrace),
 		RestartPolicy: p.restart(), OnHostLost: p.onHostLost(), Labels: p.labels(),
 		Containers: []*drydockv1.Container{{
 			Name: f.Name, Image: f.Image, Args: f.Args, Env: p.env(), Resources: p.resources(), Security: p.user(),
@@ -108,10 +113,18 @@ func (p *parser) onHostLost() drydockv1.OnHostLost {
 }
 
 func (p *parser) labels() map[string]string {
-	if len(p.Labels) == 0 {
+	if len(p.Labels) == 0 && p.Service == "" && p.Version == "" {
 		return nil
 	}
 	labels := map[string]string{}
+	if (p.Service == "") != (p.Version == "") {
+		p.add("--service, --version", "one is given without the other", "give both")
+	}
+	for key, value := range map[string]string{LabelService: p.Service, LabelVersion: p.Version} {
+		if value != "" {
+			labels[key] = value
+		}
+	}
 	for _, text := range p.Labels {
 		key, value, ok := strings.Cut(text, "=")
 		if !ok || key == "" {

@@ -15,7 +15,7 @@ func TestFlagsMakeTheSamePodAsAManifest(t *testing.T) {
 	got, err := FromFlags(Flags{
 		Name: "shop", Image: "shop:1", Env: []string{"A=b=c"}, CPUs: "0.5", Memory: "256MiB", User: "999:1000",
 		Volumes: []string{"data:/data", "shared=/srv/x:/x:ro", "shared=/srv/x:/y", "shared=/srv/z:/z"}, IP: "10.77.1.5",
-		Restart: "never", OnHostLost: "wait", AllowPostcopy: true, HealthHTTP: "8080/healthz", Labels: []string{"app=shop"},
+		Restart: "never", OnHostLost: "wait", AllowPostcopy: true, Portable: true, HealthHTTP: "8080/healthz", Labels: []string{"app=shop"},
 		Hostname: "till", Args: []string{"/shop", "-v"},
 	})
 	if err != nil {
@@ -27,7 +27,7 @@ func TestFlagsMakeTheSamePodAsAManifest(t *testing.T) {
 	want := &drydockv1.PodSpec{
 		Name: "shop", Hostname: "till", Addresses: []string{"10.77.1.5"}, Labels: map[string]string{"app": "shop"},
 		RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_NEVER, OnHostLost: drydockv1.OnHostLost_ON_HOST_LOST_WAIT,
-		AllowPostcopy: true, StopGrace: &durationpb.Duration{Seconds: 30},
+		AllowPostcopy: true, Portable: true, StopGrace: &durationpb.Duration{Seconds: 30},
 		Containers: []*drydockv1.Container{{
 			Name: "shop", Image: "shop:1", Args: []string{"/shop", "-v"}, Env: []*drydockv1.EnvVar{{Name: "A", Value: "b=c"}},
 			Resources: &drydockv1.Resources{
@@ -72,15 +72,16 @@ func TestWrongFlagsAreNamedAllAtOnce(t *testing.T) {
 			Flags{Name: "a", Image: "b", Volumes: []string{"data", "data:/a:rw", "D:/d", "shared=x:/x", "d:rel"}},
 			[]string{"--volume", "--volume", "--volume", "--volume", "--volume"},
 		},
-		"two probes":        {Flags{Name: "a", Image: "b", HealthTCP: "1", HealthExec: "x"}, []string{"--health-tcp, --health-exec"}},
-		"a port of 0":       {Flags{Name: "a", Image: "b", HealthTCP: "0"}, []string{"--health-tcp"}},
-		"a port too high":   {Flags{Name: "a", Image: "b", HealthHTTP: "65536/x"}, []string{"--health-http"}},
-		"shell in a probe":  {Flags{Name: "a", Image: "b", HealthExec: "a && b"}, []string{"--health-exec"}},
-		"an empty probe":    {Flags{Name: "a", Image: "b", HealthExec: " "}, []string{"--health-exec"}},
-		"sizes that do not": {Flags{Name: "a", Image: "b", CPUs: "-1", Memory: "1KiB"}, []string{"--cpus", "--memory"}},
-		"an address":        {Flags{Name: "a", Image: "b", IP: "10.0.0.256"}, []string{"--ip"}},
-		"a host name":       {Flags{Name: "a", Image: "b", Hostname: "a.b"}, []string{"--hostname"}},
-		"a negative user":   {Flags{Name: "a", Image: "b", User: "-1:5"}, []string{"--user"}},
+		"a service without its version": {Flags{Name: "a", Image: "b", Service: "shop"}, []string{"--service, --version"}},
+		"two probes":                    {Flags{Name: "a", Image: "b", HealthTCP: "1", HealthExec: "x"}, []string{"--health-tcp, --health-exec"}},
+		"a port of 0":                   {Flags{Name: "a", Image: "b", HealthTCP: "0"}, []string{"--health-tcp"}},
+		"a port too high":               {Flags{Name: "a", Image: "b", HealthHTTP: "65536/x"}, []string{"--health-http"}},
+		"shell in a probe":              {Flags{Name: "a", Image: "b", HealthExec: "a && b"}, []string{"--health-exec"}},
+		"an empty probe":                {Flags{Name: "a", Image: "b", HealthExec: " "}, []string{"--health-exec"}},
+		"sizes that do not":             {Flags{Name: "a", Image: "b", CPUs: "-1", Memory: "1KiB"}, []string{"--cpus", "--memory"}},
+		"an address":                    {Flags{Name: "a", Image: "b", IP: "10.0.0.256"}, []string{"--ip"}},
+		"a host name":                   {Flags{Name: "a", Image: "b", Hostname: "a.b"}, []string{"--hostname"}},
+		"a negative user":               {Flags{Name: "a", Image: "b", User: "-1:5"}, []string{"--user"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := FromFlags(c.flags)

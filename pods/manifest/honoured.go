@@ -81,7 +81,7 @@ func remedies() map[string]string {
 		"spec.ephemeralContainers":                                   "use drydock pod exec",
 		"spec.nodeName":                                              "name the host with drydock pod run --host",
 		"spec.nodeSelector":                                          "name the host with drydock pod run --host",
-		"spec.affinity":                                              "name the host with drydock pod run --host",
+		"spec.affinity":                                              "name the host that it belongs to with the annotation " + AnnotationAffinity + "; pods that must not share a host are named in their pool's pods.apart",
 		"spec.hostNetwork":                                           "remove it; a pod has an address of its own, which moves with it",
 		"spec.hostPID":                                               "remove it; a pod that sees its host's processes cannot move",
 		"spec.hostIPC":                                               "remove it; a pod that shares its host's memory cannot move",

@@ -18,6 +18,14 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 )
 
+// Labels that Drydock reads: what a pod serves, and, for each service that follows LabelSpeaks, which version of it the pod speaks
+// as its client.
+const (
+	LabelService = "drydock/service"
+	LabelVersion = "drydock/version"
+	LabelSpeaks  = "speaks.drydock/"
+)
+
 // Annotations that Drydock reads from a manifest; others below drydock/ are refused.
 const (
 	// AnnotationAddress asks for an address, as 10.77.1.5 or 10.77.1.5/16.
@@ -26,6 +34,10 @@ const (
 	AnnotationOnHostLost = "drydock/on-host-lost"
 	// AnnotationAllowPostcopy is true or false.
 	AnnotationAllowPostcopy = "drydock/allow-postcopy"
+	// AnnotationAffinity names the host that the pod belongs to.
+	AnnotationAffinity = "drydock/affinity"
+	// AnnotationPortable is true or false.
+	AnnotationPortable = "drydock/portable"
 	// AnnotationSharedVolumes names the hostPath volumes, separated by commas, that are the same on every host.
 	AnnotationSharedVolumes = "drydock/shared-volumes"
 )
@@ -166,10 +178,11 @@ func (d *decoder) annotations(out *drydockv1.PodSpec) {
 				d.add(field, fmt.Sprintf("unknown: %q", value), "use restart or wait")
 			}
 		case AnnotationAllowPostcopy:
-			out.AllowPostcopy = value == "true"
-			if value != "true" && value != "false" {
-				d.add(field, fmt.Sprintf("unknown: %q", value), `use "true" or "false"`)
-			}
+			out.AllowPostcopy = d.yes(field, value)
+		case AnnotationAffinity:
+			out.Affinity = value
+		case AnnotationPortable:
+			out.Portable = d.yes(field, value)
 		case AnnotationSharedVolumes:
 			for _, name := range split(value) {
 				d.sharedVolume(field, name)
@@ -185,6 +198,13 @@ func (d *decoder) annotations(out *drydockv1.PodSpec) {
 			out.Annotations[key] = value
 		}
 	}
+}
+
+func (d *decoder) yes(field, value string) bool {
+	if value != "true" && value != "false" {
+		d.add(field, fmt.Sprintf("unknown: %q", value), `use "true" or "false"`)
+	}
+	return value == "true"
 }
 
 func (d *decoder) sharedVolume(field, name string) {

@@ -66,7 +66,7 @@ func TestAManifestIsTakenOverFieldByField(t *testing.T) {
 		Name: "shop", Hostname: "till", Labels: map[string]string{"app": "shop"},
 		Annotations: map[string]string{"example.org/owner": "us"}, Addresses: []string{"10.77.1.5"},
 		RestartPolicy: drydockv1.RestartPolicy_RESTART_POLICY_ON_FAILURE,
-		OnHostLost:    drydockv1.OnHostLost_ON_HOST_LOST_WAIT, AllowPostcopy: true,
+		OnHostLost:    drydockv1.OnHostLost_ON_HOST_LOST_WAIT, AllowPostcopy: true, Portable: true,
 		StopGrace:   &durationpb.Duration{Seconds: 5},
 		HostAliases: []*drydockv1.HostAlias{{Ip: "10.0.0.9", Hostnames: []string{"db"}}}, Nameservers: []string{"10.77.0.1"},
 		Containers: []*drydockv1.Container{{

@@ -45,6 +45,9 @@ func validate(spec *drydockv1.PodSpec) report {
 	if spec.GetHostname() != "" {
 		v.label("hostname", spec.GetHostname())
 	}
+	if spec.GetAffinity() != "" {
+		v.label("affinity", spec.GetAffinity())
+	}
 	v.network()
 	if spec.GetStopGrace().AsDuration() < 0 {
 		v.add("stop_grace", "is negative", "give 0 or more seconds")

@@ -127,6 +127,7 @@ func (h *Host) Remove(ctx context.Context, pod string) error {
 	return errors.Join(
 		h.deleteLink(pod, outerName(pod)),
 		h.Sweep(ctx, pod),
+		h.EndSteer(ctx, pod),
 		unpin(filepath.Join(h.dir, pod)),
 	)
 }

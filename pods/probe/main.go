@@ -88,7 +88,7 @@ const (
 	memoryBytes = 4 << 20
 	timerEvery  = 20 * time.Millisecond
 	// beatWithin is how long threads and the timer may take to go on after a restore.
-	beatWithin = 5 * time.Second
+	beatWithin = 20 * time.Second
 	unread     = "written before, read after"
 )
 

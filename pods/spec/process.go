@@ -72,17 +72,40 @@ func workingDir(c *drydockv1.Container, image v1.ImageConfig) string {
 	return "/"
 }
 
-// environment: the default path, the image's variables, HOSTNAME, the container's. The last of a name holds.
+// tunables are glibc's variable. Restartable sequences, of which it registers more on newer kernels than older ones take, are what
+// a portable program does without.
+const (
+	tunables    = "GLIBC_TUNABLES"
+	withoutRseq = "glibc.pthread.rseq=0"
+)
+
+// environment: the default path, the image's variables, HOSTNAME, the container's. The last of a name holds. A portable pod's
+// programs are told so beside what they are told anyway.
 func environment(p *drydockv1.PodSpec, c *drydockv1.Container, image v1.ImageConfig) []oci.SpecOpts {
 	all := slices.Concat([]string{defaultPath}, image.Env, []string{"HOSTNAME=" + hostname(p)})
 	for _, e := range c.GetEnv() {
 		all = append(all, e.GetName()+"="+e.GetValue())
+	}
+	if p.GetPortable() {
+		all = append(all, portable(all))
 	}
 	var opts []oci.SpecOpts
 	for _, variable := range all { // one at a time, since WithEnv keeps both of two in one list
 		opts = append(opts, oci.WithEnv([]string{variable}))
 	}
 	return opts
+}
+
+// portable is the variable that keeps glibc to what every kernel has, added to what the variables say of it already: the last
+// word on a tunable holds.
+func portable(variables []string) string {
+	said := ""
+	for _, variable := range variables {
+		if value, found := strings.CutPrefix(variable, tunables+"="); found {
+			said = value
+		}
+	}
+	return tunables + "=" + strings.TrimPrefix(said+":"+withoutRseq, ":")
 }
 
 // user is the container's own setting, or else the image's. As in Kubernetes, a user given without a group has the

@@ -190,6 +190,33 @@ func TestArgumentsEnvironmentAndDirectoryFollowTheImageUnlessGiven(t *testing.T)
 	}
 }
 
+func TestAPortablePodsProgramsAreToldToUseWhatEveryKernelHas(t *testing.T) {
+	for name, c := range map[string]struct {
+		image []string
+		own   []*drydockv1.EnvVar
+		want  string
+	}{
+		"nothing said":     {nil, nil, "GLIBC_TUNABLES=glibc.pthread.rseq=0"},
+		"by the image":     {[]string{"GLIBC_TUNABLES=glibc.malloc.arena_max=1"}, nil, "GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.pthread.rseq=0"},
+		"by the container": {[]string{"GLIBC_TUNABLES=x=1"}, []*drydockv1.EnvVar{{Name: "GLIBC_TUNABLES", Value: "y=2"}}, "GLIBC_TUNABLES=y=2:glibc.pthread.rseq=0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := input(t)
+			in.Pod.Portable = true
+			in.Pod.Containers[0], in.Image = &drydockv1.Container{Command: []string{"/x"}, Env: c.own}, v1.ImageConfig{Env: c.image}
+			var said []string
+			for _, variable := range build(t, in).Process.Env {
+				if strings.HasPrefix(variable, "GLIBC_TUNABLES=") {
+					said = append(said, variable)
+				}
+			}
+			if diff := cmp.Diff([]string{c.want}, said); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestUsersAndGroupsAreThoseOfTheImageOrOnesGiven(t *testing.T) {
 	id := func(n int64) *int64 { return &n }
 	for name, c := range map[string]struct {

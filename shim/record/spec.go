@@ -82,7 +82,9 @@ type Spoken struct {
 
 // Transform is a program that turns the older version's state into the newer one's.
 type Transform struct {
-	Command []string      `yaml:"command" need:"write command: [PROGRAM, ARGUMENT]"`
+	Command []string `yaml:"command" need:"write command: [PROGRAM, ARGUMENT]"`
+	// Back turns the newer version's state into the older one's. Without it, pods that were upgraded stay so.
+	Back    []string      `yaml:"back"`
 	Timeout time.Duration `yaml:"timeout" need:"write timeout: 5m, after which it has failed"`
 }
 

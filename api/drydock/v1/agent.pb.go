@@ -771,6 +771,329 @@ func (*RemoveAgentPodResponse) Descriptor() ([]byte, []int) {
 	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
+type TransformPodRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The upgrade that asks.
+	Upgrade string   `protobuf:"bytes,1,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
+	Spec    *PodSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Run in the image of this container of spec, on a copy of the volumes; none: they stay as they are.
+	Command   []string             `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
+	Container string               `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
+	Timeout   *durationpb.Duration `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Where to get missing images from.
+	ImageHosts    []*Peer `protobuf:"bytes,6,rep,name=image_hosts,json=imageHosts,proto3" json:"image_hosts,omitempty"`
+	Epoch         uint64  `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransformPodRequest) Reset() {
+	*x = TransformPodRequest{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransformPodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransformPodRequest) ProtoMessage() {}
+
+func (x *TransformPodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransformPodRequest.ProtoReflect.Descriptor instead.
+func (*TransformPodRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *TransformPodRequest) GetUpgrade() string {
+	if x != nil {
+		return x.Upgrade
+	}
+	return ""
+}
+
+func (x *TransformPodRequest) GetSpec() *PodSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *TransformPodRequest) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *TransformPodRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *TransformPodRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *TransformPodRequest) GetImageHosts() []*Peer {
+	if x != nil {
+		return x.ImageHosts
+	}
+	return nil
+}
+
+func (x *TransformPodRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type TransformPodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransformPodResponse) Reset() {
+	*x = TransformPodResponse{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransformPodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransformPodResponse) ProtoMessage() {}
+
+func (x *TransformPodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransformPodResponse.ProtoReflect.Descriptor instead.
+func (*TransformPodResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+type RevertPodRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Upgrade       string                 `protobuf:"bytes,1,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevertPodRequest) Reset() {
+	*x = RevertPodRequest{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevertPodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevertPodRequest) ProtoMessage() {}
+
+func (x *RevertPodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevertPodRequest.ProtoReflect.Descriptor instead.
+func (*RevertPodRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RevertPodRequest) GetUpgrade() string {
+	if x != nil {
+		return x.Upgrade
+	}
+	return ""
+}
+
+func (x *RevertPodRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *RevertPodRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type RevertPodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevertPodResponse) Reset() {
+	*x = RevertPodResponse{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevertPodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevertPodResponse) ProtoMessage() {}
+
+func (x *RevertPodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevertPodResponse.ProtoReflect.Descriptor instead.
+func (*RevertPodResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+type SettlePodRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Upgrade       string                 `protobuf:"bytes,1,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
+	Pod           string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettlePodRequest) Reset() {
+	*x = SettlePodRequest{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettlePodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettlePodRequest) ProtoMessage() {}
+
+func (x *SettlePodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettlePodRequest.ProtoReflect.Descriptor instead.
+func (*SettlePodRequest) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SettlePodRequest) GetUpgrade() string {
+	if x != nil {
+		return x.Upgrade
+	}
+	return ""
+}
+
+func (x *SettlePodRequest) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *SettlePodRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type SettlePodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettlePodResponse) Reset() {
+	*x = SettlePodResponse{}
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettlePodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettlePodResponse) ProtoMessage() {}
+
+func (x *SettlePodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettlePodResponse.ProtoReflect.Descriptor instead.
+func (*SettlePodResponse) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
 type ListAgentPodsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -779,7 +1102,7 @@ type ListAgentPodsRequest struct {
 
 func (x *ListAgentPodsRequest) Reset() {
 	*x = ListAgentPodsRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +1114,7 @@ func (x *ListAgentPodsRequest) String() string {
 func (*ListAgentPodsRequest) ProtoMessage() {}
 
 func (x *ListAgentPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[16]
+	mi := &file_drydock_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +1127,7 @@ func (x *ListAgentPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentPodsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 type ListAgentPodsResponse struct {
@@ -816,7 +1139,7 @@ type ListAgentPodsResponse struct {
 
 func (x *ListAgentPodsResponse) Reset() {
 	*x = ListAgentPodsResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +1151,7 @@ func (x *ListAgentPodsResponse) String() string {
 func (*ListAgentPodsResponse) ProtoMessage() {}
 
 func (x *ListAgentPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[17]
+	mi := &file_drydock_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +1164,7 @@ func (x *ListAgentPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentPodsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListAgentPodsResponse) GetPods() []*Pod {
@@ -862,7 +1185,7 @@ type FetchImageRequest struct {
 
 func (x *FetchImageRequest) Reset() {
 	*x = FetchImageRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +1197,7 @@ func (x *FetchImageRequest) String() string {
 func (*FetchImageRequest) ProtoMessage() {}
 
 func (x *FetchImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[18]
+	mi := &file_drydock_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1210,7 @@ func (x *FetchImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchImageRequest.ProtoReflect.Descriptor instead.
 func (*FetchImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FetchImageRequest) GetReference() string {
@@ -921,7 +1244,7 @@ type FetchImageResponse struct {
 
 func (x *FetchImageResponse) Reset() {
 	*x = FetchImageResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1256,7 @@ func (x *FetchImageResponse) String() string {
 func (*FetchImageResponse) ProtoMessage() {}
 
 func (x *FetchImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[19]
+	mi := &file_drydock_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1269,7 @@ func (x *FetchImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchImageResponse.ProtoReflect.Descriptor instead.
 func (*FetchImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FetchImageResponse) GetImage() *Image {
@@ -971,7 +1294,7 @@ type ListAgentImagesRequest struct {
 
 func (x *ListAgentImagesRequest) Reset() {
 	*x = ListAgentImagesRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	mi := &file_drydock_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1306,7 @@ func (x *ListAgentImagesRequest) String() string {
 func (*ListAgentImagesRequest) ProtoMessage() {}
 
 func (x *ListAgentImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[20]
+	mi := &file_drydock_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1319,7 @@ func (x *ListAgentImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentImagesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 type ListAgentImagesResponse struct {
@@ -1008,7 +1331,7 @@ type ListAgentImagesResponse struct {
 
 func (x *ListAgentImagesResponse) Reset() {
 	*x = ListAgentImagesResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1343,7 @@ func (x *ListAgentImagesResponse) String() string {
 func (*ListAgentImagesResponse) ProtoMessage() {}
 
 func (x *ListAgentImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[21]
+	mi := &file_drydock_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1356,7 @@ func (x *ListAgentImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentImagesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListAgentImagesResponse) GetImages() []*Image {
@@ -1052,7 +1375,7 @@ type ReadBlobRequest struct {
 
 func (x *ReadBlobRequest) Reset() {
 	*x = ReadBlobRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1387,7 @@ func (x *ReadBlobRequest) String() string {
 func (*ReadBlobRequest) ProtoMessage() {}
 
 func (x *ReadBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[22]
+	mi := &file_drydock_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1400,7 @@ func (x *ReadBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlobRequest.ProtoReflect.Descriptor instead.
 func (*ReadBlobRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReadBlobRequest) GetDigest() string {
@@ -1096,7 +1419,7 @@ type ReadBlobResponse struct {
 
 func (x *ReadBlobResponse) Reset() {
 	*x = ReadBlobResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1431,7 @@ func (x *ReadBlobResponse) String() string {
 func (*ReadBlobResponse) ProtoMessage() {}
 
 func (x *ReadBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[23]
+	mi := &file_drydock_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1444,7 @@ func (x *ReadBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlobResponse.ProtoReflect.Descriptor instead.
 func (*ReadBlobResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReadBlobResponse) GetData() []byte {
@@ -1140,7 +1463,7 @@ type AgentMigrateRequest struct {
 
 func (x *AgentMigrateRequest) Reset() {
 	*x = AgentMigrateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1475,7 @@ func (x *AgentMigrateRequest) String() string {
 func (*AgentMigrateRequest) ProtoMessage() {}
 
 func (x *AgentMigrateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[24]
+	mi := &file_drydock_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1488,7 @@ func (x *AgentMigrateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMigrateRequest.ProtoReflect.Descriptor instead.
 func (*AgentMigrateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AgentMigrateRequest) GetSpec() *MigrationSpec {
@@ -1194,7 +1517,7 @@ type PodNeeds struct {
 
 func (x *PodNeeds) Reset() {
 	*x = PodNeeds{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1529,7 @@ func (x *PodNeeds) String() string {
 func (*PodNeeds) ProtoMessage() {}
 
 func (x *PodNeeds) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[25]
+	mi := &file_drydock_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1542,7 @@ func (x *PodNeeds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodNeeds.ProtoReflect.Descriptor instead.
 func (*PodNeeds) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PodNeeds) GetSpec() *PodSpec {
@@ -1297,7 +1620,7 @@ type ReceiveCheckRequest struct {
 
 func (x *ReceiveCheckRequest) Reset() {
 	*x = ReceiveCheckRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[26]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1632,7 @@ func (x *ReceiveCheckRequest) String() string {
 func (*ReceiveCheckRequest) ProtoMessage() {}
 
 func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[26]
+	mi := &file_drydock_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1645,7 @@ func (x *ReceiveCheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReceiveCheckRequest) GetMigration() *MigrationSpec {
@@ -1359,7 +1682,7 @@ type ReceiveCheckResponse struct {
 
 func (x *ReceiveCheckResponse) Reset() {
 	*x = ReceiveCheckResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[27]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1694,7 @@ func (x *ReceiveCheckResponse) String() string {
 func (*ReceiveCheckResponse) ProtoMessage() {}
 
 func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[27]
+	mi := &file_drydock_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1707,7 @@ func (x *ReceiveCheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveCheckResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveCheckResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReceiveCheckResponse) GetRefusals() []*Refusal {
@@ -1436,7 +1759,7 @@ type ReceivePrepareRequest struct {
 
 func (x *ReceivePrepareRequest) Reset() {
 	*x = ReceivePrepareRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[28]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1771,7 @@ func (x *ReceivePrepareRequest) String() string {
 func (*ReceivePrepareRequest) ProtoMessage() {}
 
 func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[28]
+	mi := &file_drydock_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1784,7 @@ func (x *ReceivePrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareRequest.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReceivePrepareRequest) GetMigration() *MigrationSpec {
@@ -1535,7 +1858,7 @@ type ReceivePrepareResponse struct {
 
 func (x *ReceivePrepareResponse) Reset() {
 	*x = ReceivePrepareResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1870,7 @@ func (x *ReceivePrepareResponse) String() string {
 func (*ReceivePrepareResponse) ProtoMessage() {}
 
 func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[29]
+	mi := &file_drydock_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1883,7 @@ func (x *ReceivePrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivePrepareResponse.ProtoReflect.Descriptor instead.
 func (*ReceivePrepareResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 type ReceiveReadyRequest struct {
@@ -1573,7 +1896,7 @@ type ReceiveReadyRequest struct {
 
 func (x *ReceiveReadyRequest) Reset() {
 	*x = ReceiveReadyRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1908,7 @@ func (x *ReceiveReadyRequest) String() string {
 func (*ReceiveReadyRequest) ProtoMessage() {}
 
 func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[30]
+	mi := &file_drydock_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1921,7 @@ func (x *ReceiveReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReadyRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveReadyRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReceiveReadyRequest) GetMigration() string {
@@ -1623,7 +1946,7 @@ type ReceiveReadyResponse struct {
 
 func (x *ReceiveReadyResponse) Reset() {
 	*x = ReceiveReadyResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1958,7 @@ func (x *ReceiveReadyResponse) String() string {
 func (*ReceiveReadyResponse) ProtoMessage() {}
 
 func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[31]
+	mi := &file_drydock_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1971,7 @@ func (x *ReceiveReadyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReadyResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveReadyResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 type ReceiveHoldRequest struct {
@@ -1661,7 +1984,7 @@ type ReceiveHoldRequest struct {
 
 func (x *ReceiveHoldRequest) Reset() {
 	*x = ReceiveHoldRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1996,7 @@ func (x *ReceiveHoldRequest) String() string {
 func (*ReceiveHoldRequest) ProtoMessage() {}
 
 func (x *ReceiveHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[32]
+	mi := &file_drydock_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +2009,7 @@ func (x *ReceiveHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveHoldRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReceiveHoldRequest) GetMigration() string {
@@ -1711,7 +2034,7 @@ type ReceiveHoldResponse struct {
 
 func (x *ReceiveHoldResponse) Reset() {
 	*x = ReceiveHoldResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +2046,7 @@ func (x *ReceiveHoldResponse) String() string {
 func (*ReceiveHoldResponse) ProtoMessage() {}
 
 func (x *ReceiveHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[33]
+	mi := &file_drydock_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +2059,7 @@ func (x *ReceiveHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveHoldResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 type ReceiveRestoreRequest struct {
@@ -1759,7 +2082,7 @@ type ReceiveRestoreRequest struct {
 
 func (x *ReceiveRestoreRequest) Reset() {
 	*x = ReceiveRestoreRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +2094,7 @@ func (x *ReceiveRestoreRequest) String() string {
 func (*ReceiveRestoreRequest) ProtoMessage() {}
 
 func (x *ReceiveRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[34]
+	mi := &file_drydock_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +2107,7 @@ func (x *ReceiveRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReceiveRestoreRequest) GetMigration() string {
@@ -1846,7 +2169,7 @@ type ImageSums struct {
 
 func (x *ImageSums) Reset() {
 	*x = ImageSums{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +2181,7 @@ func (x *ImageSums) String() string {
 func (*ImageSums) ProtoMessage() {}
 
 func (x *ImageSums) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[35]
+	mi := &file_drydock_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2194,7 @@ func (x *ImageSums) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSums.ProtoReflect.Descriptor instead.
 func (*ImageSums) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ImageSums) GetCrc32C() []uint32 {
@@ -1896,7 +2219,7 @@ type PageSource struct {
 
 func (x *PageSource) Reset() {
 	*x = PageSource{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2231,7 @@ func (x *PageSource) String() string {
 func (*PageSource) ProtoMessage() {}
 
 func (x *PageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[36]
+	mi := &file_drydock_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2244,7 @@ func (x *PageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageSource.ProtoReflect.Descriptor instead.
 func (*PageSource) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PageSource) GetHost() string {
@@ -1964,7 +2287,7 @@ type ReceiveRestoreResponse struct {
 
 func (x *ReceiveRestoreResponse) Reset() {
 	*x = ReceiveRestoreResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2299,7 @@ func (x *ReceiveRestoreResponse) String() string {
 func (*ReceiveRestoreResponse) ProtoMessage() {}
 
 func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[37]
+	mi := &file_drydock_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2312,7 @@ func (x *ReceiveRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRestoreResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReceiveRestoreResponse) GetEvent() string {
@@ -2017,7 +2340,7 @@ type ReceiveResult struct {
 
 func (x *ReceiveResult) Reset() {
 	*x = ReceiveResult{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[38]
+	mi := &file_drydock_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2352,7 @@ func (x *ReceiveResult) String() string {
 func (*ReceiveResult) ProtoMessage() {}
 
 func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[38]
+	mi := &file_drydock_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2365,7 @@ func (x *ReceiveResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResult.ProtoReflect.Descriptor instead.
 func (*ReceiveResult) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReceiveResult) GetOutcome() MigrationOutcome {
@@ -2076,7 +2399,7 @@ type ReceiveDiscardRequest struct {
 
 func (x *ReceiveDiscardRequest) Reset() {
 	*x = ReceiveDiscardRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[39]
+	mi := &file_drydock_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2411,7 @@ func (x *ReceiveDiscardRequest) String() string {
 func (*ReceiveDiscardRequest) ProtoMessage() {}
 
 func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[39]
+	mi := &file_drydock_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2424,7 @@ func (x *ReceiveDiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReceiveDiscardRequest) GetMigration() string {
@@ -2126,7 +2449,7 @@ type ReceiveDiscardResponse struct {
 
 func (x *ReceiveDiscardResponse) Reset() {
 	*x = ReceiveDiscardResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[40]
+	mi := &file_drydock_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2461,7 @@ func (x *ReceiveDiscardResponse) String() string {
 func (*ReceiveDiscardResponse) ProtoMessage() {}
 
 func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[40]
+	mi := &file_drydock_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2474,7 @@ func (x *ReceiveDiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveDiscardResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveDiscardResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 type ReceiveStateRequest struct {
@@ -2164,7 +2487,7 @@ type ReceiveStateRequest struct {
 
 func (x *ReceiveStateRequest) Reset() {
 	*x = ReceiveStateRequest{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[41]
+	mi := &file_drydock_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2499,7 @@ func (x *ReceiveStateRequest) String() string {
 func (*ReceiveStateRequest) ProtoMessage() {}
 
 func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[41]
+	mi := &file_drydock_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2512,7 @@ func (x *ReceiveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveStateRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReceiveStateRequest) GetMigration() string {
@@ -2223,7 +2546,7 @@ type ReceiveStateResponse struct {
 
 func (x *ReceiveStateResponse) Reset() {
 	*x = ReceiveStateResponse{}
-	mi := &file_drydock_v1_agent_proto_msgTypes[42]
+	mi := &file_drydock_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2558,7 @@ func (x *ReceiveStateResponse) String() string {
 func (*ReceiveStateResponse) ProtoMessage() {}
 
 func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_agent_proto_msgTypes[42]
+	mi := &file_drydock_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2571,7 @@ func (x *ReceiveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveStateResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveStateResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_drydock_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReceiveStateResponse) GetBootId() string {
@@ -2291,7 +2614,7 @@ var File_drydock_v1_agent_proto protoreflect.FileDescriptor
 const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/agent.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x15drydock/v1/shim.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
 	"\x12GetHostInfoRequest\"X\n" +
 	"\x13GetHostInfoResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x17\n" +
@@ -2329,7 +2652,27 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x14StopAgentPodResponse\"+\n" +
 	"\x15RemoveAgentPodRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x18\n" +
-	"\x16RemoveAgentPodResponse\"\x16\n" +
+	"\x16RemoveAgentPodResponse\"\x8e\x02\n" +
+	"\x13TransformPodRequest\x12\x18\n" +
+	"\aupgrade\x18\x01 \x01(\tR\aupgrade\x12'\n" +
+	"\x04spec\x18\x02 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x12\x18\n" +
+	"\acommand\x18\x03 \x03(\tR\acommand\x12\x1c\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\x123\n" +
+	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x121\n" +
+	"\vimage_hosts\x18\x06 \x03(\v2\x10.drydock.v1.PeerR\n" +
+	"imageHosts\x12\x14\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\x16\n" +
+	"\x14TransformPodResponse\"T\n" +
+	"\x10RevertPodRequest\x12\x18\n" +
+	"\aupgrade\x18\x01 \x01(\tR\aupgrade\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\x13\n" +
+	"\x11RevertPodResponse\"T\n" +
+	"\x10SettlePodRequest\x12\x18\n" +
+	"\aupgrade\x18\x01 \x01(\tR\aupgrade\x12\x10\n" +
+	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\x13\n" +
+	"\x11SettlePodResponse\"\x16\n" +
 	"\x14ListAgentPodsRequest\"<\n" +
 	"\x15ListAgentPodsResponse\x12#\n" +
 	"\x04pods\x18\x01 \x03(\v2\x0f.drydock.v1.PodR\x04pods\"o\n" +
@@ -2445,8 +2788,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\bR\x06failed\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled2\xd2\n" +
-	"\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled2\xab\x0e\n" +
 	"\fAgentService\x12S\n" +
 	"\vGetHostInfo\x12\x1e.drydock.v1.GetHostInfoRequest\x1a\x1f.drydock.v1.GetHostInfoResponse\"\x03\x90\x02\x01\x12G\n" +
 	"\x06Doctor\x12\x1d.drydock.v1.DoctorHostRequest\x1a\x1e.drydock.v1.DoctorHostResponse\x12T\n" +
@@ -2455,10 +2797,18 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\bCheckPod\x12\x1b.drydock.v1.CheckPodRequest\x1a\x1c.drydock.v1.CheckPodResponse\"\x03\x90\x02\x01\x12H\n" +
 	"\tCreatePod\x12\x1c.drydock.v1.CreatePodRequest\x1a\x1d.drydock.v1.CreatePodResponse\x12Q\n" +
 	"\fStopAgentPod\x12\x1f.drydock.v1.StopAgentPodRequest\x1a .drydock.v1.StopAgentPodResponse\x12W\n" +
-	"\x0eRemoveAgentPod\x12!.drydock.v1.RemoveAgentPodRequest\x1a\".drydock.v1.RemoveAgentPodResponse\x12Y\n" +
+	"\x0eRemoveAgentPod\x12!.drydock.v1.RemoveAgentPodRequest\x1a\".drydock.v1.RemoveAgentPodResponse\x12Q\n" +
+	"\fTransformPod\x12\x1f.drydock.v1.TransformPodRequest\x1a .drydock.v1.TransformPodResponse\x12H\n" +
+	"\tRevertPod\x12\x1c.drydock.v1.RevertPodRequest\x1a\x1d.drydock.v1.RevertPodResponse\x12H\n" +
+	"\tSettlePod\x12\x1c.drydock.v1.SettlePodRequest\x1a\x1d.drydock.v1.SettlePodResponse\x12Y\n" +
 	"\rListAgentPods\x12 .drydock.v1.ListAgentPodsRequest\x1a!.drydock.v1.ListAgentPodsResponse\"\x03\x90\x02\x01\x12=\n" +
 	"\x04Exec\x12\x17.drydock.v1.ExecRequest\x1a\x18.drydock.v1.ExecResponse(\x010\x01\x12J\n" +
-	"\aGetLogs\x12\x1d.drydock.v1.GetPodLogsRequest\x1a\x1e.drydock.v1.GetPodLogsResponse0\x01\x12R\n" +
+	"\aGetLogs\x12\x1d.drydock.v1.GetPodLogsRequest\x1a\x1e.drydock.v1.GetPodLogsResponse0\x01\x12K\n" +
+	"\n" +
+	"SetPodShim\x12\x1d.drydock.v1.SetPodShimRequest\x1a\x1e.drydock.v1.SetPodShimResponse\x12P\n" +
+	"\n" +
+	"GetPodShim\x12\x1d.drydock.v1.GetPodShimRequest\x1a\x1e.drydock.v1.GetPodShimResponse\"\x03\x90\x02\x01\x12Q\n" +
+	"\fTracePodShim\x12\x1f.drydock.v1.TracePodShimRequest\x1a .drydock.v1.TracePodShimResponse\x12R\n" +
 	"\rImportArchive\x12\x1e.drydock.v1.ImportImageRequest\x1a\x1f.drydock.v1.ImportImageResponse(\x01\x12C\n" +
 	"\x04Pull\x12\x1c.drydock.v1.PullImageRequest\x1a\x1d.drydock.v1.PullImageResponse\x12K\n" +
 	"\n" +
@@ -2488,7 +2838,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2506,153 +2856,180 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*StopAgentPodResponse)(nil),    // 13: drydock.v1.StopAgentPodResponse
 	(*RemoveAgentPodRequest)(nil),   // 14: drydock.v1.RemoveAgentPodRequest
 	(*RemoveAgentPodResponse)(nil),  // 15: drydock.v1.RemoveAgentPodResponse
-	(*ListAgentPodsRequest)(nil),    // 16: drydock.v1.ListAgentPodsRequest
-	(*ListAgentPodsResponse)(nil),   // 17: drydock.v1.ListAgentPodsResponse
-	(*FetchImageRequest)(nil),       // 18: drydock.v1.FetchImageRequest
-	(*FetchImageResponse)(nil),      // 19: drydock.v1.FetchImageResponse
-	(*ListAgentImagesRequest)(nil),  // 20: drydock.v1.ListAgentImagesRequest
-	(*ListAgentImagesResponse)(nil), // 21: drydock.v1.ListAgentImagesResponse
-	(*ReadBlobRequest)(nil),         // 22: drydock.v1.ReadBlobRequest
-	(*ReadBlobResponse)(nil),        // 23: drydock.v1.ReadBlobResponse
-	(*AgentMigrateRequest)(nil),     // 24: drydock.v1.AgentMigrateRequest
-	(*PodNeeds)(nil),                // 25: drydock.v1.PodNeeds
-	(*ReceiveCheckRequest)(nil),     // 26: drydock.v1.ReceiveCheckRequest
-	(*ReceiveCheckResponse)(nil),    // 27: drydock.v1.ReceiveCheckResponse
-	(*ReceivePrepareRequest)(nil),   // 28: drydock.v1.ReceivePrepareRequest
-	(*ReceivePrepareResponse)(nil),  // 29: drydock.v1.ReceivePrepareResponse
-	(*ReceiveReadyRequest)(nil),     // 30: drydock.v1.ReceiveReadyRequest
-	(*ReceiveReadyResponse)(nil),    // 31: drydock.v1.ReceiveReadyResponse
-	(*ReceiveHoldRequest)(nil),      // 32: drydock.v1.ReceiveHoldRequest
-	(*ReceiveHoldResponse)(nil),     // 33: drydock.v1.ReceiveHoldResponse
-	(*ReceiveRestoreRequest)(nil),   // 34: drydock.v1.ReceiveRestoreRequest
-	(*ImageSums)(nil),               // 35: drydock.v1.ImageSums
-	(*PageSource)(nil),              // 36: drydock.v1.PageSource
-	(*ReceiveRestoreResponse)(nil),  // 37: drydock.v1.ReceiveRestoreResponse
-	(*ReceiveResult)(nil),           // 38: drydock.v1.ReceiveResult
-	(*ReceiveDiscardRequest)(nil),   // 39: drydock.v1.ReceiveDiscardRequest
-	(*ReceiveDiscardResponse)(nil),  // 40: drydock.v1.ReceiveDiscardResponse
-	(*ReceiveStateRequest)(nil),     // 41: drydock.v1.ReceiveStateRequest
-	(*ReceiveStateResponse)(nil),    // 42: drydock.v1.ReceiveStateResponse
-	nil,                             // 43: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 44: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 45: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	nil,                             // 46: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 47: drydock.v1.ReceiveRestoreRequest.SumsEntry
-	nil,                             // 48: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 49: drydock.v1.HostInfo
-	(*HostStatus)(nil),              // 50: drydock.v1.HostStatus
-	(*StatusSummary)(nil),           // 51: drydock.v1.StatusSummary
-	(*Peer)(nil),                    // 52: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 53: drydock.v1.PodSpec
-	(*Refusal)(nil),                 // 54: drydock.v1.Refusal
-	(*Pod)(nil),                     // 55: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 56: google.protobuf.Duration
-	(*Image)(nil),                   // 57: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 58: drydock.v1.MigrationSpec
-	(MigrationMode)(0),              // 59: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 60: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 61: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 62: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 63: drydock.v1.GetPodLogsRequest
-	(*ImportImageRequest)(nil),      // 64: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 65: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 66: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 67: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 68: drydock.v1.GetPodLogsResponse
-	(*ImportImageResponse)(nil),     // 69: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 70: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 71: drydock.v1.MigratePodResponse
+	(*TransformPodRequest)(nil),     // 16: drydock.v1.TransformPodRequest
+	(*TransformPodResponse)(nil),    // 17: drydock.v1.TransformPodResponse
+	(*RevertPodRequest)(nil),        // 18: drydock.v1.RevertPodRequest
+	(*RevertPodResponse)(nil),       // 19: drydock.v1.RevertPodResponse
+	(*SettlePodRequest)(nil),        // 20: drydock.v1.SettlePodRequest
+	(*SettlePodResponse)(nil),       // 21: drydock.v1.SettlePodResponse
+	(*ListAgentPodsRequest)(nil),    // 22: drydock.v1.ListAgentPodsRequest
+	(*ListAgentPodsResponse)(nil),   // 23: drydock.v1.ListAgentPodsResponse
+	(*FetchImageRequest)(nil),       // 24: drydock.v1.FetchImageRequest
+	(*FetchImageResponse)(nil),      // 25: drydock.v1.FetchImageResponse
+	(*ListAgentImagesRequest)(nil),  // 26: drydock.v1.ListAgentImagesRequest
+	(*ListAgentImagesResponse)(nil), // 27: drydock.v1.ListAgentImagesResponse
+	(*ReadBlobRequest)(nil),         // 28: drydock.v1.ReadBlobRequest
+	(*ReadBlobResponse)(nil),        // 29: drydock.v1.ReadBlobResponse
+	(*AgentMigrateRequest)(nil),     // 30: drydock.v1.AgentMigrateRequest
+	(*PodNeeds)(nil),                // 31: drydock.v1.PodNeeds
+	(*ReceiveCheckRequest)(nil),     // 32: drydock.v1.ReceiveCheckRequest
+	(*ReceiveCheckResponse)(nil),    // 33: drydock.v1.ReceiveCheckResponse
+	(*ReceivePrepareRequest)(nil),   // 34: drydock.v1.ReceivePrepareRequest
+	(*ReceivePrepareResponse)(nil),  // 35: drydock.v1.ReceivePrepareResponse
+	(*ReceiveReadyRequest)(nil),     // 36: drydock.v1.ReceiveReadyRequest
+	(*ReceiveReadyResponse)(nil),    // 37: drydock.v1.ReceiveReadyResponse
+	(*ReceiveHoldRequest)(nil),      // 38: drydock.v1.ReceiveHoldRequest
+	(*ReceiveHoldResponse)(nil),     // 39: drydock.v1.ReceiveHoldResponse
+	(*ReceiveRestoreRequest)(nil),   // 40: drydock.v1.ReceiveRestoreRequest
+	(*ImageSums)(nil),               // 41: drydock.v1.ImageSums
+	(*PageSource)(nil),              // 42: drydock.v1.PageSource
+	(*ReceiveRestoreResponse)(nil),  // 43: drydock.v1.ReceiveRestoreResponse
+	(*ReceiveResult)(nil),           // 44: drydock.v1.ReceiveResult
+	(*ReceiveDiscardRequest)(nil),   // 45: drydock.v1.ReceiveDiscardRequest
+	(*ReceiveDiscardResponse)(nil),  // 46: drydock.v1.ReceiveDiscardResponse
+	(*ReceiveStateRequest)(nil),     // 47: drydock.v1.ReceiveStateRequest
+	(*ReceiveStateResponse)(nil),    // 48: drydock.v1.ReceiveStateResponse
+	nil,                             // 49: drydock.v1.PodNeeds.RestartsEntry
+	nil,                             // 50: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 51: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 52: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 53: drydock.v1.ReceiveRestoreRequest.SumsEntry
+	nil,                             // 54: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 55: drydock.v1.HostInfo
+	(*HostStatus)(nil),              // 56: drydock.v1.HostStatus
+	(*StatusSummary)(nil),           // 57: drydock.v1.StatusSummary
+	(*Peer)(nil),                    // 58: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 59: drydock.v1.PodSpec
+	(*Refusal)(nil),                 // 60: drydock.v1.Refusal
+	(*Pod)(nil),                     // 61: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
+	(*Image)(nil),                   // 63: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 64: drydock.v1.MigrationSpec
+	(MigrationMode)(0),              // 65: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 66: drydock.v1.MigrationOutcome
+	(*DoctorHostRequest)(nil),       // 67: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 68: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 69: drydock.v1.GetPodLogsRequest
+	(*SetPodShimRequest)(nil),       // 70: drydock.v1.SetPodShimRequest
+	(*GetPodShimRequest)(nil),       // 71: drydock.v1.GetPodShimRequest
+	(*TracePodShimRequest)(nil),     // 72: drydock.v1.TracePodShimRequest
+	(*ImportImageRequest)(nil),      // 73: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 74: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 75: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 76: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 77: drydock.v1.GetPodLogsResponse
+	(*SetPodShimResponse)(nil),      // 78: drydock.v1.SetPodShimResponse
+	(*GetPodShimResponse)(nil),      // 79: drydock.v1.GetPodShimResponse
+	(*TracePodShimResponse)(nil),    // 80: drydock.v1.TracePodShimResponse
+	(*ImportImageResponse)(nil),     // 81: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 82: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 83: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	49, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	50, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
-	51, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
-	52, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	53, // 4: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
-	54, // 5: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
-	53, // 6: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	52, // 7: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	55, // 8: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	56, // 9: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	55, // 10: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	52, // 11: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	57, // 12: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	57, // 13: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	58, // 14: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	53, // 15: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
-	43, // 16: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	58, // 17: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
-	25, // 18: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	54, // 19: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	49, // 20: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	58, // 21: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
-	25, // 22: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	52, // 23: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	44, // 24: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	59, // 25: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	45, // 26: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	46, // 27: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	36, // 28: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	47, // 29: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
-	48, // 30: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	38, // 31: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	60, // 32: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	35, // 33: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
-	0,  // 34: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	61, // 35: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 36: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
-	4,  // 37: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	6,  // 38: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
-	10, // 39: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	12, // 40: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	14, // 41: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	16, // 42: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	62, // 43: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	63, // 44: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	64, // 45: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	65, // 46: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	18, // 47: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	20, // 48: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	22, // 49: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	24, // 50: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	26, // 51: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	28, // 52: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	30, // 53: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	32, // 54: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	34, // 55: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	39, // 56: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	41, // 57: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	8,  // 58: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
-	1,  // 59: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	66, // 60: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 61: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
-	5,  // 62: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	7,  // 63: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
-	11, // 64: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	13, // 65: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	15, // 66: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	17, // 67: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	67, // 68: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	68, // 69: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	69, // 70: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	70, // 71: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	19, // 72: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	21, // 73: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	23, // 74: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	71, // 75: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	27, // 76: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	29, // 77: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	31, // 78: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	33, // 79: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	37, // 80: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	40, // 81: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	42, // 82: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	9,  // 83: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
-	59, // [59:84] is the sub-list for method output_type
-	34, // [34:59] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	55, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	56, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
+	57, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	58, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	59, // 4: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
+	60, // 5: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
+	59, // 6: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	58, // 7: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	61, // 8: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	62, // 9: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	59, // 10: drydock.v1.TransformPodRequest.spec:type_name -> drydock.v1.PodSpec
+	62, // 11: drydock.v1.TransformPodRequest.timeout:type_name -> google.protobuf.Duration
+	58, // 12: drydock.v1.TransformPodRequest.image_hosts:type_name -> drydock.v1.Peer
+	61, // 13: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	58, // 14: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	63, // 15: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	63, // 16: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	64, // 17: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	59, // 18: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	49, // 19: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
+	64, // 20: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	31, // 21: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
+	60, // 22: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	55, // 23: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	64, // 24: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	31, // 25: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
+	58, // 26: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	50, // 27: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	65, // 28: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	51, // 29: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	52, // 30: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	42, // 31: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	53, // 32: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
+	54, // 33: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	44, // 34: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	66, // 35: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	41, // 36: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
+	0,  // 37: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	67, // 38: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 39: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
+	4,  // 40: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	6,  // 41: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
+	10, // 42: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	12, // 43: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	14, // 44: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	16, // 45: drydock.v1.AgentService.TransformPod:input_type -> drydock.v1.TransformPodRequest
+	18, // 46: drydock.v1.AgentService.RevertPod:input_type -> drydock.v1.RevertPodRequest
+	20, // 47: drydock.v1.AgentService.SettlePod:input_type -> drydock.v1.SettlePodRequest
+	22, // 48: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	68, // 49: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	69, // 50: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	70, // 51: drydock.v1.AgentService.SetPodShim:input_type -> drydock.v1.SetPodShimRequest
+	71, // 52: drydock.v1.AgentService.GetPodShim:input_type -> drydock.v1.GetPodShimRequest
+	72, // 53: drydock.v1.AgentService.TracePodShim:input_type -> drydock.v1.TracePodShimRequest
+	73, // 54: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	74, // 55: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	24, // 56: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	26, // 57: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	28, // 58: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	30, // 59: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	32, // 60: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	34, // 61: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	36, // 62: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	38, // 63: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	40, // 64: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	45, // 65: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	47, // 66: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	8,  // 67: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
+	1,  // 68: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	75, // 69: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 70: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
+	5,  // 71: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	7,  // 72: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
+	11, // 73: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	13, // 74: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	15, // 75: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	17, // 76: drydock.v1.AgentService.TransformPod:output_type -> drydock.v1.TransformPodResponse
+	19, // 77: drydock.v1.AgentService.RevertPod:output_type -> drydock.v1.RevertPodResponse
+	21, // 78: drydock.v1.AgentService.SettlePod:output_type -> drydock.v1.SettlePodResponse
+	23, // 79: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	76, // 80: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	77, // 81: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	78, // 82: drydock.v1.AgentService.SetPodShim:output_type -> drydock.v1.SetPodShimResponse
+	79, // 83: drydock.v1.AgentService.GetPodShim:output_type -> drydock.v1.GetPodShimResponse
+	80, // 84: drydock.v1.AgentService.TracePodShim:output_type -> drydock.v1.TracePodShimResponse
+	81, // 85: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	82, // 86: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	25, // 87: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	27, // 88: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	29, // 89: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	83, // 90: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	33, // 91: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	35, // 92: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	37, // 93: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	39, // 94: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	43, // 95: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	46, // 96: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	48, // 97: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	9,  // 98: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
+	68, // [68:99] is the sub-list for method output_type
+	37, // [37:68] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -2664,6 +3041,7 @@ func file_drydock_v1_agent_proto_init() {
 	file_drydock_v1_coordination_proto_init()
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_shim_proto_init()
 	file_drydock_v1_status_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2671,7 +3049,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -466,7 +466,9 @@ type HostInfo struct {
 	// Those of /, /boot and the agent's data, each once.
 	Filesystems []*Filesystem `protobuf:"bytes,24,rep,name=filesystems,proto3" json:"filesystems,omitempty"`
 	// As its configuration names them; pools choose hosts by them.
-	Labels        map[string]string `protobuf:"bytes,25,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Labels map[string]string `protobuf:"bytes,25,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Unset until the host has tried to dump and restore.
+	Proof         *RestoreProof `protobuf:"bytes,26,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -676,6 +678,84 @@ func (x *HostInfo) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *HostInfo) GetProof() *RestoreProof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+// RestoreProof is what came of dumping and restoring a small pod on a host.
+type RestoreProof struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Tried *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=tried,proto3" json:"tried,omitempty"`
+	Took  *durationpb.Duration   `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`
+	// The kernel, CRIU and runc that it holds for.
+	Stack string `protobuf:"bytes,3,opt,name=stack,proto3" json:"stack,omitempty"`
+	// Why the host cannot; empty where it can.
+	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreProof) Reset() {
+	*x = RestoreProof{}
+	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreProof) ProtoMessage() {}
+
+func (x *RestoreProof) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreProof.ProtoReflect.Descriptor instead.
+func (*RestoreProof) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RestoreProof) GetTried() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Tried
+	}
+	return nil
+}
+
+func (x *RestoreProof) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *RestoreProof) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *RestoreProof) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type Filesystem struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Path           string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -687,7 +767,7 @@ type Filesystem struct {
 
 func (x *Filesystem) Reset() {
 	*x = Filesystem{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	mi := &file_drydock_v1_controller_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +779,7 @@ func (x *Filesystem) String() string {
 func (*Filesystem) ProtoMessage() {}
 
 func (x *Filesystem) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[7]
+	mi := &file_drydock_v1_controller_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +792,7 @@ func (x *Filesystem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filesystem.ProtoReflect.Descriptor instead.
 func (*Filesystem) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Filesystem) GetPath() string {
@@ -744,7 +824,7 @@ type ListHostsRequest struct {
 
 func (x *ListHostsRequest) Reset() {
 	*x = ListHostsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[8]
+	mi := &file_drydock_v1_controller_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +836,7 @@ func (x *ListHostsRequest) String() string {
 func (*ListHostsRequest) ProtoMessage() {}
 
 func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[8]
+	mi := &file_drydock_v1_controller_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +849,7 @@ func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsRequest.ProtoReflect.Descriptor instead.
 func (*ListHostsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{9}
 }
 
 type ListHostsResponse struct {
@@ -781,7 +861,7 @@ type ListHostsResponse struct {
 
 func (x *ListHostsResponse) Reset() {
 	*x = ListHostsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[9]
+	mi := &file_drydock_v1_controller_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +873,7 @@ func (x *ListHostsResponse) String() string {
 func (*ListHostsResponse) ProtoMessage() {}
 
 func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[9]
+	mi := &file_drydock_v1_controller_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +886,7 @@ func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsResponse.ProtoReflect.Descriptor instead.
 func (*ListHostsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListHostsResponse) GetHosts() []*Host {
@@ -825,7 +905,7 @@ type GetHostRequest struct {
 
 func (x *GetHostRequest) Reset() {
 	*x = GetHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[10]
+	mi := &file_drydock_v1_controller_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +917,7 @@ func (x *GetHostRequest) String() string {
 func (*GetHostRequest) ProtoMessage() {}
 
 func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[10]
+	mi := &file_drydock_v1_controller_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +930,7 @@ func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostRequest.ProtoReflect.Descriptor instead.
 func (*GetHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetHostRequest) GetName() string {
@@ -869,7 +949,7 @@ type GetHostResponse struct {
 
 func (x *GetHostResponse) Reset() {
 	*x = GetHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[11]
+	mi := &file_drydock_v1_controller_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +961,7 @@ func (x *GetHostResponse) String() string {
 func (*GetHostResponse) ProtoMessage() {}
 
 func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[11]
+	mi := &file_drydock_v1_controller_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +974,7 @@ func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostResponse.ProtoReflect.Descriptor instead.
 func (*GetHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetHostResponse) GetHost() *Host {
@@ -917,7 +997,7 @@ type DrainHostRequest struct {
 
 func (x *DrainHostRequest) Reset() {
 	*x = DrainHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[12]
+	mi := &file_drydock_v1_controller_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1009,7 @@ func (x *DrainHostRequest) String() string {
 func (*DrainHostRequest) ProtoMessage() {}
 
 func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[12]
+	mi := &file_drydock_v1_controller_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1022,7 @@ func (x *DrainHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostRequest.ProtoReflect.Descriptor instead.
 func (*DrainHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DrainHostRequest) GetName() string {
@@ -987,7 +1067,7 @@ type DrainHostResponse struct {
 
 func (x *DrainHostResponse) Reset() {
 	*x = DrainHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[13]
+	mi := &file_drydock_v1_controller_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1079,7 @@ func (x *DrainHostResponse) String() string {
 func (*DrainHostResponse) ProtoMessage() {}
 
 func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[13]
+	mi := &file_drydock_v1_controller_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1092,7 @@ func (x *DrainHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainHostResponse.ProtoReflect.Descriptor instead.
 func (*DrainHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DrainHostResponse) GetEvent() isDrainHostResponse_Event {
@@ -1082,7 +1162,7 @@ type DrainSummary struct {
 
 func (x *DrainSummary) Reset() {
 	*x = DrainSummary{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[14]
+	mi := &file_drydock_v1_controller_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1174,7 @@ func (x *DrainSummary) String() string {
 func (*DrainSummary) ProtoMessage() {}
 
 func (x *DrainSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[14]
+	mi := &file_drydock_v1_controller_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1187,7 @@ func (x *DrainSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainSummary.ProtoReflect.Descriptor instead.
 func (*DrainSummary) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DrainSummary) GetMoved() int32 {
@@ -1140,7 +1220,7 @@ type ResumeHostRequest struct {
 
 func (x *ResumeHostRequest) Reset() {
 	*x = ResumeHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[15]
+	mi := &file_drydock_v1_controller_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1232,7 @@ func (x *ResumeHostRequest) String() string {
 func (*ResumeHostRequest) ProtoMessage() {}
 
 func (x *ResumeHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[15]
+	mi := &file_drydock_v1_controller_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1245,7 @@ func (x *ResumeHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeHostRequest.ProtoReflect.Descriptor instead.
 func (*ResumeHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResumeHostRequest) GetName() string {
@@ -1184,7 +1264,7 @@ type ResumeHostResponse struct {
 
 func (x *ResumeHostResponse) Reset() {
 	*x = ResumeHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[16]
+	mi := &file_drydock_v1_controller_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1276,7 @@ func (x *ResumeHostResponse) String() string {
 func (*ResumeHostResponse) ProtoMessage() {}
 
 func (x *ResumeHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[16]
+	mi := &file_drydock_v1_controller_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1289,7 @@ func (x *ResumeHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeHostResponse.ProtoReflect.Descriptor instead.
 func (*ResumeHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ResumeHostResponse) GetHost() *Host {
@@ -1230,7 +1310,7 @@ type ConfirmHostDeadRequest struct {
 
 func (x *ConfirmHostDeadRequest) Reset() {
 	*x = ConfirmHostDeadRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[17]
+	mi := &file_drydock_v1_controller_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1322,7 @@ func (x *ConfirmHostDeadRequest) String() string {
 func (*ConfirmHostDeadRequest) ProtoMessage() {}
 
 func (x *ConfirmHostDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[17]
+	mi := &file_drydock_v1_controller_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1335,7 @@ func (x *ConfirmHostDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHostDeadRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmHostDeadRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ConfirmHostDeadRequest) GetName() string {
@@ -1281,7 +1361,7 @@ type ConfirmHostDeadResponse struct {
 
 func (x *ConfirmHostDeadResponse) Reset() {
 	*x = ConfirmHostDeadResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[18]
+	mi := &file_drydock_v1_controller_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1373,7 @@ func (x *ConfirmHostDeadResponse) String() string {
 func (*ConfirmHostDeadResponse) ProtoMessage() {}
 
 func (x *ConfirmHostDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[18]
+	mi := &file_drydock_v1_controller_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1386,7 @@ func (x *ConfirmHostDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHostDeadResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmHostDeadResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConfirmHostDeadResponse) GetPods() []string {
@@ -1325,7 +1405,7 @@ type RemoveHostRequest struct {
 
 func (x *RemoveHostRequest) Reset() {
 	*x = RemoveHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[19]
+	mi := &file_drydock_v1_controller_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1417,7 @@ func (x *RemoveHostRequest) String() string {
 func (*RemoveHostRequest) ProtoMessage() {}
 
 func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[19]
+	mi := &file_drydock_v1_controller_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1430,7 @@ func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostRequest.ProtoReflect.Descriptor instead.
 func (*RemoveHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RemoveHostRequest) GetName() string {
@@ -1368,7 +1448,7 @@ type RemoveHostResponse struct {
 
 func (x *RemoveHostResponse) Reset() {
 	*x = RemoveHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[20]
+	mi := &file_drydock_v1_controller_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1460,7 @@ func (x *RemoveHostResponse) String() string {
 func (*RemoveHostResponse) ProtoMessage() {}
 
 func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[20]
+	mi := &file_drydock_v1_controller_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1473,7 @@ func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostResponse.ProtoReflect.Descriptor instead.
 func (*RemoveHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{20}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{21}
 }
 
 type DoctorHostRequest struct {
@@ -1405,7 +1485,7 @@ type DoctorHostRequest struct {
 
 func (x *DoctorHostRequest) Reset() {
 	*x = DoctorHostRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[21]
+	mi := &file_drydock_v1_controller_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1497,7 @@ func (x *DoctorHostRequest) String() string {
 func (*DoctorHostRequest) ProtoMessage() {}
 
 func (x *DoctorHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[21]
+	mi := &file_drydock_v1_controller_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1510,7 @@ func (x *DoctorHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorHostRequest.ProtoReflect.Descriptor instead.
 func (*DoctorHostRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DoctorHostRequest) GetName() string {
@@ -1449,7 +1529,7 @@ type DoctorHostResponse struct {
 
 func (x *DoctorHostResponse) Reset() {
 	*x = DoctorHostResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[22]
+	mi := &file_drydock_v1_controller_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1541,7 @@ func (x *DoctorHostResponse) String() string {
 func (*DoctorHostResponse) ProtoMessage() {}
 
 func (x *DoctorHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[22]
+	mi := &file_drydock_v1_controller_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1554,7 @@ func (x *DoctorHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorHostResponse.ProtoReflect.Descriptor instead.
 func (*DoctorHostResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DoctorHostResponse) GetChecks() []*DoctorCheck {
@@ -1495,7 +1575,7 @@ type GetHostStatusRequest struct {
 
 func (x *GetHostStatusRequest) Reset() {
 	*x = GetHostStatusRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[23]
+	mi := &file_drydock_v1_controller_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1587,7 @@ func (x *GetHostStatusRequest) String() string {
 func (*GetHostStatusRequest) ProtoMessage() {}
 
 func (x *GetHostStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[23]
+	mi := &file_drydock_v1_controller_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1600,7 @@ func (x *GetHostStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetHostStatusRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetHostStatusRequest) GetName() string {
@@ -1547,7 +1627,7 @@ type GetHostStatusResponse struct {
 
 func (x *GetHostStatusResponse) Reset() {
 	*x = GetHostStatusResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[24]
+	mi := &file_drydock_v1_controller_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1639,7 @@ func (x *GetHostStatusResponse) String() string {
 func (*GetHostStatusResponse) ProtoMessage() {}
 
 func (x *GetHostStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[24]
+	mi := &file_drydock_v1_controller_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1652,7 @@ func (x *GetHostStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetHostStatusResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetHostStatusResponse) GetStatus() *HostStatus {
@@ -1601,7 +1681,7 @@ type DoctorCheck struct {
 
 func (x *DoctorCheck) Reset() {
 	*x = DoctorCheck{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[25]
+	mi := &file_drydock_v1_controller_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1693,7 @@ func (x *DoctorCheck) String() string {
 func (*DoctorCheck) ProtoMessage() {}
 
 func (x *DoctorCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[25]
+	mi := &file_drydock_v1_controller_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1706,7 @@ func (x *DoctorCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorCheck.ProtoReflect.Descriptor instead.
 func (*DoctorCheck) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{25}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DoctorCheck) GetName() string {
@@ -1668,7 +1748,7 @@ type ImportImageRequest struct {
 
 func (x *ImportImageRequest) Reset() {
 	*x = ImportImageRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[26]
+	mi := &file_drydock_v1_controller_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1760,7 @@ func (x *ImportImageRequest) String() string {
 func (*ImportImageRequest) ProtoMessage() {}
 
 func (x *ImportImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[26]
+	mi := &file_drydock_v1_controller_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1773,7 @@ func (x *ImportImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageRequest.ProtoReflect.Descriptor instead.
 func (*ImportImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{26}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ImportImageRequest) GetHeader() *ImportImageHeader {
@@ -1722,7 +1802,7 @@ type ImportImageHeader struct {
 
 func (x *ImportImageHeader) Reset() {
 	*x = ImportImageHeader{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[27]
+	mi := &file_drydock_v1_controller_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1814,7 @@ func (x *ImportImageHeader) String() string {
 func (*ImportImageHeader) ProtoMessage() {}
 
 func (x *ImportImageHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[27]
+	mi := &file_drydock_v1_controller_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1827,7 @@ func (x *ImportImageHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageHeader.ProtoReflect.Descriptor instead.
 func (*ImportImageHeader) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{27}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ImportImageHeader) GetReference() string {
@@ -1773,7 +1853,7 @@ type ImportImageResponse struct {
 
 func (x *ImportImageResponse) Reset() {
 	*x = ImportImageResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[28]
+	mi := &file_drydock_v1_controller_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1865,7 @@ func (x *ImportImageResponse) String() string {
 func (*ImportImageResponse) ProtoMessage() {}
 
 func (x *ImportImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[28]
+	mi := &file_drydock_v1_controller_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1878,7 @@ func (x *ImportImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportImageResponse.ProtoReflect.Descriptor instead.
 func (*ImportImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{28}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ImportImageResponse) GetImages() []*Image {
@@ -1818,7 +1898,7 @@ type PullImageRequest struct {
 
 func (x *PullImageRequest) Reset() {
 	*x = PullImageRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[29]
+	mi := &file_drydock_v1_controller_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1910,7 @@ func (x *PullImageRequest) String() string {
 func (*PullImageRequest) ProtoMessage() {}
 
 func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[29]
+	mi := &file_drydock_v1_controller_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1923,7 @@ func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
 func (*PullImageRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PullImageRequest) GetReference() string {
@@ -1869,7 +1949,7 @@ type PullImageResponse struct {
 
 func (x *PullImageResponse) Reset() {
 	*x = PullImageResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[30]
+	mi := &file_drydock_v1_controller_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +1961,7 @@ func (x *PullImageResponse) String() string {
 func (*PullImageResponse) ProtoMessage() {}
 
 func (x *PullImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[30]
+	mi := &file_drydock_v1_controller_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +1974,7 @@ func (x *PullImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullImageResponse.ProtoReflect.Descriptor instead.
 func (*PullImageResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PullImageResponse) GetImage() *Image {
@@ -1912,7 +1992,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[31]
+	mi := &file_drydock_v1_controller_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2004,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[31]
+	mi := &file_drydock_v1_controller_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2017,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{32}
 }
 
 type ListImagesResponse struct {
@@ -1949,7 +2029,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[32]
+	mi := &file_drydock_v1_controller_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2041,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[32]
+	mi := &file_drydock_v1_controller_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2054,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListImagesResponse) GetImages() []*Image {
@@ -1995,7 +2075,7 @@ type RunPodRequest struct {
 
 func (x *RunPodRequest) Reset() {
 	*x = RunPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[33]
+	mi := &file_drydock_v1_controller_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2087,7 @@ func (x *RunPodRequest) String() string {
 func (*RunPodRequest) ProtoMessage() {}
 
 func (x *RunPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[33]
+	mi := &file_drydock_v1_controller_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2100,7 @@ func (x *RunPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPodRequest.ProtoReflect.Descriptor instead.
 func (*RunPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{33}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RunPodRequest) GetSpec() *PodSpec {
@@ -2050,7 +2130,7 @@ type RunPodResponse struct {
 
 func (x *RunPodResponse) Reset() {
 	*x = RunPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[34]
+	mi := &file_drydock_v1_controller_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2142,7 @@ func (x *RunPodResponse) String() string {
 func (*RunPodResponse) ProtoMessage() {}
 
 func (x *RunPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[34]
+	mi := &file_drydock_v1_controller_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2155,7 @@ func (x *RunPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPodResponse.ProtoReflect.Descriptor instead.
 func (*RunPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{34}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RunPodResponse) GetEvent() isRunPodResponse_Event {
@@ -2128,7 +2208,7 @@ type ListPodsRequest struct {
 
 func (x *ListPodsRequest) Reset() {
 	*x = ListPodsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[35]
+	mi := &file_drydock_v1_controller_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2220,7 @@ func (x *ListPodsRequest) String() string {
 func (*ListPodsRequest) ProtoMessage() {}
 
 func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[35]
+	mi := &file_drydock_v1_controller_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2233,7 @@ func (x *ListPodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsRequest.ProtoReflect.Descriptor instead.
 func (*ListPodsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{35}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListPodsRequest) GetHost() string {
@@ -2172,7 +2252,7 @@ type ListPodsResponse struct {
 
 func (x *ListPodsResponse) Reset() {
 	*x = ListPodsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[36]
+	mi := &file_drydock_v1_controller_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2264,7 @@ func (x *ListPodsResponse) String() string {
 func (*ListPodsResponse) ProtoMessage() {}
 
 func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[36]
+	mi := &file_drydock_v1_controller_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2277,7 @@ func (x *ListPodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPodsResponse.ProtoReflect.Descriptor instead.
 func (*ListPodsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{36}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListPodsResponse) GetPods() []*Pod {
@@ -2216,7 +2296,7 @@ type GetPodRequest struct {
 
 func (x *GetPodRequest) Reset() {
 	*x = GetPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[37]
+	mi := &file_drydock_v1_controller_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2228,7 +2308,7 @@ func (x *GetPodRequest) String() string {
 func (*GetPodRequest) ProtoMessage() {}
 
 func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[37]
+	mi := &file_drydock_v1_controller_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2241,7 +2321,7 @@ func (x *GetPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodRequest.ProtoReflect.Descriptor instead.
 func (*GetPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{37}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetPodRequest) GetName() string {
@@ -2260,7 +2340,7 @@ type GetPodResponse struct {
 
 func (x *GetPodResponse) Reset() {
 	*x = GetPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[38]
+	mi := &file_drydock_v1_controller_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2352,7 @@ func (x *GetPodResponse) String() string {
 func (*GetPodResponse) ProtoMessage() {}
 
 func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[38]
+	mi := &file_drydock_v1_controller_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2365,7 @@ func (x *GetPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodResponse.ProtoReflect.Descriptor instead.
 func (*GetPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{38}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetPodResponse) GetPod() *Pod {
@@ -2304,7 +2384,7 @@ type StartPodRequest struct {
 
 func (x *StartPodRequest) Reset() {
 	*x = StartPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[39]
+	mi := &file_drydock_v1_controller_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2316,7 +2396,7 @@ func (x *StartPodRequest) String() string {
 func (*StartPodRequest) ProtoMessage() {}
 
 func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[39]
+	mi := &file_drydock_v1_controller_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2329,7 +2409,7 @@ func (x *StartPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartPodRequest.ProtoReflect.Descriptor instead.
 func (*StartPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{39}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StartPodRequest) GetName() string {
@@ -2348,7 +2428,7 @@ type StartPodResponse struct {
 
 func (x *StartPodResponse) Reset() {
 	*x = StartPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[40]
+	mi := &file_drydock_v1_controller_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2440,7 @@ func (x *StartPodResponse) String() string {
 func (*StartPodResponse) ProtoMessage() {}
 
 func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[40]
+	mi := &file_drydock_v1_controller_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2453,7 @@ func (x *StartPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartPodResponse.ProtoReflect.Descriptor instead.
 func (*StartPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{40}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StartPodResponse) GetPod() *Pod {
@@ -2393,7 +2473,7 @@ type StopPodRequest struct {
 
 func (x *StopPodRequest) Reset() {
 	*x = StopPodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[41]
+	mi := &file_drydock_v1_controller_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2485,7 @@ func (x *StopPodRequest) String() string {
 func (*StopPodRequest) ProtoMessage() {}
 
 func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[41]
+	mi := &file_drydock_v1_controller_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2498,7 @@ func (x *StopPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPodRequest.ProtoReflect.Descriptor instead.
 func (*StopPodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{41}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StopPodRequest) GetName() string {
@@ -2444,7 +2524,7 @@ type StopPodResponse struct {
 
 func (x *StopPodResponse) Reset() {
 	*x = StopPodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[42]
+	mi := &file_drydock_v1_controller_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2536,7 @@ func (x *StopPodResponse) String() string {
 func (*StopPodResponse) ProtoMessage() {}
 
 func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[42]
+	mi := &file_drydock_v1_controller_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2549,7 @@ func (x *StopPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPodResponse.ProtoReflect.Descriptor instead.
 func (*StopPodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{42}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StopPodResponse) GetPod() *Pod {
@@ -2490,7 +2570,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[43]
+	mi := &file_drydock_v1_controller_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2582,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[43]
+	mi := &file_drydock_v1_controller_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2595,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{43}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RemovePodRequest) GetName() string {
@@ -2540,7 +2620,7 @@ type RemovePodResponse struct {
 
 func (x *RemovePodResponse) Reset() {
 	*x = RemovePodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[44]
+	mi := &file_drydock_v1_controller_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2632,7 @@ func (x *RemovePodResponse) String() string {
 func (*RemovePodResponse) ProtoMessage() {}
 
 func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[44]
+	mi := &file_drydock_v1_controller_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2645,7 @@ func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodResponse.ProtoReflect.Descriptor instead.
 func (*RemovePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{44}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45}
 }
 
 type ExecRequest struct {
@@ -2584,7 +2664,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[45]
+	mi := &file_drydock_v1_controller_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2676,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[45]
+	mi := &file_drydock_v1_controller_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2689,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExecRequest) GetEvent() isExecRequest_Event {
@@ -2713,7 +2793,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[46]
+	mi := &file_drydock_v1_controller_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2805,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[46]
+	mi := &file_drydock_v1_controller_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2818,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{46}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ExecResponse) GetEvent() isExecResponse_Event {
@@ -2810,7 +2890,7 @@ type GetPodLogsRequest struct {
 
 func (x *GetPodLogsRequest) Reset() {
 	*x = GetPodLogsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[47]
+	mi := &file_drydock_v1_controller_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +2902,7 @@ func (x *GetPodLogsRequest) String() string {
 func (*GetPodLogsRequest) ProtoMessage() {}
 
 func (x *GetPodLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[47]
+	mi := &file_drydock_v1_controller_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +2915,7 @@ func (x *GetPodLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodLogsRequest.ProtoReflect.Descriptor instead.
 func (*GetPodLogsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{47}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetPodLogsRequest) GetPod() string {
@@ -2875,7 +2955,7 @@ type GetPodLogsResponse struct {
 
 func (x *GetPodLogsResponse) Reset() {
 	*x = GetPodLogsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[48]
+	mi := &file_drydock_v1_controller_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2887,7 +2967,7 @@ func (x *GetPodLogsResponse) String() string {
 func (*GetPodLogsResponse) ProtoMessage() {}
 
 func (x *GetPodLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[48]
+	mi := &file_drydock_v1_controller_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2900,7 +2980,7 @@ func (x *GetPodLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPodLogsResponse.ProtoReflect.Descriptor instead.
 func (*GetPodLogsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{48}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetPodLogsResponse) GetData() []byte {
@@ -2918,13 +2998,15 @@ type MigratePodRequest struct {
 	DowntimeBudget *durationpb.Duration   `protobuf:"bytes,4,opt,name=downtime_budget,json=downtimeBudget,proto3" json:"downtime_budget,omitempty"`
 	AllowPostcopy  bool                   `protobuf:"varint,5,opt,name=allow_postcopy,json=allowPostcopy,proto3" json:"allow_postcopy,omitempty"`
 	DryRun         bool                   `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The modes that auto may choose from; empty: all.
+	Modes         []MigrationMode `protobuf:"varint,7,rep,packed,name=modes,proto3,enum=drydock.v1.MigrationMode" json:"modes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MigratePodRequest) Reset() {
 	*x = MigratePodRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[49]
+	mi := &file_drydock_v1_controller_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3018,7 @@ func (x *MigratePodRequest) String() string {
 func (*MigratePodRequest) ProtoMessage() {}
 
 func (x *MigratePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[49]
+	mi := &file_drydock_v1_controller_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3031,7 @@ func (x *MigratePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigratePodRequest.ProtoReflect.Descriptor instead.
 func (*MigratePodRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{49}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MigratePodRequest) GetPod() string {
@@ -2994,6 +3076,13 @@ func (x *MigratePodRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *MigratePodRequest) GetModes() []MigrationMode {
+	if x != nil {
+		return x.Modes
+	}
+	return nil
+}
+
 type MigratePodResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Event:
@@ -3007,7 +3096,7 @@ type MigratePodResponse struct {
 
 func (x *MigratePodResponse) Reset() {
 	*x = MigratePodResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[50]
+	mi := &file_drydock_v1_controller_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3108,7 @@ func (x *MigratePodResponse) String() string {
 func (*MigratePodResponse) ProtoMessage() {}
 
 func (x *MigratePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[50]
+	mi := &file_drydock_v1_controller_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3121,7 @@ func (x *MigratePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigratePodResponse.ProtoReflect.Descriptor instead.
 func (*MigratePodResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{50}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *MigratePodResponse) GetEvent() isMigratePodResponse_Event {
@@ -3086,7 +3175,7 @@ type ListMigrationsRequest struct {
 
 func (x *ListMigrationsRequest) Reset() {
 	*x = ListMigrationsRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[51]
+	mi := &file_drydock_v1_controller_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3098,7 +3187,7 @@ func (x *ListMigrationsRequest) String() string {
 func (*ListMigrationsRequest) ProtoMessage() {}
 
 func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[51]
+	mi := &file_drydock_v1_controller_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3111,7 +3200,7 @@ func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsRequest.ProtoReflect.Descriptor instead.
 func (*ListMigrationsRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{51}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListMigrationsRequest) GetPod() string {
@@ -3137,7 +3226,7 @@ type ListMigrationsResponse struct {
 
 func (x *ListMigrationsResponse) Reset() {
 	*x = ListMigrationsResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[52]
+	mi := &file_drydock_v1_controller_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +3238,7 @@ func (x *ListMigrationsResponse) String() string {
 func (*ListMigrationsResponse) ProtoMessage() {}
 
 func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[52]
+	mi := &file_drydock_v1_controller_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +3251,7 @@ func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsResponse.ProtoReflect.Descriptor instead.
 func (*ListMigrationsResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{52}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListMigrationsResponse) GetMigrations() []*MigrationReport {
@@ -3181,7 +3270,7 @@ type GetMigrationRequest struct {
 
 func (x *GetMigrationRequest) Reset() {
 	*x = GetMigrationRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[53]
+	mi := &file_drydock_v1_controller_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3193,7 +3282,7 @@ func (x *GetMigrationRequest) String() string {
 func (*GetMigrationRequest) ProtoMessage() {}
 
 func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[53]
+	mi := &file_drydock_v1_controller_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3206,7 +3295,7 @@ func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationRequest.ProtoReflect.Descriptor instead.
 func (*GetMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{53}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetMigrationRequest) GetId() string {
@@ -3225,7 +3314,7 @@ type GetMigrationResponse struct {
 
 func (x *GetMigrationResponse) Reset() {
 	*x = GetMigrationResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[54]
+	mi := &file_drydock_v1_controller_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3326,7 @@ func (x *GetMigrationResponse) String() string {
 func (*GetMigrationResponse) ProtoMessage() {}
 
 func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[54]
+	mi := &file_drydock_v1_controller_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3339,7 @@ func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationResponse.ProtoReflect.Descriptor instead.
 func (*GetMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{54}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetMigrationResponse) GetMigration() *MigrationReport {
@@ -3268,7 +3357,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[55]
+	mi := &file_drydock_v1_controller_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3280,7 +3369,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[55]
+	mi := &file_drydock_v1_controller_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3293,7 +3382,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{55}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{56}
 }
 
 type BackupStoreResponse struct {
@@ -3305,7 +3394,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[56]
+	mi := &file_drydock_v1_controller_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3317,7 +3406,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[56]
+	mi := &file_drydock_v1_controller_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3330,7 +3419,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{56}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *BackupStoreResponse) GetData() []byte {
@@ -3354,7 +3443,7 @@ type ExecRequest_Start struct {
 
 func (x *ExecRequest_Start) Reset() {
 	*x = ExecRequest_Start{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[59]
+	mi := &file_drydock_v1_controller_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3455,7 @@ func (x *ExecRequest_Start) String() string {
 func (*ExecRequest_Start) ProtoMessage() {}
 
 func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[59]
+	mi := &file_drydock_v1_controller_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3468,7 @@ func (x *ExecRequest_Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Start.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Start) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45, 0}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{46, 0}
 }
 
 func (x *ExecRequest_Start) GetPod() string {
@@ -3434,7 +3523,7 @@ type ExecRequest_Resize struct {
 
 func (x *ExecRequest_Resize) Reset() {
 	*x = ExecRequest_Resize{}
-	mi := &file_drydock_v1_controller_proto_msgTypes[60]
+	mi := &file_drydock_v1_controller_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3446,7 +3535,7 @@ func (x *ExecRequest_Resize) String() string {
 func (*ExecRequest_Resize) ProtoMessage() {}
 
 func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_controller_proto_msgTypes[60]
+	mi := &file_drydock_v1_controller_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3459,7 +3548,7 @@ func (x *ExecRequest_Resize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest_Resize.ProtoReflect.Descriptor instead.
 func (*ExecRequest_Resize) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{45, 1}
+	return file_drydock_v1_controller_proto_rawDescGZIP(), []int{46, 1}
 }
 
 func (x *ExecRequest_Resize) GetRows() uint32 {
@@ -3513,7 +3602,7 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x120\n" +
-	"\x05tried\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xb1\b\n" +
+	"\x05tried\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xe1\b\n" +
 	"\bHostInfo\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\tR\x06kernel\x12\x0e\n" +
 	"\x02os\x18\x02 \x01(\tR\x02os\x12\x12\n" +
@@ -3540,13 +3629,19 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\rvxlan_problem\x18\x16 \x01(\tR\fvxlanProblem\x12\x12\n" +
 	"\x04load\x18\x17 \x03(\x01R\x04load\x128\n" +
 	"\vfilesystems\x18\x18 \x03(\v2\x16.drydock.v1.FilesystemR\vfilesystems\x128\n" +
-	"\x06labels\x18\x19 \x03(\v2 .drydock.v1.HostInfo.LabelsEntryR\x06labels\x1a?\n" +
+	"\x06labels\x18\x19 \x03(\v2 .drydock.v1.HostInfo.LabelsEntryR\x06labels\x12.\n" +
+	"\x05proof\x18\x1a \x01(\v2\x18.drydock.v1.RestoreProofR\x05proof\x1a?\n" +
 	"\x11CriuFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x01\n" +
+	"\fRestoreProof\x120\n" +
+	"\x05tried\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\x12-\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x14\n" +
+	"\x05stack\x18\x03 \x01(\tR\x05stack\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"_\n" +
 	"\n" +
 	"Filesystem\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
@@ -3672,14 +3767,15 @@ const file_drydock_v1_controller_proto_rawDesc = "" +
 	"\x06follow\x18\x03 \x01(\bR\x06follow\x12\x12\n" +
 	"\x04tail\x18\x04 \x01(\x05R\x04tail\"(\n" +
 	"\x12GetPodLogsResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\xe8\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x99\x02\n" +
 	"\x11MigratePodRequest\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12-\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\x19.drydock.v1.MigrationModeR\x04mode\x12B\n" +
 	"\x0fdowntime_budget\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x0edowntimeBudget\x12%\n" +
 	"\x0eallow_postcopy\x18\x05 \x01(\bR\rallowPostcopy\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"\x91\x01\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12/\n" +
+	"\x05modes\x18\a \x03(\x0e2\x19.drydock.v1.MigrationModeR\x05modes\"\x91\x01\n" +
 	"\x12MigratePodResponse\x12;\n" +
 	"\bprogress\x18\x01 \x01(\v2\x1d.drydock.v1.MigrationProgressH\x00R\bprogress\x125\n" +
 	"\x06report\x18\x02 \x01(\v2\x1b.drydock.v1.MigrationReportH\x00R\x06reportB\a\n" +
@@ -3744,7 +3840,7 @@ func file_drydock_v1_controller_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_controller_proto_rawDescData
 }
 
-var file_drydock_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_drydock_v1_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_drydock_v1_controller_proto_goTypes = []any{
 	(*GetVersionRequest)(nil),       // 0: drydock.v1.GetVersionRequest
 	(*GetVersionResponse)(nil),      // 1: drydock.v1.GetVersionResponse
@@ -3753,170 +3849,175 @@ var file_drydock_v1_controller_proto_goTypes = []any{
 	(*Host)(nil),                    // 4: drydock.v1.Host
 	(*HostLink)(nil),                // 5: drydock.v1.HostLink
 	(*HostInfo)(nil),                // 6: drydock.v1.HostInfo
-	(*Filesystem)(nil),              // 7: drydock.v1.Filesystem
-	(*ListHostsRequest)(nil),        // 8: drydock.v1.ListHostsRequest
-	(*ListHostsResponse)(nil),       // 9: drydock.v1.ListHostsResponse
-	(*GetHostRequest)(nil),          // 10: drydock.v1.GetHostRequest
-	(*GetHostResponse)(nil),         // 11: drydock.v1.GetHostResponse
-	(*DrainHostRequest)(nil),        // 12: drydock.v1.DrainHostRequest
-	(*DrainHostResponse)(nil),       // 13: drydock.v1.DrainHostResponse
-	(*DrainSummary)(nil),            // 14: drydock.v1.DrainSummary
-	(*ResumeHostRequest)(nil),       // 15: drydock.v1.ResumeHostRequest
-	(*ResumeHostResponse)(nil),      // 16: drydock.v1.ResumeHostResponse
-	(*ConfirmHostDeadRequest)(nil),  // 17: drydock.v1.ConfirmHostDeadRequest
-	(*ConfirmHostDeadResponse)(nil), // 18: drydock.v1.ConfirmHostDeadResponse
-	(*RemoveHostRequest)(nil),       // 19: drydock.v1.RemoveHostRequest
-	(*RemoveHostResponse)(nil),      // 20: drydock.v1.RemoveHostResponse
-	(*DoctorHostRequest)(nil),       // 21: drydock.v1.DoctorHostRequest
-	(*DoctorHostResponse)(nil),      // 22: drydock.v1.DoctorHostResponse
-	(*GetHostStatusRequest)(nil),    // 23: drydock.v1.GetHostStatusRequest
-	(*GetHostStatusResponse)(nil),   // 24: drydock.v1.GetHostStatusResponse
-	(*DoctorCheck)(nil),             // 25: drydock.v1.DoctorCheck
-	(*ImportImageRequest)(nil),      // 26: drydock.v1.ImportImageRequest
-	(*ImportImageHeader)(nil),       // 27: drydock.v1.ImportImageHeader
-	(*ImportImageResponse)(nil),     // 28: drydock.v1.ImportImageResponse
-	(*PullImageRequest)(nil),        // 29: drydock.v1.PullImageRequest
-	(*PullImageResponse)(nil),       // 30: drydock.v1.PullImageResponse
-	(*ListImagesRequest)(nil),       // 31: drydock.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),      // 32: drydock.v1.ListImagesResponse
-	(*RunPodRequest)(nil),           // 33: drydock.v1.RunPodRequest
-	(*RunPodResponse)(nil),          // 34: drydock.v1.RunPodResponse
-	(*ListPodsRequest)(nil),         // 35: drydock.v1.ListPodsRequest
-	(*ListPodsResponse)(nil),        // 36: drydock.v1.ListPodsResponse
-	(*GetPodRequest)(nil),           // 37: drydock.v1.GetPodRequest
-	(*GetPodResponse)(nil),          // 38: drydock.v1.GetPodResponse
-	(*StartPodRequest)(nil),         // 39: drydock.v1.StartPodRequest
-	(*StartPodResponse)(nil),        // 40: drydock.v1.StartPodResponse
-	(*StopPodRequest)(nil),          // 41: drydock.v1.StopPodRequest
-	(*StopPodResponse)(nil),         // 42: drydock.v1.StopPodResponse
-	(*RemovePodRequest)(nil),        // 43: drydock.v1.RemovePodRequest
-	(*RemovePodResponse)(nil),       // 44: drydock.v1.RemovePodResponse
-	(*ExecRequest)(nil),             // 45: drydock.v1.ExecRequest
-	(*ExecResponse)(nil),            // 46: drydock.v1.ExecResponse
-	(*GetPodLogsRequest)(nil),       // 47: drydock.v1.GetPodLogsRequest
-	(*GetPodLogsResponse)(nil),      // 48: drydock.v1.GetPodLogsResponse
-	(*MigratePodRequest)(nil),       // 49: drydock.v1.MigratePodRequest
-	(*MigratePodResponse)(nil),      // 50: drydock.v1.MigratePodResponse
-	(*ListMigrationsRequest)(nil),   // 51: drydock.v1.ListMigrationsRequest
-	(*ListMigrationsResponse)(nil),  // 52: drydock.v1.ListMigrationsResponse
-	(*GetMigrationRequest)(nil),     // 53: drydock.v1.GetMigrationRequest
-	(*GetMigrationResponse)(nil),    // 54: drydock.v1.GetMigrationResponse
-	(*BackupStoreRequest)(nil),      // 55: drydock.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),     // 56: drydock.v1.BackupStoreResponse
-	nil,                             // 57: drydock.v1.HostInfo.CriuFeaturesEntry
-	nil,                             // 58: drydock.v1.HostInfo.LabelsEntry
-	(*ExecRequest_Start)(nil),       // 59: drydock.v1.ExecRequest.Start
-	(*ExecRequest_Resize)(nil),      // 60: drydock.v1.ExecRequest.Resize
-	(*durationpb.Duration)(nil),     // 61: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 62: google.protobuf.Timestamp
-	(*StatusSummary)(nil),           // 63: drydock.v1.StatusSummary
-	(*Refusal)(nil),                 // 64: drydock.v1.Refusal
-	(MigrationMode)(0),              // 65: drydock.v1.MigrationMode
-	(*MigrationProgress)(nil),       // 66: drydock.v1.MigrationProgress
-	(*MigrationReport)(nil),         // 67: drydock.v1.MigrationReport
-	(*HostStatus)(nil),              // 68: drydock.v1.HostStatus
-	(*Image)(nil),                   // 69: drydock.v1.Image
-	(*PodSpec)(nil),                 // 70: drydock.v1.PodSpec
-	(*Pod)(nil),                     // 71: drydock.v1.Pod
+	(*RestoreProof)(nil),            // 7: drydock.v1.RestoreProof
+	(*Filesystem)(nil),              // 8: drydock.v1.Filesystem
+	(*ListHostsRequest)(nil),        // 9: drydock.v1.ListHostsRequest
+	(*ListHostsResponse)(nil),       // 10: drydock.v1.ListHostsResponse
+	(*GetHostRequest)(nil),          // 11: drydock.v1.GetHostRequest
+	(*GetHostResponse)(nil),         // 12: drydock.v1.GetHostResponse
+	(*DrainHostRequest)(nil),        // 13: drydock.v1.DrainHostRequest
+	(*DrainHostResponse)(nil),       // 14: drydock.v1.DrainHostResponse
+	(*DrainSummary)(nil),            // 15: drydock.v1.DrainSummary
+	(*ResumeHostRequest)(nil),       // 16: drydock.v1.ResumeHostRequest
+	(*ResumeHostResponse)(nil),      // 17: drydock.v1.ResumeHostResponse
+	(*ConfirmHostDeadRequest)(nil),  // 18: drydock.v1.ConfirmHostDeadRequest
+	(*ConfirmHostDeadResponse)(nil), // 19: drydock.v1.ConfirmHostDeadResponse
+	(*RemoveHostRequest)(nil),       // 20: drydock.v1.RemoveHostRequest
+	(*RemoveHostResponse)(nil),      // 21: drydock.v1.RemoveHostResponse
+	(*DoctorHostRequest)(nil),       // 22: drydock.v1.DoctorHostRequest
+	(*DoctorHostResponse)(nil),      // 23: drydock.v1.DoctorHostResponse
+	(*GetHostStatusRequest)(nil),    // 24: drydock.v1.GetHostStatusRequest
+	(*GetHostStatusResponse)(nil),   // 25: drydock.v1.GetHostStatusResponse
+	(*DoctorCheck)(nil),             // 26: drydock.v1.DoctorCheck
+	(*ImportImageRequest)(nil),      // 27: drydock.v1.ImportImageRequest
+	(*ImportImageHeader)(nil),       // 28: drydock.v1.ImportImageHeader
+	(*ImportImageResponse)(nil),     // 29: drydock.v1.ImportImageResponse
+	(*PullImageRequest)(nil),        // 30: drydock.v1.PullImageRequest
+	(*PullImageResponse)(nil),       // 31: drydock.v1.PullImageResponse
+	(*ListImagesRequest)(nil),       // 32: drydock.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),      // 33: drydock.v1.ListImagesResponse
+	(*RunPodRequest)(nil),           // 34: drydock.v1.RunPodRequest
+	(*RunPodResponse)(nil),          // 35: drydock.v1.RunPodResponse
+	(*ListPodsRequest)(nil),         // 36: drydock.v1.ListPodsRequest
+	(*ListPodsResponse)(nil),        // 37: drydock.v1.ListPodsResponse
+	(*GetPodRequest)(nil),           // 38: drydock.v1.GetPodRequest
+	(*GetPodResponse)(nil),          // 39: drydock.v1.GetPodResponse
+	(*StartPodRequest)(nil),         // 40: drydock.v1.StartPodRequest
+	(*StartPodResponse)(nil),        // 41: drydock.v1.StartPodResponse
+	(*StopPodRequest)(nil),          // 42: drydock.v1.StopPodRequest
+	(*StopPodResponse)(nil),         // 43: drydock.v1.StopPodResponse
+	(*RemovePodRequest)(nil),        // 44: drydock.v1.RemovePodRequest
+	(*RemovePodResponse)(nil),       // 45: drydock.v1.RemovePodResponse
+	(*ExecRequest)(nil),             // 46: drydock.v1.ExecRequest
+	(*ExecResponse)(nil),            // 47: drydock.v1.ExecResponse
+	(*GetPodLogsRequest)(nil),       // 48: drydock.v1.GetPodLogsRequest
+	(*GetPodLogsResponse)(nil),      // 49: drydock.v1.GetPodLogsResponse
+	(*MigratePodRequest)(nil),       // 50: drydock.v1.MigratePodRequest
+	(*MigratePodResponse)(nil),      // 51: drydock.v1.MigratePodResponse
+	(*ListMigrationsRequest)(nil),   // 52: drydock.v1.ListMigrationsRequest
+	(*ListMigrationsResponse)(nil),  // 53: drydock.v1.ListMigrationsResponse
+	(*GetMigrationRequest)(nil),     // 54: drydock.v1.GetMigrationRequest
+	(*GetMigrationResponse)(nil),    // 55: drydock.v1.GetMigrationResponse
+	(*BackupStoreRequest)(nil),      // 56: drydock.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),     // 57: drydock.v1.BackupStoreResponse
+	nil,                             // 58: drydock.v1.HostInfo.CriuFeaturesEntry
+	nil,                             // 59: drydock.v1.HostInfo.LabelsEntry
+	(*ExecRequest_Start)(nil),       // 60: drydock.v1.ExecRequest.Start
+	(*ExecRequest_Resize)(nil),      // 61: drydock.v1.ExecRequest.Resize
+	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 63: google.protobuf.Timestamp
+	(*StatusSummary)(nil),           // 64: drydock.v1.StatusSummary
+	(*Refusal)(nil),                 // 65: drydock.v1.Refusal
+	(MigrationMode)(0),              // 66: drydock.v1.MigrationMode
+	(*MigrationProgress)(nil),       // 67: drydock.v1.MigrationProgress
+	(*MigrationReport)(nil),         // 68: drydock.v1.MigrationReport
+	(*HostStatus)(nil),              // 69: drydock.v1.HostStatus
+	(*Image)(nil),                   // 70: drydock.v1.Image
+	(*PodSpec)(nil),                 // 71: drydock.v1.PodSpec
+	(*Pod)(nil),                     // 72: drydock.v1.Pod
 }
 var file_drydock_v1_controller_proto_depIdxs = []int32{
-	61, // 0: drydock.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	62, // 1: drydock.v1.CreateJoinTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	62, // 2: drydock.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	62, // 0: drydock.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	63, // 1: drydock.v1.CreateJoinTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	63, // 2: drydock.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
 	6,  // 3: drydock.v1.Host.info:type_name -> drydock.v1.HostInfo
 	5,  // 4: drydock.v1.Host.links:type_name -> drydock.v1.HostLink
-	63, // 5: drydock.v1.Host.summary:type_name -> drydock.v1.StatusSummary
-	62, // 6: drydock.v1.HostLink.tried:type_name -> google.protobuf.Timestamp
-	57, // 7: drydock.v1.HostInfo.criu_features:type_name -> drydock.v1.HostInfo.CriuFeaturesEntry
-	64, // 8: drydock.v1.HostInfo.problems:type_name -> drydock.v1.Refusal
-	61, // 9: drydock.v1.HostInfo.uptime:type_name -> google.protobuf.Duration
-	7,  // 10: drydock.v1.HostInfo.filesystems:type_name -> drydock.v1.Filesystem
-	58, // 11: drydock.v1.HostInfo.labels:type_name -> drydock.v1.HostInfo.LabelsEntry
-	4,  // 12: drydock.v1.ListHostsResponse.hosts:type_name -> drydock.v1.Host
-	4,  // 13: drydock.v1.GetHostResponse.host:type_name -> drydock.v1.Host
-	65, // 14: drydock.v1.DrainHostRequest.mode:type_name -> drydock.v1.MigrationMode
-	66, // 15: drydock.v1.DrainHostResponse.progress:type_name -> drydock.v1.MigrationProgress
-	67, // 16: drydock.v1.DrainHostResponse.report:type_name -> drydock.v1.MigrationReport
-	14, // 17: drydock.v1.DrainHostResponse.summary:type_name -> drydock.v1.DrainSummary
-	64, // 18: drydock.v1.DrainSummary.refusals:type_name -> drydock.v1.Refusal
-	4,  // 19: drydock.v1.ResumeHostResponse.host:type_name -> drydock.v1.Host
-	25, // 20: drydock.v1.DoctorHostResponse.checks:type_name -> drydock.v1.DoctorCheck
-	68, // 21: drydock.v1.GetHostStatusResponse.status:type_name -> drydock.v1.HostStatus
-	63, // 22: drydock.v1.GetHostStatusResponse.summary:type_name -> drydock.v1.StatusSummary
-	27, // 23: drydock.v1.ImportImageRequest.header:type_name -> drydock.v1.ImportImageHeader
-	69, // 24: drydock.v1.ImportImageResponse.images:type_name -> drydock.v1.Image
-	69, // 25: drydock.v1.PullImageResponse.image:type_name -> drydock.v1.Image
-	69, // 26: drydock.v1.ListImagesResponse.images:type_name -> drydock.v1.Image
-	70, // 27: drydock.v1.RunPodRequest.spec:type_name -> drydock.v1.PodSpec
-	71, // 28: drydock.v1.RunPodResponse.pod:type_name -> drydock.v1.Pod
-	71, // 29: drydock.v1.ListPodsResponse.pods:type_name -> drydock.v1.Pod
-	71, // 30: drydock.v1.GetPodResponse.pod:type_name -> drydock.v1.Pod
-	71, // 31: drydock.v1.StartPodResponse.pod:type_name -> drydock.v1.Pod
-	61, // 32: drydock.v1.StopPodRequest.grace:type_name -> google.protobuf.Duration
-	71, // 33: drydock.v1.StopPodResponse.pod:type_name -> drydock.v1.Pod
-	59, // 34: drydock.v1.ExecRequest.start:type_name -> drydock.v1.ExecRequest.Start
-	60, // 35: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
-	65, // 36: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
-	61, // 37: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
-	66, // 38: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
-	67, // 39: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
-	67, // 40: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
-	67, // 41: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
-	0,  // 42: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
-	2,  // 43: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
-	8,  // 44: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
-	10, // 45: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
-	12, // 46: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
-	15, // 47: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
-	17, // 48: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
-	19, // 49: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
-	21, // 50: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
-	23, // 51: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
-	26, // 52: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
-	29, // 53: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
-	31, // 54: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
-	33, // 55: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
-	35, // 56: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
-	37, // 57: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
-	39, // 58: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
-	41, // 59: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
-	43, // 60: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
-	45, // 61: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
-	47, // 62: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
-	49, // 63: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
-	51, // 64: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
-	53, // 65: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
-	55, // 66: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
-	1,  // 67: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
-	3,  // 68: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
-	9,  // 69: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
-	11, // 70: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
-	13, // 71: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
-	16, // 72: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
-	18, // 73: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
-	20, // 74: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
-	22, // 75: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
-	24, // 76: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
-	28, // 77: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
-	30, // 78: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
-	32, // 79: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
-	34, // 80: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
-	36, // 81: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
-	38, // 82: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
-	40, // 83: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
-	42, // 84: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
-	44, // 85: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
-	46, // 86: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
-	48, // 87: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
-	50, // 88: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
-	52, // 89: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
-	54, // 90: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
-	56, // 91: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
-	67, // [67:92] is the sub-list for method output_type
-	42, // [42:67] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	64, // 5: drydock.v1.Host.summary:type_name -> drydock.v1.StatusSummary
+	63, // 6: drydock.v1.HostLink.tried:type_name -> google.protobuf.Timestamp
+	58, // 7: drydock.v1.HostInfo.criu_features:type_name -> drydock.v1.HostInfo.CriuFeaturesEntry
+	65, // 8: drydock.v1.HostInfo.problems:type_name -> drydock.v1.Refusal
+	62, // 9: drydock.v1.HostInfo.uptime:type_name -> google.protobuf.Duration
+	8,  // 10: drydock.v1.HostInfo.filesystems:type_name -> drydock.v1.Filesystem
+	59, // 11: drydock.v1.HostInfo.labels:type_name -> drydock.v1.HostInfo.LabelsEntry
+	7,  // 12: drydock.v1.HostInfo.proof:type_name -> drydock.v1.RestoreProof
+	63, // 13: drydock.v1.RestoreProof.tried:type_name -> google.protobuf.Timestamp
+	62, // 14: drydock.v1.RestoreProof.took:type_name -> google.protobuf.Duration
+	4,  // 15: drydock.v1.ListHostsResponse.hosts:type_name -> drydock.v1.Host
+	4,  // 16: drydock.v1.GetHostResponse.host:type_name -> drydock.v1.Host
+	66, // 17: drydock.v1.DrainHostRequest.mode:type_name -> drydock.v1.MigrationMode
+	67, // 18: drydock.v1.DrainHostResponse.progress:type_name -> drydock.v1.MigrationProgress
+	68, // 19: drydock.v1.DrainHostResponse.report:type_name -> drydock.v1.MigrationReport
+	15, // 20: drydock.v1.DrainHostResponse.summary:type_name -> drydock.v1.DrainSummary
+	65, // 21: drydock.v1.DrainSummary.refusals:type_name -> drydock.v1.Refusal
+	4,  // 22: drydock.v1.ResumeHostResponse.host:type_name -> drydock.v1.Host
+	26, // 23: drydock.v1.DoctorHostResponse.checks:type_name -> drydock.v1.DoctorCheck
+	69, // 24: drydock.v1.GetHostStatusResponse.status:type_name -> drydock.v1.HostStatus
+	64, // 25: drydock.v1.GetHostStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	28, // 26: drydock.v1.ImportImageRequest.header:type_name -> drydock.v1.ImportImageHeader
+	70, // 27: drydock.v1.ImportImageResponse.images:type_name -> drydock.v1.Image
+	70, // 28: drydock.v1.PullImageResponse.image:type_name -> drydock.v1.Image
+	70, // 29: drydock.v1.ListImagesResponse.images:type_name -> drydock.v1.Image
+	71, // 30: drydock.v1.RunPodRequest.spec:type_name -> drydock.v1.PodSpec
+	72, // 31: drydock.v1.RunPodResponse.pod:type_name -> drydock.v1.Pod
+	72, // 32: drydock.v1.ListPodsResponse.pods:type_name -> drydock.v1.Pod
+	72, // 33: drydock.v1.GetPodResponse.pod:type_name -> drydock.v1.Pod
+	72, // 34: drydock.v1.StartPodResponse.pod:type_name -> drydock.v1.Pod
+	62, // 35: drydock.v1.StopPodRequest.grace:type_name -> google.protobuf.Duration
+	72, // 36: drydock.v1.StopPodResponse.pod:type_name -> drydock.v1.Pod
+	60, // 37: drydock.v1.ExecRequest.start:type_name -> drydock.v1.ExecRequest.Start
+	61, // 38: drydock.v1.ExecRequest.resize:type_name -> drydock.v1.ExecRequest.Resize
+	66, // 39: drydock.v1.MigratePodRequest.mode:type_name -> drydock.v1.MigrationMode
+	62, // 40: drydock.v1.MigratePodRequest.downtime_budget:type_name -> google.protobuf.Duration
+	66, // 41: drydock.v1.MigratePodRequest.modes:type_name -> drydock.v1.MigrationMode
+	67, // 42: drydock.v1.MigratePodResponse.progress:type_name -> drydock.v1.MigrationProgress
+	68, // 43: drydock.v1.MigratePodResponse.report:type_name -> drydock.v1.MigrationReport
+	68, // 44: drydock.v1.ListMigrationsResponse.migrations:type_name -> drydock.v1.MigrationReport
+	68, // 45: drydock.v1.GetMigrationResponse.migration:type_name -> drydock.v1.MigrationReport
+	0,  // 46: drydock.v1.ControllerService.GetVersion:input_type -> drydock.v1.GetVersionRequest
+	2,  // 47: drydock.v1.ControllerService.CreateJoinToken:input_type -> drydock.v1.CreateJoinTokenRequest
+	9,  // 48: drydock.v1.ControllerService.ListHosts:input_type -> drydock.v1.ListHostsRequest
+	11, // 49: drydock.v1.ControllerService.GetHost:input_type -> drydock.v1.GetHostRequest
+	13, // 50: drydock.v1.ControllerService.DrainHost:input_type -> drydock.v1.DrainHostRequest
+	16, // 51: drydock.v1.ControllerService.ResumeHost:input_type -> drydock.v1.ResumeHostRequest
+	18, // 52: drydock.v1.ControllerService.ConfirmHostDead:input_type -> drydock.v1.ConfirmHostDeadRequest
+	20, // 53: drydock.v1.ControllerService.RemoveHost:input_type -> drydock.v1.RemoveHostRequest
+	22, // 54: drydock.v1.ControllerService.DoctorHost:input_type -> drydock.v1.DoctorHostRequest
+	24, // 55: drydock.v1.ControllerService.GetHostStatus:input_type -> drydock.v1.GetHostStatusRequest
+	27, // 56: drydock.v1.ControllerService.ImportImage:input_type -> drydock.v1.ImportImageRequest
+	30, // 57: drydock.v1.ControllerService.PullImage:input_type -> drydock.v1.PullImageRequest
+	32, // 58: drydock.v1.ControllerService.ListImages:input_type -> drydock.v1.ListImagesRequest
+	34, // 59: drydock.v1.ControllerService.RunPod:input_type -> drydock.v1.RunPodRequest
+	36, // 60: drydock.v1.ControllerService.ListPods:input_type -> drydock.v1.ListPodsRequest
+	38, // 61: drydock.v1.ControllerService.GetPod:input_type -> drydock.v1.GetPodRequest
+	40, // 62: drydock.v1.ControllerService.StartPod:input_type -> drydock.v1.StartPodRequest
+	42, // 63: drydock.v1.ControllerService.StopPod:input_type -> drydock.v1.StopPodRequest
+	44, // 64: drydock.v1.ControllerService.RemovePod:input_type -> drydock.v1.RemovePodRequest
+	46, // 65: drydock.v1.ControllerService.ExecPod:input_type -> drydock.v1.ExecRequest
+	48, // 66: drydock.v1.ControllerService.GetPodLogs:input_type -> drydock.v1.GetPodLogsRequest
+	50, // 67: drydock.v1.ControllerService.MigratePod:input_type -> drydock.v1.MigratePodRequest
+	52, // 68: drydock.v1.ControllerService.ListMigrations:input_type -> drydock.v1.ListMigrationsRequest
+	54, // 69: drydock.v1.ControllerService.GetMigration:input_type -> drydock.v1.GetMigrationRequest
+	56, // 70: drydock.v1.ControllerService.BackupStore:input_type -> drydock.v1.BackupStoreRequest
+	1,  // 71: drydock.v1.ControllerService.GetVersion:output_type -> drydock.v1.GetVersionResponse
+	3,  // 72: drydock.v1.ControllerService.CreateJoinToken:output_type -> drydock.v1.CreateJoinTokenResponse
+	10, // 73: drydock.v1.ControllerService.ListHosts:output_type -> drydock.v1.ListHostsResponse
+	12, // 74: drydock.v1.ControllerService.GetHost:output_type -> drydock.v1.GetHostResponse
+	14, // 75: drydock.v1.ControllerService.DrainHost:output_type -> drydock.v1.DrainHostResponse
+	17, // 76: drydock.v1.ControllerService.ResumeHost:output_type -> drydock.v1.ResumeHostResponse
+	19, // 77: drydock.v1.ControllerService.ConfirmHostDead:output_type -> drydock.v1.ConfirmHostDeadResponse
+	21, // 78: drydock.v1.ControllerService.RemoveHost:output_type -> drydock.v1.RemoveHostResponse
+	23, // 79: drydock.v1.ControllerService.DoctorHost:output_type -> drydock.v1.DoctorHostResponse
+	25, // 80: drydock.v1.ControllerService.GetHostStatus:output_type -> drydock.v1.GetHostStatusResponse
+	29, // 81: drydock.v1.ControllerService.ImportImage:output_type -> drydock.v1.ImportImageResponse
+	31, // 82: drydock.v1.ControllerService.PullImage:output_type -> drydock.v1.PullImageResponse
+	33, // 83: drydock.v1.ControllerService.ListImages:output_type -> drydock.v1.ListImagesResponse
+	35, // 84: drydock.v1.ControllerService.RunPod:output_type -> drydock.v1.RunPodResponse
+	37, // 85: drydock.v1.ControllerService.ListPods:output_type -> drydock.v1.ListPodsResponse
+	39, // 86: drydock.v1.ControllerService.GetPod:output_type -> drydock.v1.GetPodResponse
+	41, // 87: drydock.v1.ControllerService.StartPod:output_type -> drydock.v1.StartPodResponse
+	43, // 88: drydock.v1.ControllerService.StopPod:output_type -> drydock.v1.StopPodResponse
+	45, // 89: drydock.v1.ControllerService.RemovePod:output_type -> drydock.v1.RemovePodResponse
+	47, // 90: drydock.v1.ControllerService.ExecPod:output_type -> drydock.v1.ExecResponse
+	49, // 91: drydock.v1.ControllerService.GetPodLogs:output_type -> drydock.v1.GetPodLogsResponse
+	51, // 92: drydock.v1.ControllerService.MigratePod:output_type -> drydock.v1.MigratePodResponse
+	53, // 93: drydock.v1.ControllerService.ListMigrations:output_type -> drydock.v1.ListMigrationsResponse
+	55, // 94: drydock.v1.ControllerService.GetMigration:output_type -> drydock.v1.GetMigrationResponse
+	57, // 95: drydock.v1.ControllerService.BackupStore:output_type -> drydock.v1.BackupStoreResponse
+	71, // [71:96] is the sub-list for method output_type
+	46, // [46:71] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_controller_proto_init() }
@@ -3927,28 +4028,28 @@ func file_drydock_v1_controller_proto_init() {
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
 	file_drydock_v1_status_proto_init()
-	file_drydock_v1_controller_proto_msgTypes[13].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[14].OneofWrappers = []any{
 		(*DrainHostResponse_Progress)(nil),
 		(*DrainHostResponse_Report)(nil),
 		(*DrainHostResponse_Summary)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[34].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[35].OneofWrappers = []any{
 		(*RunPodResponse_Progress)(nil),
 		(*RunPodResponse_Pod)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[45].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[46].OneofWrappers = []any{
 		(*ExecRequest_Start_)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClosed)(nil),
 		(*ExecRequest_Resize_)(nil),
 		(*ExecRequest_Signal)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[46].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[47].OneofWrappers = []any{
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_ExitCode)(nil),
 	}
-	file_drydock_v1_controller_proto_msgTypes[50].OneofWrappers = []any{
+	file_drydock_v1_controller_proto_msgTypes[51].OneofWrappers = []any{
 		(*MigratePodResponse_Progress)(nil),
 		(*MigratePodResponse_Report)(nil),
 	}
@@ -3958,7 +4059,7 @@ func file_drydock_v1_controller_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_controller_proto_rawDesc), len(file_drydock_v1_controller_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   61,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

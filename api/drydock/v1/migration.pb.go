@@ -575,8 +575,13 @@ type MigrationReport struct {
 	Started    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started,proto3" json:"started,omitempty"`
 	Finished   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=finished,proto3" json:"finished,omitempty"`
 	// Frames kept during the freeze and delivered afterwards.
-	FramesHeld    int64 `protobuf:"varint,16,opt,name=frames_held,json=framesHeld,proto3" json:"frames_held,omitempty"`
-	DryRun        bool  `protobuf:"varint,17,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	FramesHeld int64 `protobuf:"varint,16,opt,name=frames_held,json=framesHeld,proto3" json:"frames_held,omitempty"`
+	DryRun     bool  `protobuf:"varint,17,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// How many bytes of its memory the pod wrote to in a second, each page counted once a round; 0 where that was not seen, as in other
+	// modes than pre-copy.
+	WrittenPerSecond int64 `protobuf:"varint,18,opt,name=written_per_second,json=writtenPerSecond,proto3" json:"written_per_second,omitempty"`
+	// Names of the rules with which the checkpoint was carried to an older kernel.
+	Translated    []string `protobuf:"bytes,19,rep,name=translated,proto3" json:"translated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -730,6 +735,20 @@ func (x *MigrationReport) GetDryRun() bool {
 	return false
 }
 
+func (x *MigrationReport) GetWrittenPerSecond() int64 {
+	if x != nil {
+		return x.WrittenPerSecond
+	}
+	return 0
+}
+
+func (x *MigrationReport) GetTranslated() []string {
+	if x != nil {
+		return x.Translated
+	}
+	return nil
+}
+
 // MigrationSpec is what the controller hands to the source's agent.
 type MigrationSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -746,7 +765,9 @@ type MigrationSpec struct {
 	// The owner's epoch that the migration starts from.
 	Epoch uint64 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The boot that the destination reported from last.
-	ToBootId      string `protobuf:"bytes,11,opt,name=to_boot_id,json=toBootId,proto3" json:"to_boot_id,omitempty"`
+	ToBootId string `protobuf:"bytes,11,opt,name=to_boot_id,json=toBootId,proto3" json:"to_boot_id,omitempty"`
+	// The modes that auto may choose from; empty: all.
+	Modes         []MigrationMode `protobuf:"varint,12,rep,packed,name=modes,proto3,enum=drydock.v1.MigrationMode" json:"modes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -858,6 +879,13 @@ func (x *MigrationSpec) GetToBootId() string {
 	return ""
 }
 
+func (x *MigrationSpec) GetModes() []MigrationMode {
+	if x != nil {
+		return x.Modes
+	}
+	return nil
+}
+
 var File_drydock_v1_migration_proto protoreflect.FileDescriptor
 
 const file_drydock_v1_migration_proto_rawDesc = "" +
@@ -904,7 +932,7 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\askipped\x18\t \x01(\tR\askipped\"M\n" +
 	"\bStepPart\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
-	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\xf7\x04\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\xc5\x05\n" +
 	"\x0fMigrationReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
@@ -925,7 +953,11 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\bfinished\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\bfinished\x12\x1f\n" +
 	"\vframes_held\x18\x10 \x01(\x03R\n" +
 	"framesHeld\x12\x17\n" +
-	"\adry_run\x18\x11 \x01(\bR\x06dryRun\"\xdb\x02\n" +
+	"\adry_run\x18\x11 \x01(\bR\x06dryRun\x12,\n" +
+	"\x12written_per_second\x18\x12 \x01(\x03R\x10writtenPerSecond\x12\x1e\n" +
+	"\n" +
+	"translated\x18\x13 \x03(\tR\n" +
+	"translated\"\x8c\x03\n" +
 	"\rMigrationSpec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
@@ -940,7 +972,8 @@ const file_drydock_v1_migration_proto_rawDesc = "" +
 	"\x05epoch\x18\n" +
 	" \x01(\x04R\x05epoch\x12\x1c\n" +
 	"\n" +
-	"to_boot_id\x18\v \x01(\tR\btoBootId*\x9a\x01\n" +
+	"to_boot_id\x18\v \x01(\tR\btoBootId\x12/\n" +
+	"\x05modes\x18\f \x03(\x0e2\x19.drydock.v1.MigrationModeR\x05modes*\x9a\x01\n" +
 	"\rMigrationMode\x12\x1e\n" +
 	"\x1aMIGRATION_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13MIGRATION_MODE_AUTO\x10\x01\x12\x17\n" +
@@ -1000,11 +1033,12 @@ var file_drydock_v1_migration_proto_depIdxs = []int32{
 	10, // 14: drydock.v1.MigrationReport.finished:type_name -> google.protobuf.Timestamp
 	0,  // 15: drydock.v1.MigrationSpec.mode:type_name -> drydock.v1.MigrationMode
 	9,  // 16: drydock.v1.MigrationSpec.downtime_budget:type_name -> google.protobuf.Duration
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	0,  // 17: drydock.v1.MigrationSpec.modes:type_name -> drydock.v1.MigrationMode
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_migration_proto_init() }

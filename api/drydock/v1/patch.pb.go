@@ -919,8 +919,11 @@ func (*ReleaseResponse) Descriptor() ([]byte, []int) {
 type RebootRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The boot that is to end: where the host is in another one already, nothing is done.
-	BootId        string `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	BootId string `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The kernel that is to run then, as `uname -r` says it. It is booted once, and every later boot starts the one that runs now until
+	// the host was verified. Empty: whatever the boot loader starts.
+	Kernel        string `protobuf:"bytes,3,opt,name=kernel,proto3" json:"kernel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -969,6 +972,13 @@ func (x *RebootRequest) GetReason() string {
 	return ""
 }
 
+func (x *RebootRequest) GetKernel() string {
+	if x != nil {
+		return x.Kernel
+	}
+	return ""
+}
+
 type RebootResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Set where nothing was rebooted: pods that are still here, with what to do.
@@ -976,7 +986,9 @@ type RebootResponse struct {
 	// simulated or real.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The host is in another boot than the one that was to end.
-	Already       bool `protobuf:"varint,3,opt,name=already,proto3" json:"already,omitempty"`
+	Already bool `protobuf:"varint,3,opt,name=already,proto3" json:"already,omitempty"`
+	// Why the kernel is booted without a trial, and stays whatever comes of it; empty: it is tried, or is not another one.
+	Untried       string `protobuf:"bytes,4,opt,name=untried,proto3" json:"untried,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1030,6 +1042,13 @@ func (x *RebootResponse) GetAlready() bool {
 		return x.Already
 	}
 	return false
+}
+
+func (x *RebootResponse) GetUntried() string {
+	if x != nil {
+		return x.Untried
+	}
+	return ""
 }
 
 type VerifyRequest struct {
@@ -1369,14 +1388,16 @@ const file_drydock_v1_patch_proto_rawDesc = "" +
 	"\tautomatic\x18\x01 \x03(\v2\x13.drydock.v1.RefusalR\tautomatic\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\bR\x04held\"\x10\n" +
 	"\x0eReleaseRequest\"\x11\n" +
-	"\x0fReleaseResponse\"@\n" +
+	"\x0fReleaseResponse\"X\n" +
 	"\rRebootRequest\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"o\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06kernel\x18\x03 \x01(\tR\x06kernel\"\x89\x01\n" +
 	"\x0eRebootResponse\x12/\n" +
 	"\brefusals\x18\x01 \x03(\v2\x13.drydock.v1.RefusalR\brefusals\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
-	"\aalready\x18\x03 \x01(\bR\aalready\"}\n" +
+	"\aalready\x18\x03 \x01(\bR\aalready\x12\x18\n" +
+	"\auntried\x18\x04 \x01(\tR\auntried\"}\n" +
 	"\rVerifyRequest\x12'\n" +
 	"\x05patch\x18\x01 \x01(\v2\x11.drydock.v1.PatchR\x05patch\x12\x1e\n" +
 	"\vold_boot_id\x18\x02 \x01(\tR\toldBootId\x12#\n" +

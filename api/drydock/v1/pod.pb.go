@@ -219,7 +219,14 @@ type PodSpec struct {
 	HostAliases   []*HostAlias `protobuf:"bytes,14,rep,name=host_aliases,json=hostAliases,proto3" json:"host_aliases,omitempty"`
 	Nameservers   []string     `protobuf:"bytes,15,rep,name=nameservers,proto3" json:"nameservers,omitempty"`
 	// Of its interface, in bytes; 0 is 1500. Given by the controller; never changes in the pod's life.
-	Mtu           uint32 `protobuf:"varint,16,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Mtu uint32 `protobuf:"varint,16,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// The shim in the pod; unset: none. A pod without containers is a gateway.
+	Shim *ShimSpec `protobuf:"bytes,17,opt,name=shim,proto3" json:"shim,omitempty"`
+	// The host that it has affinity to, if any: it is started there where that can be, and goes back there once that host was patched,
+	// as the pool's `pods.return` says.
+	Affinity string `protobuf:"bytes,18,opt,name=affinity,proto3" json:"affinity,omitempty"`
+	// Started so that it can go to older kernels too: glibc uses nothing that only newer ones have.
+	Portable      bool `protobuf:"varint,19,opt,name=portable,proto3" json:"portable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -364,6 +371,27 @@ func (x *PodSpec) GetMtu() uint32 {
 		return x.Mtu
 	}
 	return 0
+}
+
+func (x *PodSpec) GetShim() *ShimSpec {
+	if x != nil {
+		return x.Shim
+	}
+	return nil
+}
+
+func (x *PodSpec) GetAffinity() string {
+	if x != nil {
+		return x.Affinity
+	}
+	return ""
+}
+
+func (x *PodSpec) GetPortable() bool {
+	if x != nil {
+		return x.Portable
+	}
+	return false
 }
 
 type HostAlias struct {
@@ -1614,7 +1642,7 @@ var File_drydock_v1_pod_proto protoreflect.FileDescriptor
 const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"\x14drydock/v1/pod.proto\x12\n" +
-	"drydock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x06\n" +
+	"drydock.v1\x1a\x15drydock/v1/shim.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\a\n" +
 	"\aPodSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\n" +
@@ -1636,7 +1664,10 @@ const file_drydock_v1_pod_proto_rawDesc = "" +
 	"\x0eallow_postcopy\x18\r \x01(\bR\rallowPostcopy\x128\n" +
 	"\fhost_aliases\x18\x0e \x03(\v2\x15.drydock.v1.HostAliasR\vhostAliases\x12 \n" +
 	"\vnameservers\x18\x0f \x03(\tR\vnameservers\x12\x10\n" +
-	"\x03mtu\x18\x10 \x01(\rR\x03mtu\x1a9\n" +
+	"\x03mtu\x18\x10 \x01(\rR\x03mtu\x12(\n" +
+	"\x04shim\x18\x11 \x01(\v2\x14.drydock.v1.ShimSpecR\x04shim\x12\x1a\n" +
+	"\baffinity\x18\x12 \x01(\tR\baffinity\x12\x1a\n" +
+	"\bportable\x18\x13 \x01(\bR\bportable\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -1800,7 +1831,8 @@ var file_drydock_v1_pod_proto_goTypes = []any{
 	(*Volume_Shared)(nil),         // 21: drydock.v1.Volume.Shared
 	(*Volume_Memory)(nil),         // 22: drydock.v1.Volume.Memory
 	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*ShimSpec)(nil),              // 24: drydock.v1.ShimSpec
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
 }
 var file_drydock_v1_pod_proto_depIdxs = []int32{
 	5,  // 0: drydock.v1.PodSpec.containers:type_name -> drydock.v1.Container
@@ -1811,30 +1843,31 @@ var file_drydock_v1_pod_proto_depIdxs = []int32{
 	16, // 5: drydock.v1.PodSpec.annotations:type_name -> drydock.v1.PodSpec.AnnotationsEntry
 	23, // 6: drydock.v1.PodSpec.stop_grace:type_name -> google.protobuf.Duration
 	4,  // 7: drydock.v1.PodSpec.host_aliases:type_name -> drydock.v1.HostAlias
-	6,  // 8: drydock.v1.Container.env:type_name -> drydock.v1.EnvVar
-	7,  // 9: drydock.v1.Container.resources:type_name -> drydock.v1.Resources
-	8,  // 10: drydock.v1.Container.mounts:type_name -> drydock.v1.VolumeMount
-	9,  // 11: drydock.v1.Container.security:type_name -> drydock.v1.Security
-	10, // 12: drydock.v1.Container.probe:type_name -> drydock.v1.Probe
-	17, // 13: drydock.v1.Probe.exec:type_name -> drydock.v1.Probe.Exec
-	18, // 14: drydock.v1.Probe.tcp:type_name -> drydock.v1.Probe.TCP
-	19, // 15: drydock.v1.Probe.http:type_name -> drydock.v1.Probe.HTTP
-	23, // 16: drydock.v1.Probe.initial_delay:type_name -> google.protobuf.Duration
-	23, // 17: drydock.v1.Probe.period:type_name -> google.protobuf.Duration
-	23, // 18: drydock.v1.Probe.timeout:type_name -> google.protobuf.Duration
-	20, // 19: drydock.v1.Volume.local:type_name -> drydock.v1.Volume.Local
-	21, // 20: drydock.v1.Volume.shared:type_name -> drydock.v1.Volume.Shared
-	22, // 21: drydock.v1.Volume.memory:type_name -> drydock.v1.Volume.Memory
-	3,  // 22: drydock.v1.Pod.spec:type_name -> drydock.v1.PodSpec
-	2,  // 23: drydock.v1.Pod.phase:type_name -> drydock.v1.PodPhase
-	13, // 24: drydock.v1.Pod.containers:type_name -> drydock.v1.ContainerStatus
-	24, // 25: drydock.v1.Pod.created:type_name -> google.protobuf.Timestamp
-	24, // 26: drydock.v1.ContainerStatus.started:type_name -> google.protobuf.Timestamp
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	24, // 8: drydock.v1.PodSpec.shim:type_name -> drydock.v1.ShimSpec
+	6,  // 9: drydock.v1.Container.env:type_name -> drydock.v1.EnvVar
+	7,  // 10: drydock.v1.Container.resources:type_name -> drydock.v1.Resources
+	8,  // 11: drydock.v1.Container.mounts:type_name -> drydock.v1.VolumeMount
+	9,  // 12: drydock.v1.Container.security:type_name -> drydock.v1.Security
+	10, // 13: drydock.v1.Container.probe:type_name -> drydock.v1.Probe
+	17, // 14: drydock.v1.Probe.exec:type_name -> drydock.v1.Probe.Exec
+	18, // 15: drydock.v1.Probe.tcp:type_name -> drydock.v1.Probe.TCP
+	19, // 16: drydock.v1.Probe.http:type_name -> drydock.v1.Probe.HTTP
+	23, // 17: drydock.v1.Probe.initial_delay:type_name -> google.protobuf.Duration
+	23, // 18: drydock.v1.Probe.period:type_name -> google.protobuf.Duration
+	23, // 19: drydock.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	20, // 20: drydock.v1.Volume.local:type_name -> drydock.v1.Volume.Local
+	21, // 21: drydock.v1.Volume.shared:type_name -> drydock.v1.Volume.Shared
+	22, // 22: drydock.v1.Volume.memory:type_name -> drydock.v1.Volume.Memory
+	3,  // 23: drydock.v1.Pod.spec:type_name -> drydock.v1.PodSpec
+	2,  // 24: drydock.v1.Pod.phase:type_name -> drydock.v1.PodPhase
+	13, // 25: drydock.v1.Pod.containers:type_name -> drydock.v1.ContainerStatus
+	25, // 26: drydock.v1.Pod.created:type_name -> google.protobuf.Timestamp
+	25, // 27: drydock.v1.ContainerStatus.started:type_name -> google.protobuf.Timestamp
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_pod_proto_init() }
@@ -1842,6 +1875,7 @@ func file_drydock_v1_pod_proto_init() {
 	if File_drydock_v1_pod_proto != nil {
 		return
 	}
+	file_drydock_v1_shim_proto_init()
 	file_drydock_v1_pod_proto_msgTypes[6].OneofWrappers = []any{}
 	file_drydock_v1_pod_proto_msgTypes[7].OneofWrappers = []any{
 		(*Probe_Exec_)(nil),

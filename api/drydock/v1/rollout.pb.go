@@ -1512,7 +1512,9 @@ type RolloutHost struct {
 	// The patch is on the host.
 	Applied bool `protobuf:"varint,19,opt,name=applied,proto3" json:"applied,omitempty"`
 	// It came back and is as the patch wants it.
-	Verified      bool `protobuf:"varint,20,opt,name=verified,proto3" json:"verified,omitempty"`
+	Verified bool `protobuf:"varint,20,opt,name=verified,proto3" json:"verified,omitempty"`
+	// What may reboot the host by itself, with what to do about it.
+	Warnings      []*Refusal `protobuf:"bytes,21,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1685,6 +1687,13 @@ func (x *RolloutHost) GetVerified() bool {
 		return x.Verified
 	}
 	return false
+}
+
+func (x *RolloutHost) GetWarnings() []*Refusal {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 // RolloutMove is a migration that a rollout asked for.
@@ -2633,7 +2642,7 @@ const file_drydock_v1_rollout_proto_rawDesc = "" +
 	"\x04gate\x18\x01 \x01(\tR\x04gate\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12*\n" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05point\x18\x04 \x01(\tR\x05point\"\xb6\x05\n" +
+	"\x05point\x18\x04 \x01(\tR\x05point\"\xe7\x05\n" +
 	"\vRolloutHost\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.drydock.v1.RolloutHostStateR\x05state\x12\x12\n" +
@@ -2656,7 +2665,8 @@ const file_drydock_v1_rollout_proto_rawDesc = "" +
 	"\x0efenced_boot_id\x18\x11 \x01(\tR\ffencedBootId\x126\n" +
 	"\bdeadline\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x18\n" +
 	"\aapplied\x18\x13 \x01(\bR\aapplied\x12\x1a\n" +
-	"\bverified\x18\x14 \x01(\bR\bverified\"\xb3\x02\n" +
+	"\bverified\x18\x14 \x01(\bR\bverified\x12/\n" +
+	"\bwarnings\x18\x15 \x03(\v2\x13.drydock.v1.RefusalR\bwarnings\"\xb3\x02\n" +
 	"\vRolloutMove\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -2834,44 +2844,45 @@ var file_drydock_v1_rollout_proto_depIdxs = []int32{
 	40, // 42: drydock.v1.RolloutHost.problems:type_name -> drydock.v1.Refusal
 	41, // 43: drydock.v1.RolloutHost.result:type_name -> drydock.v1.PatchResult
 	36, // 44: drydock.v1.RolloutHost.deadline:type_name -> google.protobuf.Timestamp
-	39, // 45: drydock.v1.RolloutMove.mode:type_name -> drydock.v1.MigrationMode
-	42, // 46: drydock.v1.RolloutMove.outcome:type_name -> drydock.v1.MigrationOutcome
-	37, // 47: drydock.v1.RolloutMove.freeze:type_name -> google.protobuf.Duration
-	36, // 48: drydock.v1.RolloutMove.finished:type_name -> google.protobuf.Timestamp
-	15, // 49: drydock.v1.StartRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	6,  // 50: drydock.v1.StartRolloutResponse.plan:type_name -> drydock.v1.PoolPlan
-	15, // 51: drydock.v1.ListRolloutsResponse.rollouts:type_name -> drydock.v1.Rollout
-	15, // 52: drydock.v1.GetRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 53: drydock.v1.WatchRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 54: drydock.v1.PauseRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 55: drydock.v1.ResumeRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 56: drydock.v1.AbortRolloutResponse.rollout:type_name -> drydock.v1.Rollout
-	15, // 57: drydock.v1.ApproveGateResponse.rollout:type_name -> drydock.v1.Rollout
-	4,  // 58: drydock.v1.RolloutService.ListPools:input_type -> drydock.v1.ListPoolsRequest
-	13, // 59: drydock.v1.RolloutService.PlanPool:input_type -> drydock.v1.PlanPoolRequest
-	20, // 60: drydock.v1.RolloutService.StartRollout:input_type -> drydock.v1.StartRolloutRequest
-	22, // 61: drydock.v1.RolloutService.ListRollouts:input_type -> drydock.v1.ListRolloutsRequest
-	24, // 62: drydock.v1.RolloutService.GetRollout:input_type -> drydock.v1.GetRolloutRequest
-	26, // 63: drydock.v1.RolloutService.WatchRollout:input_type -> drydock.v1.WatchRolloutRequest
-	28, // 64: drydock.v1.RolloutService.PauseRollout:input_type -> drydock.v1.PauseRolloutRequest
-	30, // 65: drydock.v1.RolloutService.ResumeRollout:input_type -> drydock.v1.ResumeRolloutRequest
-	32, // 66: drydock.v1.RolloutService.AbortRollout:input_type -> drydock.v1.AbortRolloutRequest
-	34, // 67: drydock.v1.RolloutService.ApproveGate:input_type -> drydock.v1.ApproveGateRequest
-	5,  // 68: drydock.v1.RolloutService.ListPools:output_type -> drydock.v1.ListPoolsResponse
-	14, // 69: drydock.v1.RolloutService.PlanPool:output_type -> drydock.v1.PlanPoolResponse
-	21, // 70: drydock.v1.RolloutService.StartRollout:output_type -> drydock.v1.StartRolloutResponse
-	23, // 71: drydock.v1.RolloutService.ListRollouts:output_type -> drydock.v1.ListRolloutsResponse
-	25, // 72: drydock.v1.RolloutService.GetRollout:output_type -> drydock.v1.GetRolloutResponse
-	27, // 73: drydock.v1.RolloutService.WatchRollout:output_type -> drydock.v1.WatchRolloutResponse
-	29, // 74: drydock.v1.RolloutService.PauseRollout:output_type -> drydock.v1.PauseRolloutResponse
-	31, // 75: drydock.v1.RolloutService.ResumeRollout:output_type -> drydock.v1.ResumeRolloutResponse
-	33, // 76: drydock.v1.RolloutService.AbortRollout:output_type -> drydock.v1.AbortRolloutResponse
-	35, // 77: drydock.v1.RolloutService.ApproveGate:output_type -> drydock.v1.ApproveGateResponse
-	68, // [68:78] is the sub-list for method output_type
-	58, // [58:68] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	40, // 45: drydock.v1.RolloutHost.warnings:type_name -> drydock.v1.Refusal
+	39, // 46: drydock.v1.RolloutMove.mode:type_name -> drydock.v1.MigrationMode
+	42, // 47: drydock.v1.RolloutMove.outcome:type_name -> drydock.v1.MigrationOutcome
+	37, // 48: drydock.v1.RolloutMove.freeze:type_name -> google.protobuf.Duration
+	36, // 49: drydock.v1.RolloutMove.finished:type_name -> google.protobuf.Timestamp
+	15, // 50: drydock.v1.StartRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	6,  // 51: drydock.v1.StartRolloutResponse.plan:type_name -> drydock.v1.PoolPlan
+	15, // 52: drydock.v1.ListRolloutsResponse.rollouts:type_name -> drydock.v1.Rollout
+	15, // 53: drydock.v1.GetRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 54: drydock.v1.WatchRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 55: drydock.v1.PauseRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 56: drydock.v1.ResumeRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 57: drydock.v1.AbortRolloutResponse.rollout:type_name -> drydock.v1.Rollout
+	15, // 58: drydock.v1.ApproveGateResponse.rollout:type_name -> drydock.v1.Rollout
+	4,  // 59: drydock.v1.RolloutService.ListPools:input_type -> drydock.v1.ListPoolsRequest
+	13, // 60: drydock.v1.RolloutService.PlanPool:input_type -> drydock.v1.PlanPoolRequest
+	20, // 61: drydock.v1.RolloutService.StartRollout:input_type -> drydock.v1.StartRolloutRequest
+	22, // 62: drydock.v1.RolloutService.ListRollouts:input_type -> drydock.v1.ListRolloutsRequest
+	24, // 63: drydock.v1.RolloutService.GetRollout:input_type -> drydock.v1.GetRolloutRequest
+	26, // 64: drydock.v1.RolloutService.WatchRollout:input_type -> drydock.v1.WatchRolloutRequest
+	28, // 65: drydock.v1.RolloutService.PauseRollout:input_type -> drydock.v1.PauseRolloutRequest
+	30, // 66: drydock.v1.RolloutService.ResumeRollout:input_type -> drydock.v1.ResumeRolloutRequest
+	32, // 67: drydock.v1.RolloutService.AbortRollout:input_type -> drydock.v1.AbortRolloutRequest
+	34, // 68: drydock.v1.RolloutService.ApproveGate:input_type -> drydock.v1.ApproveGateRequest
+	5,  // 69: drydock.v1.RolloutService.ListPools:output_type -> drydock.v1.ListPoolsResponse
+	14, // 70: drydock.v1.RolloutService.PlanPool:output_type -> drydock.v1.PlanPoolResponse
+	21, // 71: drydock.v1.RolloutService.StartRollout:output_type -> drydock.v1.StartRolloutResponse
+	23, // 72: drydock.v1.RolloutService.ListRollouts:output_type -> drydock.v1.ListRolloutsResponse
+	25, // 73: drydock.v1.RolloutService.GetRollout:output_type -> drydock.v1.GetRolloutResponse
+	27, // 74: drydock.v1.RolloutService.WatchRollout:output_type -> drydock.v1.WatchRolloutResponse
+	29, // 75: drydock.v1.RolloutService.PauseRollout:output_type -> drydock.v1.PauseRolloutResponse
+	31, // 76: drydock.v1.RolloutService.ResumeRollout:output_type -> drydock.v1.ResumeRolloutResponse
+	33, // 77: drydock.v1.RolloutService.AbortRollout:output_type -> drydock.v1.AbortRolloutResponse
+	35, // 78: drydock.v1.RolloutService.ApproveGate:output_type -> drydock.v1.ApproveGateResponse
+	69, // [69:79] is the sub-list for method output_type
+	59, // [59:69] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_rollout_proto_init() }

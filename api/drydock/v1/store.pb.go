@@ -408,7 +408,11 @@ type PodRecord struct {
 	Created   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created,proto3" json:"created,omitempty"`
 	StopGrace *durationpb.Duration   `protobuf:"bytes,5,opt,name=stop_grace,json=stopGrace,proto3" json:"stop_grace,omitempty"`
 	// The migration that is under way; at most one at a time.
-	Migration     string `protobuf:"bytes,6,opt,name=migration,proto3" json:"migration,omitempty"`
+	Migration string `protobuf:"bytes,6,opt,name=migration,proto3" json:"migration,omitempty"`
+	// Set while an upgrade of its service has the pod.
+	Upgrade *PodUpgrade `protobuf:"bytes,7,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
+	// When it came to the version that its label names.
+	VersionSince  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=version_since,json=versionSince,proto3" json:"version_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +489,81 @@ func (x *PodRecord) GetMigration() string {
 	return ""
 }
 
+func (x *PodRecord) GetUpgrade() *PodUpgrade {
+	if x != nil {
+		return x.Upgrade
+	}
+	return nil
+}
+
+func (x *PodRecord) GetVersionSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.VersionSince
+	}
+	return nil
+}
+
+// PodUpgrade is the upgrade that has a pod, and what the pod was before and is to become.
+type PodUpgrade struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Before        *PodSpec               `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	After         *PodSpec               `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodUpgrade) Reset() {
+	*x = PodUpgrade{}
+	mi := &file_drydock_v1_store_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodUpgrade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodUpgrade) ProtoMessage() {}
+
+func (x *PodUpgrade) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_store_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodUpgrade.ProtoReflect.Descriptor instead.
+func (*PodUpgrade) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PodUpgrade) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PodUpgrade) GetBefore() *PodSpec {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *PodUpgrade) GetAfter() *PodSpec {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 // ImageRecord is what a reference stands for.
 type ImageRecord struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -499,7 +578,7 @@ type ImageRecord struct {
 
 func (x *ImageRecord) Reset() {
 	*x = ImageRecord{}
-	mi := &file_drydock_v1_store_proto_msgTypes[5]
+	mi := &file_drydock_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +590,7 @@ func (x *ImageRecord) String() string {
 func (*ImageRecord) ProtoMessage() {}
 
 func (x *ImageRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[5]
+	mi := &file_drydock_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +603,7 @@ func (x *ImageRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageRecord.ProtoReflect.Descriptor instead.
 func (*ImageRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ImageRecord) GetReference() string {
@@ -570,7 +649,7 @@ type MigrationRecord struct {
 
 func (x *MigrationRecord) Reset() {
 	*x = MigrationRecord{}
-	mi := &file_drydock_v1_store_proto_msgTypes[6]
+	mi := &file_drydock_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +661,7 @@ func (x *MigrationRecord) String() string {
 func (*MigrationRecord) ProtoMessage() {}
 
 func (x *MigrationRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[6]
+	mi := &file_drydock_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +674,7 @@ func (x *MigrationRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationRecord.ProtoReflect.Descriptor instead.
 func (*MigrationRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MigrationRecord) GetSpec() *MigrationSpec {
@@ -639,7 +718,7 @@ type NetworkRecord struct {
 
 func (x *NetworkRecord) Reset() {
 	*x = NetworkRecord{}
-	mi := &file_drydock_v1_store_proto_msgTypes[7]
+	mi := &file_drydock_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +730,7 @@ func (x *NetworkRecord) String() string {
 func (*NetworkRecord) ProtoMessage() {}
 
 func (x *NetworkRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[7]
+	mi := &file_drydock_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +743,7 @@ func (x *NetworkRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRecord.ProtoReflect.Descriptor instead.
 func (*NetworkRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NetworkRecord) GetKind() string {
@@ -706,7 +785,7 @@ type LinkRecord struct {
 
 func (x *LinkRecord) Reset() {
 	*x = LinkRecord{}
-	mi := &file_drydock_v1_store_proto_msgTypes[8]
+	mi := &file_drydock_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +797,7 @@ func (x *LinkRecord) String() string {
 func (*LinkRecord) ProtoMessage() {}
 
 func (x *LinkRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[8]
+	mi := &file_drydock_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +810,7 @@ func (x *LinkRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRecord.ProtoReflect.Descriptor instead.
 func (*LinkRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LinkRecord) GetA() *LinkEnd {
@@ -794,7 +873,7 @@ type LinkEnd struct {
 
 func (x *LinkEnd) Reset() {
 	*x = LinkEnd{}
-	mi := &file_drydock_v1_store_proto_msgTypes[9]
+	mi := &file_drydock_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +885,7 @@ func (x *LinkEnd) String() string {
 func (*LinkEnd) ProtoMessage() {}
 
 func (x *LinkEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[9]
+	mi := &file_drydock_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +898,7 @@ func (x *LinkEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkEnd.ProtoReflect.Descriptor instead.
 func (*LinkEnd) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LinkEnd) GetHost() string {
@@ -854,7 +933,7 @@ type TokenRecord struct {
 
 func (x *TokenRecord) Reset() {
 	*x = TokenRecord{}
-	mi := &file_drydock_v1_store_proto_msgTypes[10]
+	mi := &file_drydock_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +945,7 @@ func (x *TokenRecord) String() string {
 func (*TokenRecord) ProtoMessage() {}
 
 func (x *TokenRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[10]
+	mi := &file_drydock_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +958,7 @@ func (x *TokenRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRecord.ProtoReflect.Descriptor instead.
 func (*TokenRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TokenRecord) GetHost() string {
@@ -909,7 +988,7 @@ type RolloutRecord struct {
 
 func (x *RolloutRecord) Reset() {
 	*x = RolloutRecord{}
-	mi := &file_drydock_v1_store_proto_msgTypes[11]
+	mi := &file_drydock_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1000,7 @@ func (x *RolloutRecord) String() string {
 func (*RolloutRecord) ProtoMessage() {}
 
 func (x *RolloutRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[11]
+	mi := &file_drydock_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1013,7 @@ func (x *RolloutRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutRecord.ProtoReflect.Descriptor instead.
 func (*RolloutRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RolloutRecord) GetRollout() *Rollout {
@@ -974,7 +1053,7 @@ type PoolRecord struct {
 
 func (x *PoolRecord) Reset() {
 	*x = PoolRecord{}
-	mi := &file_drydock_v1_store_proto_msgTypes[12]
+	mi := &file_drydock_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1065,7 @@ func (x *PoolRecord) String() string {
 func (*PoolRecord) ProtoMessage() {}
 
 func (x *PoolRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_store_proto_msgTypes[12]
+	mi := &file_drydock_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1078,7 @@ func (x *PoolRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolRecord.ProtoReflect.Descriptor instead.
 func (*PoolRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PoolRecord) GetRollout() string {
@@ -1065,7 +1144,7 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"migrations\x18\x06 \x03(\tR\n" +
 	"migrations\x123\n" +
 	"\asummary\x18\a \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\x12#\n" +
-	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\"\x8a\x02\n" +
+	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\"\xfd\x02\n" +
 	"\tPodRecord\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x122\n" +
 	"\adesired\x18\x02 \x01(\x0e2\x18.drydock.v1.DesiredStateR\adesired\x12\x12\n" +
@@ -1073,7 +1152,14 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x128\n" +
 	"\n" +
 	"stop_grace\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tstopGrace\x12\x1c\n" +
-	"\tmigration\x18\x06 \x01(\tR\tmigration\"x\n" +
+	"\tmigration\x18\x06 \x01(\tR\tmigration\x120\n" +
+	"\aupgrade\x18\a \x01(\v2\x16.drydock.v1.PodUpgradeR\aupgrade\x12?\n" +
+	"\rversion_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fversionSince\"t\n" +
+	"\n" +
+	"PodUpgrade\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
+	"\x06before\x18\x02 \x01(\v2\x13.drydock.v1.PodSpecR\x06before\x12)\n" +
+	"\x05after\x18\x03 \x01(\v2\x13.drydock.v1.PodSpecR\x05after\"x\n" +
 	"\vImageRecord\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1d\n" +
@@ -1134,7 +1220,7 @@ func file_drydock_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_drydock_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_drydock_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_drydock_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_drydock_v1_store_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: drydock.v1.DesiredState
 	(*HostRecord)(nil),            // 1: drydock.v1.HostRecord
@@ -1142,57 +1228,62 @@ var file_drydock_v1_store_proto_goTypes = []any{
 	(*Drain)(nil),                 // 3: drydock.v1.Drain
 	(*HostReport)(nil),            // 4: drydock.v1.HostReport
 	(*PodRecord)(nil),             // 5: drydock.v1.PodRecord
-	(*ImageRecord)(nil),           // 6: drydock.v1.ImageRecord
-	(*MigrationRecord)(nil),       // 7: drydock.v1.MigrationRecord
-	(*NetworkRecord)(nil),         // 8: drydock.v1.NetworkRecord
-	(*LinkRecord)(nil),            // 9: drydock.v1.LinkRecord
-	(*LinkEnd)(nil),               // 10: drydock.v1.LinkEnd
-	(*TokenRecord)(nil),           // 11: drydock.v1.TokenRecord
-	(*RolloutRecord)(nil),         // 12: drydock.v1.RolloutRecord
-	(*PoolRecord)(nil),            // 13: drydock.v1.PoolRecord
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(MigrationMode)(0),            // 15: drydock.v1.MigrationMode
-	(*HostInfo)(nil),              // 16: drydock.v1.HostInfo
-	(*Pod)(nil),                   // 17: drydock.v1.Pod
-	(*Image)(nil),                 // 18: drydock.v1.Image
-	(*StatusSummary)(nil),         // 19: drydock.v1.StatusSummary
-	(*PodSpec)(nil),               // 20: drydock.v1.PodSpec
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
-	(*MigrationSpec)(nil),         // 22: drydock.v1.MigrationSpec
-	(*MigrationReport)(nil),       // 23: drydock.v1.MigrationReport
-	(*Rollout)(nil),               // 24: drydock.v1.Rollout
+	(*PodUpgrade)(nil),            // 6: drydock.v1.PodUpgrade
+	(*ImageRecord)(nil),           // 7: drydock.v1.ImageRecord
+	(*MigrationRecord)(nil),       // 8: drydock.v1.MigrationRecord
+	(*NetworkRecord)(nil),         // 9: drydock.v1.NetworkRecord
+	(*LinkRecord)(nil),            // 10: drydock.v1.LinkRecord
+	(*LinkEnd)(nil),               // 11: drydock.v1.LinkEnd
+	(*TokenRecord)(nil),           // 12: drydock.v1.TokenRecord
+	(*RolloutRecord)(nil),         // 13: drydock.v1.RolloutRecord
+	(*PoolRecord)(nil),            // 14: drydock.v1.PoolRecord
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(MigrationMode)(0),            // 16: drydock.v1.MigrationMode
+	(*HostInfo)(nil),              // 17: drydock.v1.HostInfo
+	(*Pod)(nil),                   // 18: drydock.v1.Pod
+	(*Image)(nil),                 // 19: drydock.v1.Image
+	(*StatusSummary)(nil),         // 20: drydock.v1.StatusSummary
+	(*PodSpec)(nil),               // 21: drydock.v1.PodSpec
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*MigrationSpec)(nil),         // 23: drydock.v1.MigrationSpec
+	(*MigrationReport)(nil),       // 24: drydock.v1.MigrationReport
+	(*Rollout)(nil),               // 25: drydock.v1.Rollout
 }
 var file_drydock_v1_store_proto_depIdxs = []int32{
-	14, // 0: drydock.v1.HostRecord.joined:type_name -> google.protobuf.Timestamp
+	15, // 0: drydock.v1.HostRecord.joined:type_name -> google.protobuf.Timestamp
 	2,  // 1: drydock.v1.HostRecord.cordon:type_name -> drydock.v1.Cordon
-	14, // 2: drydock.v1.Cordon.since:type_name -> google.protobuf.Timestamp
+	15, // 2: drydock.v1.Cordon.since:type_name -> google.protobuf.Timestamp
 	3,  // 3: drydock.v1.Cordon.drain:type_name -> drydock.v1.Drain
-	15, // 4: drydock.v1.Drain.mode:type_name -> drydock.v1.MigrationMode
-	14, // 5: drydock.v1.HostReport.received:type_name -> google.protobuf.Timestamp
-	16, // 6: drydock.v1.HostReport.info:type_name -> drydock.v1.HostInfo
-	17, // 7: drydock.v1.HostReport.pods:type_name -> drydock.v1.Pod
-	18, // 8: drydock.v1.HostReport.images:type_name -> drydock.v1.Image
-	19, // 9: drydock.v1.HostReport.summary:type_name -> drydock.v1.StatusSummary
-	20, // 10: drydock.v1.PodRecord.spec:type_name -> drydock.v1.PodSpec
+	16, // 4: drydock.v1.Drain.mode:type_name -> drydock.v1.MigrationMode
+	15, // 5: drydock.v1.HostReport.received:type_name -> google.protobuf.Timestamp
+	17, // 6: drydock.v1.HostReport.info:type_name -> drydock.v1.HostInfo
+	18, // 7: drydock.v1.HostReport.pods:type_name -> drydock.v1.Pod
+	19, // 8: drydock.v1.HostReport.images:type_name -> drydock.v1.Image
+	20, // 9: drydock.v1.HostReport.summary:type_name -> drydock.v1.StatusSummary
+	21, // 10: drydock.v1.PodRecord.spec:type_name -> drydock.v1.PodSpec
 	0,  // 11: drydock.v1.PodRecord.desired:type_name -> drydock.v1.DesiredState
-	14, // 12: drydock.v1.PodRecord.created:type_name -> google.protobuf.Timestamp
-	21, // 13: drydock.v1.PodRecord.stop_grace:type_name -> google.protobuf.Duration
-	22, // 14: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
-	14, // 15: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
-	23, // 16: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
-	14, // 17: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
-	10, // 18: drydock.v1.LinkRecord.a:type_name -> drydock.v1.LinkEnd
-	10, // 19: drydock.v1.LinkRecord.b:type_name -> drydock.v1.LinkEnd
-	14, // 20: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
-	14, // 21: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
-	24, // 22: drydock.v1.RolloutRecord.rollout:type_name -> drydock.v1.Rollout
-	14, // 23: drydock.v1.PoolRecord.started:type_name -> google.protobuf.Timestamp
-	14, // 24: drydock.v1.PoolRecord.tried:type_name -> google.protobuf.Timestamp
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	15, // 12: drydock.v1.PodRecord.created:type_name -> google.protobuf.Timestamp
+	22, // 13: drydock.v1.PodRecord.stop_grace:type_name -> google.protobuf.Duration
+	6,  // 14: drydock.v1.PodRecord.upgrade:type_name -> drydock.v1.PodUpgrade
+	15, // 15: drydock.v1.PodRecord.version_since:type_name -> google.protobuf.Timestamp
+	21, // 16: drydock.v1.PodUpgrade.before:type_name -> drydock.v1.PodSpec
+	21, // 17: drydock.v1.PodUpgrade.after:type_name -> drydock.v1.PodSpec
+	23, // 18: drydock.v1.MigrationRecord.spec:type_name -> drydock.v1.MigrationSpec
+	15, // 19: drydock.v1.MigrationRecord.requested:type_name -> google.protobuf.Timestamp
+	24, // 20: drydock.v1.MigrationRecord.report:type_name -> drydock.v1.MigrationReport
+	15, // 21: drydock.v1.NetworkRecord.decided:type_name -> google.protobuf.Timestamp
+	11, // 22: drydock.v1.LinkRecord.a:type_name -> drydock.v1.LinkEnd
+	11, // 23: drydock.v1.LinkRecord.b:type_name -> drydock.v1.LinkEnd
+	15, // 24: drydock.v1.LinkRecord.tried:type_name -> google.protobuf.Timestamp
+	15, // 25: drydock.v1.TokenRecord.expires:type_name -> google.protobuf.Timestamp
+	25, // 26: drydock.v1.RolloutRecord.rollout:type_name -> drydock.v1.Rollout
+	15, // 27: drydock.v1.PoolRecord.started:type_name -> google.protobuf.Timestamp
+	15, // 28: drydock.v1.PoolRecord.tried:type_name -> google.protobuf.Timestamp
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_store_proto_init() }
@@ -1211,7 +1302,7 @@ func file_drydock_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_store_proto_rawDesc), len(file_drydock_v1_store_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

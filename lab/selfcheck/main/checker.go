@@ -35,7 +35,7 @@ func beyondCRIU() []maker {
 
 func makers() []maker {
 	return []maker{
-		{"clocks", makeClocks},
+		{selfcheck.Clocks, makeClocks},
 		{"identity", makeIdentity},
 		{"threads", makeThreads},
 		{"credentials", makeCredentials},

@@ -4,11 +4,8 @@
 package dnf
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -29,8 +26,7 @@ type Dnf struct {
 	MaxAge time.Duration
 	// Now is the clock.
 	Now func() time.Time
-	// Config, Root and Release take the place of the host's configuration file, root directory and release.
-	Config, Root, Release string
+	Library
 }
 
 var _ packages.Provider = (*Dnf)(nil)
@@ -50,7 +46,7 @@ func Present() bool {
 }
 
 //go:embed report.py
-var script string
+var report string
 
 // answer is what the script writes.
 type answer struct {
@@ -58,7 +54,9 @@ type answer struct {
 	Updates []update   `json:"updates"`
 	Kernels []existing `json:"kernels"`
 	Core    []existing `json:"core"`
-	Errors  []string   `json:"errors"`
+	// Duplicates are versions of one package that are installed beside each other, newest first.
+	Duplicates [][]string `json:"duplicates"`
+	Errors     []string   `json:"errors"`
 }
 
 type update struct {
@@ -69,6 +67,7 @@ type update struct {
 	Chosen     bool     `json:"chosen"`
 	Advisories []string `json:"advisories"`
 	Security   bool     `json:"security"`
+	Held       bool     `json:"held"`
 }
 
 type existing struct {
@@ -78,51 +77,10 @@ type existing struct {
 	At      int64  `json:"at"`
 }
 
-// interpreter is the Python that dnf runs in, as the first line of its program says.
-func interpreter() (string, error) {
-	path, err := exec.LookPath("dnf")
-	if err != nil {
-		return "", err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	line, err := bufio.NewReader(f).ReadString('\n')
-	words := strings.Fields(strings.TrimPrefix(line, "#!"))
-	if err != nil || len(words) == 0 || !strings.Contains(words[0], "python") {
-		return "", fmt.Errorf("%s is no dnf 4: it is not written in Python", path)
-	}
-	return words[0], nil
-}
-
-func (d *Dnf) ask(ctx context.Context) (*answer, error) {
-	python, err := interpreter()
-	if err != nil {
-		return nil, err
-	}
-	given, err := json.Marshal(map[string]string{"config": d.Config, "installroot": d.Root, "releasever": d.Release})
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, python, "-c", script, string(given))
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	var out, said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &said
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("ask dnf: %w: %s", err, lastLine(said.String()))
-	}
+// ask asks for everything, or for the repositories only, which is much faster.
+func (d *Dnf) ask(ctx context.Context, onlyRepositories bool) (*answer, error) {
 	a := &answer{}
-	if err := json.Unmarshal(out.Bytes(), a); err != nil {
-		return nil, fmt.Errorf("ask dnf: %w", err)
-	}
-	return a, nil
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
+	return a, d.Ask(ctx, report, map[string]any{"kernels": kernelPackages, "core": corePackages, "only_repositories": onlyRepositories}, a)
 }
 
 // Watched are the database of packages and dnf's configuration. dnf's cache is not among them: asking dnf writes there.
@@ -136,7 +94,7 @@ func (d *Dnf) Watched() []string {
 
 // Collect implements packages.Provider.
 func (d *Dnf) Collect(ctx context.Context) (*packages.Inventory, error) {
-	a, err := d.ask(ctx)
+	a, err := d.ask(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -146,20 +104,13 @@ func (d *Dnf) Collect(ctx context.Context) (*packages.Inventory, error) {
 	for _, text := range a.Errors {
 		unknown = errors.Join(unknown, errors.New(text))
 	}
-	known, err := d.Memory.Read()
+	unverified, err := d.verifyAll(ctx, a, status, index)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range a.Repos {
-		s := r.source()
-		if err := d.verify(ctx, r, s, known, index); err != nil {
-			unknown = errors.Join(unknown, fmt.Errorf("repository %s: %w", r.ID, err))
-			s.fault(drydockv1.MetadataFault_METADATA_FAULT_MISSING, "see that the agent can read it", "it could not be verified: %v", err)
-		}
-		status.Sources = append(status.Sources, s.wire)
-	}
+	unknown = errors.Join(unknown, unverified)
 	for _, u := range a.Updates {
-		wire := &drydockv1.PackageUpdate{Name: u.Name, Arch: u.Arch, From: u.From, To: u.To, Security: u.Security, Advisories: u.Advisories}
+		wire := &drydockv1.PackageUpdate{Name: u.Name, Arch: u.Arch, From: u.From, To: u.To, Security: u.Security, Advisories: u.Advisories, Held: u.Held}
 		if !u.Chosen {
 			wire.Blocked = []*drydockv1.Refusal{{
 				Reason: "dnf keeps it back: it cannot be installed with the others", Remedy: "see `dnf upgrade --assumeno --best` on the host",
@@ -168,10 +119,53 @@ func (d *Dnf) Collect(ctx context.Context) (*packages.Inventory, error) {
 		status.Updates = append(status.Updates, wire)
 	}
 	packages.Block(status.Updates, status.Sources, index.offers)
+	for _, versions := range a.Duplicates {
+		status.Problems = append(status.Problems, &drydockv1.Refusal{
+			Reason: "an installation was interrupted: " + strings.Join(versions, " and ") + " are installed beside each other",
+			Remedy: "patch the host, which repairs it, or run `dnf remove --duplicates` on it",
+		})
+	}
 	if unknown != nil {
 		status.State.Error = unknown.Error()
 	}
 	return a.inventory(status), nil
+}
+
+// verifyAll judges every repository, and reads its list of packages. unknown is why single ones could not be judged.
+func (d *Dnf) verifyAll(ctx context.Context, a *answer, status *drydockv1.PackageStatus, into *index) (unknown, err error) {
+	known, err := d.Memory.Read()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range a.Repos {
+		s := r.source()
+		if err := d.verify(ctx, r, s, known, into); err != nil {
+			unknown = errors.Join(unknown, fmt.Errorf("repository %s: %w", r.ID, err))
+			s.fault(drydockv1.MetadataFault_METADATA_FAULT_MISSING, "see that the agent can read it", "it could not be verified: %v", err)
+		}
+		status.Sources = append(status.Sources, s.wire)
+	}
+	return unknown, nil
+}
+
+// Judge does for updates by name, architecture and version what Collect does for those that it finds: it notes where they come
+// from, the SHA-256 of their files, and why they must not be installed.
+func (d *Dnf) Judge(ctx context.Context, updates []*drydockv1.PackageUpdate) error {
+	a, err := d.ask(ctx, true)
+	if err != nil {
+		return err
+	}
+	index := &index{wanted: make(map[string]bool), found: make(map[string]map[string]rpm)}
+	for _, u := range updates {
+		index.wanted[u.Name] = true
+	}
+	status := &drydockv1.PackageStatus{}
+	unknown, err := d.verifyAll(ctx, a, status, index)
+	if err != nil {
+		return err
+	}
+	packages.Block(updates, status.Sources, index.offers)
+	return unknown
 }
 
 func (a *answer) inventory(status *drydockv1.PackageStatus) *packages.Inventory {
@@ -180,9 +174,8 @@ func (a *answer) inventory(status *drydockv1.PackageStatus) *packages.Inventory 
 		inventory.Kernels = append(inventory.Kernels, &drydockv1.Kernel{Release: k.Release, Package: k.Name, Version: k.EVR})
 	}
 	for _, u := range a.Updates {
-		if strings.HasPrefix(u.Name, "kernel-") && strings.HasSuffix(u.Name, "core") {
-			release := u.To[strings.IndexByte(u.To, ':')+1:] // without an epoch
-			inventory.Available = &drydockv1.Kernel{Release: release + "." + u.Arch, Package: u.Name, Version: u.To}
+		if k := KernelOf(u.Name, u.To, u.Arch); k != nil {
+			inventory.Available = k
 		}
 	}
 	for _, c := range a.Core {
@@ -193,7 +186,7 @@ func (a *answer) inventory(status *drydockv1.PackageStatus) *packages.Inventory 
 
 // Refresh fetches every repository's metadata, each by itself: one that fails keeps what it had, and has its failure remembered.
 func (d *Dnf) Refresh(ctx context.Context) error {
-	a, err := d.ask(ctx)
+	a, err := d.ask(ctx, true)
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,8 @@ const advisory = `<?xml version="1.0" encoding="UTF-8"?><updates>
 func TestAnUpdateIsOfferedWithItsAdvisoriesAndHash(t *testing.T) {
 	w := newWorld(t)
 	file := w.rpm("tool", "2.0", "")
-	w.publish("base", advisory, "repo", file, w.rpm("tool", "1.5", ""), w.rpm("needy", "2.0", "Requires: absent"), w.rpm("kernel-core", "6.12.117", "Provides: installonlypkg(kernel)"))
-	w.trust("base")
+	w.Publish("base", advisory, "repo", file, w.rpm("tool", "1.5", ""), w.rpm("needy", "2.0", "Requires: absent"), w.rpm("kernel-core", "6.12.117", "Provides: installonlypkg(kernel)"))
+	w.Trust("base")
 	w.install("tool", "1.0", "")
 	w.install("needy", "1.0", "")
 	w.install("kernel-core", "6.12.94", "Provides: installonlypkg(kernel)")
@@ -75,54 +75,54 @@ func TestNothingIsInstalledFromARepositoryThatCannotBeBelieved(t *testing.T) {
 		reason string
 	}{
 		"that dnf is told not to verify": {func(w *world) {
-			w.configure("base", "repo_gpgcheck=0\ngpgcheck=0")
+			w.Configure("base", "repo_gpgcheck=0\ngpgcheck=0")
 		}, drydockv1.MetadataFault_METADATA_FAULT_UNSIGNED, "repo_gpgcheck=0"},
 		"whose signature is gone": {func(w *world) {
-			os.Remove(w.cached("base", "repomd.xml.asc"))
+			os.Remove(w.Cached("base", "repomd.xml.asc"))
 		}, drydockv1.MetadataFault_METADATA_FAULT_MISSING, "turned down"}, // dnf itself removes what it cannot verify
 		"of another key": {func(w *world) {
-			w.key("stranger")
-			w.configure("base", "repo_gpgcheck=1\ngpgcheck=0\ngpgkey=file://"+w.path("stranger.asc"))
+			w.Key("stranger")
+			w.Configure("base", "repo_gpgcheck=1\ngpgcheck=0\ngpgkey=file://"+w.Path("stranger.asc"))
 		}, drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, "NO_PUBKEY"},
 		"whose repomd.xml was changed here": {func(w *world) {
-			replace(w.t, w.cached("base", "repomd.xml"), "<revision>", "<revision>1")
+			w.Replace(w.Cached("base", "repomd.xml"), "<revision>", "<revision>1")
 		}, drydockv1.MetadataFault_METADATA_FAULT_MISSING, "turned down"},
 		"whose list of packages was changed here": {func(w *world) {
-			replace(w.t, w.cached("base", "*primary.xml.gz"), "", "x")
+			w.Replace(w.Cached("base", "*primary.xml.gz"), "", "x")
 		}, drydockv1.MetadataFault_METADATA_FAULT_TAMPERED, "cannot be read"},
 		"whose list of packages was exchanged here": {func(w *world) {
-			file := w.cached("base", "*primary.xml.gz")
-			w.publish("other", "", "repo", w.rpm("tool", "2.0", ""), w.rpm("evil", "2.0", ""))
-			w.tool("sh", "-c", "cat "+w.path("srv/other/repodata")+"/*primary.xml.gz > "+file)
+			file := w.Cached("base", "*primary.xml.gz")
+			w.Publish("other", "", "repo", w.rpm("tool", "2.0", ""), w.rpm("evil", "2.0", ""))
+			w.Tool("sh", "-c", "cat "+w.Path("srv/other/repodata")+"/*primary.xml.gz > "+file)
 		}, drydockv1.MetadataFault_METADATA_FAULT_TAMPERED, "is not the one that was signed"},
-		"that expired": {func(w *world) { w.now = w.now.Add(49 * time.Hour) }, drydockv1.MetadataFault_METADATA_FAULT_EXPIRED, "metadata_expire"},
+		"that expired": {func(w *world) { w.Now = w.Now.Add(49 * time.Hour) }, drydockv1.MetadataFault_METADATA_FAULT_EXPIRED, "metadata_expire"},
 		"that never expires but was not compared for long": {func(w *world) {
-			w.configure("base", "metadata_expire=never\nrepo_gpgcheck=1\ngpgcheck=0\ngpgkey=file://"+w.path("repo.asc"))
-			w.now = w.now.Add(8 * 24 * time.Hour)
+			w.Configure("base", "metadata_expire=never\nrepo_gpgcheck=1\ngpgcheck=0\ngpgkey=file://"+w.Path("repo.asc"))
+			w.Now = w.Now.Add(8 * 24 * time.Hour)
 		}, drydockv1.MetadataFault_METADATA_FAULT_STALE, "last compared"},
-		"from the future": {func(w *world) { w.now = w.now.Add(-time.Hour) }, drydockv1.MetadataFault_METADATA_FAULT_NOT_YET_VALID, "clock"},
+		"from the future": {func(w *world) { w.Now = w.Now.Add(-time.Hour) }, drydockv1.MetadataFault_METADATA_FAULT_NOT_YET_VALID, "clock"},
 		"that was put back to an older state": {func(w *world) {
-			w.publish("base", "", "", w.rpm("tool", "2.0", ""))
-			w.tool("sh", "-c", "sed -i 's/<timestamp>[0-9]*/<timestamp>1000/' "+w.path("srv/base/repodata/repomd.xml"))
-			w.sign("base", "repo")
+			w.Publish("base", "", "", w.rpm("tool", "2.0", ""))
+			w.Tool("sh", "-c", "sed -i 's/<timestamp>[0-9]*/<timestamp>1000/' "+w.Path("srv/base/repodata/repomd.xml"))
+			w.Sign("base", "repo")
 			w.refresh()
 		}, drydockv1.MetadataFault_METADATA_FAULT_ROLLED_BACK, "was seen before"},
 		"that vanished": {func(w *world) {
-			os.RemoveAll(w.path("srv/base"))
+			os.RemoveAll(w.Path("srv/base"))
 			w.refresh()
 		}, drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "the last refresh failed"},
 		"that was changed on the way": {func(w *world) {
-			replace(w.t, w.path("srv/base/repodata/repomd.xml"), "<revision>", "<revision>1")
+			w.Replace(w.Path("srv/base/repodata/repomd.xml"), "<revision>", "<revision>1")
 			w.refresh()
 		}, drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "the last refresh failed"},
 		"that was never fetched": {func(w *world) {
-			os.RemoveAll(w.root + "/var/cache/dnf")
+			os.RemoveAll(w.Root + "/var/cache/dnf")
 		}, drydockv1.MetadataFault_METADATA_FAULT_MISSING, "never fetched"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.publish("base", "", "repo", w.rpm("tool", "2.0", ""))
-			w.trust("base")
+			w.Publish("base", "", "repo", w.rpm("tool", "2.0", ""))
+			w.Trust("base")
 			w.install("tool", "1.0", "")
 			w.refresh()
 			if u := only(t, w.collect()); len(u.Blocked) != 0 {
@@ -146,8 +146,8 @@ func TestNothingIsInstalledFromARepositoryThatCannotBeBelieved(t *testing.T) {
 // The versions of updates and advisories are compared by dnf's own library; this is about the names that are put together here.
 func TestAnEpochIsPartOfAVersionUnlessItIsNone(t *testing.T) {
 	w := newWorld(t)
-	w.publish("base", "", "repo", w.rpm("tool", "1.0", "Epoch: 2"))
-	w.trust("base")
+	w.Publish("base", "", "repo", w.rpm("tool", "1.0", "Epoch: 2"))
+	w.Trust("base")
 	w.install("tool", "2.0", "Epoch: 0")
 	w.refresh()
 	if u := only(t, w.collect()); u.From != "2.0-1" || u.To != "2:1.0-1" || len(u.Blocked) != 0 {

@@ -1,39 +1,18 @@
-# Asks dnf, through its own library and without the network, for its repositories, the updates that it would choose and their
-# advisories. Run by the Python that dnf itself runs in. Takes JSON (config, installroot, releasever) as its argument, writes JSON.
-import json
-import sys
-
-import dnf
-import hawkey
-
-given = json.loads(sys.argv[1])
-base = dnf.Base()
-if given["config"]:
-    base.conf.config_file_path = given["config"]
-if given["installroot"]:
-    base.conf.installroot = given["installroot"]
-base.conf.read()
-base.conf.releasever = given["releasever"] or dnf.rpm.detect_releasever(base.conf.installroot) or ""
-if given["installroot"]:
-    for option in ("cachedir", "logdir", "persistdir"):
-        base.conf.prepend_installroot(option)
-base.conf.substitutions.update_from_etc(base.conf.installroot)
-base.read_all_repos()
-
-result = {"repos": [], "updates": [], "kernels": [], "core": [], "errors": []}
-for repo in base.repos.iter_enabled():
+# Tells dnf's repositories and, unless only those are asked for, the updates that it would choose and their advisories, as JSON.
+result = {"repos": [], "updates": [], "kernels": [], "core": [], "duplicates": [], "errors": []}
+for repo in know_repositories():
     result["repos"].append({
         "id": repo.id, "file": repo.repofile, "uri": (list(repo.baseurl) + [repo.metalink or repo.mirrorlist or ""])[0],
         "dir": repo._repo.getCachedir(), "repo_gpgcheck": bool(repo.repo_gpgcheck), "keys": list(repo.gpgkey),
         "expire": repo.metadata_expire, "name": repo.name,
     })
-    # What lies here is asked, however old: its age is judged elsewhere.
-    repo._repo.setSyncStrategy(dnf.repo.SYNC_ONLY_CACHE)
-    repo.skip_if_unavailable = True
-
+if given["only_repositories"]:
+    json.dump(result, sys.stdout)
+    sys.exit(0)
 base.fill_sack(load_system_repo=True, load_available_repos=True)
 installed = base.sack.query().installed()
 available = base.sack.query().available()
+kept_back = locked()
 
 
 def newest_installed(name, arch):
@@ -69,13 +48,15 @@ for (name, arch), new in sorted(wanted.items()):
     ids, security = advisories(old, new)
     result["updates"].append({
         "name": name, "arch": arch, "from": old.evr if old else "", "to": new.evr, "chosen": new in chosen,
-        "advisories": ids, "security": security,
+        "advisories": ids, "security": security, "held": new in kept_back,
     })
 
 for p in sorted(installed.run(), reverse=True):
     entry = {"name": p.name, "evr": p.evr, "arch": p.arch, "release": "%s-%s.%s" % (p.version, p.release, p.arch), "at": p.installtime}
-    if p.name in ("kernel-core", "kernel-rt-core", "kernel-uek-core"):
+    if p.name in given["kernels"]:
         result["kernels"].append(entry)
-    if p.name in ("glibc", "systemd", "dbus", "dbus-daemon", "dbus-broker", "linux-firmware", "microcode_ctl"):
+    if p.name in given["core"]:
         result["core"].append(entry)
+for found in duplicates():
+    result["duplicates"].append([str(p) for p in found])
 json.dump(result, sys.stdout)

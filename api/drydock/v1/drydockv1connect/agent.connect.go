@@ -55,6 +55,13 @@ const (
 	// AgentServiceRemoveAgentPodProcedure is the fully-qualified name of the AgentService's
 	// RemoveAgentPod RPC.
 	AgentServiceRemoveAgentPodProcedure = "/drydock.v1.AgentService/RemoveAgentPod"
+	// AgentServiceTransformPodProcedure is the fully-qualified name of the AgentService's TransformPod
+	// RPC.
+	AgentServiceTransformPodProcedure = "/drydock.v1.AgentService/TransformPod"
+	// AgentServiceRevertPodProcedure is the fully-qualified name of the AgentService's RevertPod RPC.
+	AgentServiceRevertPodProcedure = "/drydock.v1.AgentService/RevertPod"
+	// AgentServiceSettlePodProcedure is the fully-qualified name of the AgentService's SettlePod RPC.
+	AgentServiceSettlePodProcedure = "/drydock.v1.AgentService/SettlePod"
 	// AgentServiceListAgentPodsProcedure is the fully-qualified name of the AgentService's
 	// ListAgentPods RPC.
 	AgentServiceListAgentPodsProcedure = "/drydock.v1.AgentService/ListAgentPods"
@@ -62,6 +69,13 @@ const (
 	AgentServiceExecProcedure = "/drydock.v1.AgentService/Exec"
 	// AgentServiceGetLogsProcedure is the fully-qualified name of the AgentService's GetLogs RPC.
 	AgentServiceGetLogsProcedure = "/drydock.v1.AgentService/GetLogs"
+	// AgentServiceSetPodShimProcedure is the fully-qualified name of the AgentService's SetPodShim RPC.
+	AgentServiceSetPodShimProcedure = "/drydock.v1.AgentService/SetPodShim"
+	// AgentServiceGetPodShimProcedure is the fully-qualified name of the AgentService's GetPodShim RPC.
+	AgentServiceGetPodShimProcedure = "/drydock.v1.AgentService/GetPodShim"
+	// AgentServiceTracePodShimProcedure is the fully-qualified name of the AgentService's TracePodShim
+	// RPC.
+	AgentServiceTracePodShimProcedure = "/drydock.v1.AgentService/TracePodShim"
 	// AgentServiceImportArchiveProcedure is the fully-qualified name of the AgentService's
 	// ImportArchive RPC.
 	AgentServiceImportArchiveProcedure = "/drydock.v1.AgentService/ImportArchive"
@@ -107,9 +121,21 @@ type AgentServiceClient interface {
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
+	// TransformPod makes a stopped pod the one that its specification says, and turns what its volumes hold into what that one
+	// understands: all of it, or nothing. Where it was cut off it is begun anew.
+	TransformPod(context.Context, *connect.Request[v1.TransformPodRequest]) (*connect.Response[v1.TransformPodResponse], error)
+	// RevertPod makes a stopped pod again what it was before TransformPod; it may be asked where nothing was done.
+	RevertPod(context.Context, *connect.Request[v1.RevertPodRequest]) (*connect.Response[v1.RevertPodResponse], error)
+	// SettlePod drops what RevertPod would need.
+	SettlePod(context.Context, *connect.Request[v1.SettlePodRequest]) (*connect.Response[v1.SettlePodResponse], error)
 	ListAgentPods(context.Context, *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error)
 	Exec(context.Context) *connect.BidiStreamForClient[v1.ExecRequest, v1.ExecResponse]
 	GetLogs(context.Context, *connect.Request[v1.GetPodLogsRequest]) (*connect.ServerStreamForClient[v1.GetPodLogsResponse], error)
+	// SetPodShim makes the shim of a pod be as asked while the pod runs, and returns when it serves. Without a shim it is taken away:
+	// from then on no new connection comes to it. It may be asked again.
+	SetPodShim(context.Context, *connect.Request[v1.SetPodShimRequest]) (*connect.Response[v1.SetPodShimResponse], error)
+	GetPodShim(context.Context, *connect.Request[v1.GetPodShimRequest]) (*connect.Response[v1.GetPodShimResponse], error)
+	TracePodShim(context.Context, *connect.Request[v1.TracePodShimRequest]) (*connect.Response[v1.TracePodShimResponse], error)
 	ImportArchive(context.Context) *connect.ClientStreamForClient[v1.ImportImageRequest, v1.ImportImageResponse]
 	Pull(context.Context, *connect.Request[v1.PullImageRequest]) (*connect.Response[v1.PullImageResponse], error)
 	// FetchImage gets an image's missing blobs from another host's content store.
@@ -182,6 +208,24 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("RemoveAgentPod")),
 			connect.WithClientOptions(opts...),
 		),
+		transformPod: connect.NewClient[v1.TransformPodRequest, v1.TransformPodResponse](
+			httpClient,
+			baseURL+AgentServiceTransformPodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("TransformPod")),
+			connect.WithClientOptions(opts...),
+		),
+		revertPod: connect.NewClient[v1.RevertPodRequest, v1.RevertPodResponse](
+			httpClient,
+			baseURL+AgentServiceRevertPodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("RevertPod")),
+			connect.WithClientOptions(opts...),
+		),
+		settlePod: connect.NewClient[v1.SettlePodRequest, v1.SettlePodResponse](
+			httpClient,
+			baseURL+AgentServiceSettlePodProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("SettlePod")),
+			connect.WithClientOptions(opts...),
+		),
 		listAgentPods: connect.NewClient[v1.ListAgentPodsRequest, v1.ListAgentPodsResponse](
 			httpClient,
 			baseURL+AgentServiceListAgentPodsProcedure,
@@ -199,6 +243,25 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AgentServiceGetLogsProcedure,
 			connect.WithSchema(agentServiceMethods.ByName("GetLogs")),
+			connect.WithClientOptions(opts...),
+		),
+		setPodShim: connect.NewClient[v1.SetPodShimRequest, v1.SetPodShimResponse](
+			httpClient,
+			baseURL+AgentServiceSetPodShimProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("SetPodShim")),
+			connect.WithClientOptions(opts...),
+		),
+		getPodShim: connect.NewClient[v1.GetPodShimRequest, v1.GetPodShimResponse](
+			httpClient,
+			baseURL+AgentServiceGetPodShimProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("GetPodShim")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		tracePodShim: connect.NewClient[v1.TracePodShimRequest, v1.TracePodShimResponse](
+			httpClient,
+			baseURL+AgentServiceTracePodShimProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("TracePodShim")),
 			connect.WithClientOptions(opts...),
 		),
 		importArchive: connect.NewClient[v1.ImportImageRequest, v1.ImportImageResponse](
@@ -251,9 +314,15 @@ type agentServiceClient struct {
 	createPod       *connect.Client[v1.CreatePodRequest, v1.CreatePodResponse]
 	stopAgentPod    *connect.Client[v1.StopAgentPodRequest, v1.StopAgentPodResponse]
 	removeAgentPod  *connect.Client[v1.RemoveAgentPodRequest, v1.RemoveAgentPodResponse]
+	transformPod    *connect.Client[v1.TransformPodRequest, v1.TransformPodResponse]
+	revertPod       *connect.Client[v1.RevertPodRequest, v1.RevertPodResponse]
+	settlePod       *connect.Client[v1.SettlePodRequest, v1.SettlePodResponse]
 	listAgentPods   *connect.Client[v1.ListAgentPodsRequest, v1.ListAgentPodsResponse]
 	exec            *connect.Client[v1.ExecRequest, v1.ExecResponse]
 	getLogs         *connect.Client[v1.GetPodLogsRequest, v1.GetPodLogsResponse]
+	setPodShim      *connect.Client[v1.SetPodShimRequest, v1.SetPodShimResponse]
+	getPodShim      *connect.Client[v1.GetPodShimRequest, v1.GetPodShimResponse]
+	tracePodShim    *connect.Client[v1.TracePodShimRequest, v1.TracePodShimResponse]
 	importArchive   *connect.Client[v1.ImportImageRequest, v1.ImportImageResponse]
 	pull            *connect.Client[v1.PullImageRequest, v1.PullImageResponse]
 	fetchImage      *connect.Client[v1.FetchImageRequest, v1.FetchImageResponse]
@@ -302,6 +371,21 @@ func (c *agentServiceClient) RemoveAgentPod(ctx context.Context, req *connect.Re
 	return c.removeAgentPod.CallUnary(ctx, req)
 }
 
+// TransformPod calls drydock.v1.AgentService.TransformPod.
+func (c *agentServiceClient) TransformPod(ctx context.Context, req *connect.Request[v1.TransformPodRequest]) (*connect.Response[v1.TransformPodResponse], error) {
+	return c.transformPod.CallUnary(ctx, req)
+}
+
+// RevertPod calls drydock.v1.AgentService.RevertPod.
+func (c *agentServiceClient) RevertPod(ctx context.Context, req *connect.Request[v1.RevertPodRequest]) (*connect.Response[v1.RevertPodResponse], error) {
+	return c.revertPod.CallUnary(ctx, req)
+}
+
+// SettlePod calls drydock.v1.AgentService.SettlePod.
+func (c *agentServiceClient) SettlePod(ctx context.Context, req *connect.Request[v1.SettlePodRequest]) (*connect.Response[v1.SettlePodResponse], error) {
+	return c.settlePod.CallUnary(ctx, req)
+}
+
 // ListAgentPods calls drydock.v1.AgentService.ListAgentPods.
 func (c *agentServiceClient) ListAgentPods(ctx context.Context, req *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error) {
 	return c.listAgentPods.CallUnary(ctx, req)
@@ -315,6 +399,21 @@ func (c *agentServiceClient) Exec(ctx context.Context) *connect.BidiStreamForCli
 // GetLogs calls drydock.v1.AgentService.GetLogs.
 func (c *agentServiceClient) GetLogs(ctx context.Context, req *connect.Request[v1.GetPodLogsRequest]) (*connect.ServerStreamForClient[v1.GetPodLogsResponse], error) {
 	return c.getLogs.CallServerStream(ctx, req)
+}
+
+// SetPodShim calls drydock.v1.AgentService.SetPodShim.
+func (c *agentServiceClient) SetPodShim(ctx context.Context, req *connect.Request[v1.SetPodShimRequest]) (*connect.Response[v1.SetPodShimResponse], error) {
+	return c.setPodShim.CallUnary(ctx, req)
+}
+
+// GetPodShim calls drydock.v1.AgentService.GetPodShim.
+func (c *agentServiceClient) GetPodShim(ctx context.Context, req *connect.Request[v1.GetPodShimRequest]) (*connect.Response[v1.GetPodShimResponse], error) {
+	return c.getPodShim.CallUnary(ctx, req)
+}
+
+// TracePodShim calls drydock.v1.AgentService.TracePodShim.
+func (c *agentServiceClient) TracePodShim(ctx context.Context, req *connect.Request[v1.TracePodShimRequest]) (*connect.Response[v1.TracePodShimResponse], error) {
+	return c.tracePodShim.CallUnary(ctx, req)
 }
 
 // ImportArchive calls drydock.v1.AgentService.ImportArchive.
@@ -359,9 +458,21 @@ type AgentServiceHandler interface {
 	CreatePod(context.Context, *connect.Request[v1.CreatePodRequest]) (*connect.Response[v1.CreatePodResponse], error)
 	StopAgentPod(context.Context, *connect.Request[v1.StopAgentPodRequest]) (*connect.Response[v1.StopAgentPodResponse], error)
 	RemoveAgentPod(context.Context, *connect.Request[v1.RemoveAgentPodRequest]) (*connect.Response[v1.RemoveAgentPodResponse], error)
+	// TransformPod makes a stopped pod the one that its specification says, and turns what its volumes hold into what that one
+	// understands: all of it, or nothing. Where it was cut off it is begun anew.
+	TransformPod(context.Context, *connect.Request[v1.TransformPodRequest]) (*connect.Response[v1.TransformPodResponse], error)
+	// RevertPod makes a stopped pod again what it was before TransformPod; it may be asked where nothing was done.
+	RevertPod(context.Context, *connect.Request[v1.RevertPodRequest]) (*connect.Response[v1.RevertPodResponse], error)
+	// SettlePod drops what RevertPod would need.
+	SettlePod(context.Context, *connect.Request[v1.SettlePodRequest]) (*connect.Response[v1.SettlePodResponse], error)
 	ListAgentPods(context.Context, *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error)
 	Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error
 	GetLogs(context.Context, *connect.Request[v1.GetPodLogsRequest], *connect.ServerStream[v1.GetPodLogsResponse]) error
+	// SetPodShim makes the shim of a pod be as asked while the pod runs, and returns when it serves. Without a shim it is taken away:
+	// from then on no new connection comes to it. It may be asked again.
+	SetPodShim(context.Context, *connect.Request[v1.SetPodShimRequest]) (*connect.Response[v1.SetPodShimResponse], error)
+	GetPodShim(context.Context, *connect.Request[v1.GetPodShimRequest]) (*connect.Response[v1.GetPodShimResponse], error)
+	TracePodShim(context.Context, *connect.Request[v1.TracePodShimRequest]) (*connect.Response[v1.TracePodShimResponse], error)
 	ImportArchive(context.Context, *connect.ClientStream[v1.ImportImageRequest]) (*connect.Response[v1.ImportImageResponse], error)
 	Pull(context.Context, *connect.Request[v1.PullImageRequest]) (*connect.Response[v1.PullImageResponse], error)
 	// FetchImage gets an image's missing blobs from another host's content store.
@@ -430,6 +541,24 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("RemoveAgentPod")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceTransformPodHandler := connect.NewUnaryHandler(
+		AgentServiceTransformPodProcedure,
+		svc.TransformPod,
+		connect.WithSchema(agentServiceMethods.ByName("TransformPod")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceRevertPodHandler := connect.NewUnaryHandler(
+		AgentServiceRevertPodProcedure,
+		svc.RevertPod,
+		connect.WithSchema(agentServiceMethods.ByName("RevertPod")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceSettlePodHandler := connect.NewUnaryHandler(
+		AgentServiceSettlePodProcedure,
+		svc.SettlePod,
+		connect.WithSchema(agentServiceMethods.ByName("SettlePod")),
+		connect.WithHandlerOptions(opts...),
+	)
 	agentServiceListAgentPodsHandler := connect.NewUnaryHandler(
 		AgentServiceListAgentPodsProcedure,
 		svc.ListAgentPods,
@@ -447,6 +576,25 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		AgentServiceGetLogsProcedure,
 		svc.GetLogs,
 		connect.WithSchema(agentServiceMethods.ByName("GetLogs")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceSetPodShimHandler := connect.NewUnaryHandler(
+		AgentServiceSetPodShimProcedure,
+		svc.SetPodShim,
+		connect.WithSchema(agentServiceMethods.ByName("SetPodShim")),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceGetPodShimHandler := connect.NewUnaryHandler(
+		AgentServiceGetPodShimProcedure,
+		svc.GetPodShim,
+		connect.WithSchema(agentServiceMethods.ByName("GetPodShim")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	agentServiceTracePodShimHandler := connect.NewUnaryHandler(
+		AgentServiceTracePodShimProcedure,
+		svc.TracePodShim,
+		connect.WithSchema(agentServiceMethods.ByName("TracePodShim")),
 		connect.WithHandlerOptions(opts...),
 	)
 	agentServiceImportArchiveHandler := connect.NewClientStreamHandler(
@@ -504,12 +652,24 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceStopAgentPodHandler.ServeHTTP(w, r)
 		case AgentServiceRemoveAgentPodProcedure:
 			agentServiceRemoveAgentPodHandler.ServeHTTP(w, r)
+		case AgentServiceTransformPodProcedure:
+			agentServiceTransformPodHandler.ServeHTTP(w, r)
+		case AgentServiceRevertPodProcedure:
+			agentServiceRevertPodHandler.ServeHTTP(w, r)
+		case AgentServiceSettlePodProcedure:
+			agentServiceSettlePodHandler.ServeHTTP(w, r)
 		case AgentServiceListAgentPodsProcedure:
 			agentServiceListAgentPodsHandler.ServeHTTP(w, r)
 		case AgentServiceExecProcedure:
 			agentServiceExecHandler.ServeHTTP(w, r)
 		case AgentServiceGetLogsProcedure:
 			agentServiceGetLogsHandler.ServeHTTP(w, r)
+		case AgentServiceSetPodShimProcedure:
+			agentServiceSetPodShimHandler.ServeHTTP(w, r)
+		case AgentServiceGetPodShimProcedure:
+			agentServiceGetPodShimHandler.ServeHTTP(w, r)
+		case AgentServiceTracePodShimProcedure:
+			agentServiceTracePodShimHandler.ServeHTTP(w, r)
 		case AgentServiceImportArchiveProcedure:
 			agentServiceImportArchiveHandler.ServeHTTP(w, r)
 		case AgentServicePullProcedure:
@@ -563,6 +723,18 @@ func (UnimplementedAgentServiceHandler) RemoveAgentPod(context.Context, *connect
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.RemoveAgentPod is not implemented"))
 }
 
+func (UnimplementedAgentServiceHandler) TransformPod(context.Context, *connect.Request[v1.TransformPodRequest]) (*connect.Response[v1.TransformPodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.TransformPod is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) RevertPod(context.Context, *connect.Request[v1.RevertPodRequest]) (*connect.Response[v1.RevertPodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.RevertPod is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) SettlePod(context.Context, *connect.Request[v1.SettlePodRequest]) (*connect.Response[v1.SettlePodResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.SettlePod is not implemented"))
+}
+
 func (UnimplementedAgentServiceHandler) ListAgentPods(context.Context, *connect.Request[v1.ListAgentPodsRequest]) (*connect.Response[v1.ListAgentPodsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.ListAgentPods is not implemented"))
 }
@@ -573,6 +745,18 @@ func (UnimplementedAgentServiceHandler) Exec(context.Context, *connect.BidiStrea
 
 func (UnimplementedAgentServiceHandler) GetLogs(context.Context, *connect.Request[v1.GetPodLogsRequest], *connect.ServerStream[v1.GetPodLogsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.GetLogs is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) SetPodShim(context.Context, *connect.Request[v1.SetPodShimRequest]) (*connect.Response[v1.SetPodShimResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.SetPodShim is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) GetPodShim(context.Context, *connect.Request[v1.GetPodShimRequest]) (*connect.Response[v1.GetPodShimResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.GetPodShim is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) TracePodShim(context.Context, *connect.Request[v1.TracePodShimRequest]) (*connect.Response[v1.TracePodShimResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("drydock.v1.AgentService.TracePodShim is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) ImportArchive(context.Context, *connect.ClientStream[v1.ImportImageRequest]) (*connect.Response[v1.ImportImageResponse], error) {

@@ -1,0 +1,286 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
+
+	drydockv1 "drydock/api/drydock/v1"
+)
+
+const (
+	upgradeWaiting  = drydockv1.UpgradeState_UPGRADE_STATE_WAITING
+	upgradePaused   = drydockv1.UpgradeState_UPGRADE_STATE_PAUSED
+	upgradeStopped  = drydockv1.UpgradeState_UPGRADE_STATE_STOPPED
+	upgradeFinished = drydockv1.UpgradeState_UPGRADE_STATE_FINISHED
+	upgradeAborted  = drydockv1.UpgradeState_UPGRADE_STATE_ABORTED
+)
+
+const oneByOne = "{kind: rolling}"
+
+func TestAServiceIsUpgradedPodByPod(t *testing.T) {
+	l, h := newShop(t, oneByOne, "shop-0", "shop-1")
+	address := l.view("shop-0").GetSpec().GetAddresses()[0]
+	l.becomes(l.mustUpgradeTo("v2"), upgradeFinished)
+	h.shows(t, "shop-0 v2 v2", "shop-1 v2 v2")
+	if diff := cmp.Diff([]string{"/bin/up", "/bin/up"}, h.upgrades.commands); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	pod := l.view("shop-0")
+	if pod.GetSpec().GetAddresses()[0] != address || pod.GetSpec().GetContainers()[0].GetImage() != "shop:2" || pod.GetPhase() != phaseRunning {
+		t.Errorf("pod is %v", pod)
+	}
+	if len(h.upgrades.before) > 0 {
+		t.Error("what the way back would need is kept")
+	}
+}
+
+func TestAServiceGoesBackWhereTheRecordHasAWay(t *testing.T) {
+	l, h := newShop(t, oneByOne, "shop-0")
+	l.becomes(l.mustUpgradeTo("v2"), upgradeFinished)
+	l.becomes(l.mustUpgradeTo("v1"), upgradeFinished)
+	h.shows(t, "shop-0 v1 v1")
+	l.becomes(l.mustUpgradeTo("v2"), upgradeFinished)
+	l.becomes(l.mustUpgradeTo("v3"), upgradeFinished)
+	_, err := l.upgradeTo("v2")
+	l.refused(err, "no way back from v3 to v2")
+}
+
+func TestAnUpgradeThatCannotBeIsRefusedBeforeItBegins(t *testing.T) {
+	l, _ := newShop(t, oneByOne, "shop-0", "shop-1")
+	_, err := l.upgradeTo("v7")
+	l.refused(err, "knows no version v7")
+	_, err = l.upgradeTo("v3")
+	l.refused(err, "is no neighbour of v3")
+	_, err = l.upgradeTo("v2", "other")
+	l.refused(err, "pod other is none of service shop")
+	l.becomes(l.mustUpgradeTo("v2", "shop-0"), upgradeFinished)
+	_, err = l.upgradeTo("v3")
+	l.refused(err, "has v2, and pod shop-1 v1")
+	_, err = l.upgrades.StartUpgrade(l.Context(), connect.NewRequest(&drydockv1.StartUpgradeRequest{Service: "shop", To: "v3", Pods: []string{"shop-0"}}))
+	l.refused(err, "which image version v3 is run from")
+	_, err = l.upgrades.StartUpgrade(l.Context(), connect.NewRequest(&drydockv1.StartUpgradeRequest{Service: "shop", To: "v3", Pods: []string{"shop-0"}, Image: "shop:9"}))
+	l.refused(err, "image shop:9 is not known")
+	if _, err := l.upgrades.StartUpgrade(l.Context(), connect.NewRequest(&drydockv1.StartUpgradeRequest{Service: "none", To: "v2"})); connect.CodeOf(err) != connect.CodeNotFound {
+		t.Error(err)
+	}
+}
+
+func TestAProgramThatFailsLeavesThePodAsItWas(t *testing.T) {
+	l, h := newShop(t, oneByOne, "shop-0", "shop-1")
+	h.set(func() { h.upgrades.broken = map[string]string{"shop:2": "/bin/up ended with status 1: no such column"} })
+	id := l.mustUpgradeTo("v2")
+	u := l.becomes(id, upgradeStopped)
+	if len(u.GetProblems()) != 1 || !strings.Contains(u.GetProblems()[0].GetReason(), "pod shop-0, transform: ") || !strings.Contains(u.GetProblems()[0].GetReason(), "no such column") {
+		t.Errorf("problems: %v", u.GetProblems())
+	}
+	h.shows(t, "shop-0 v1 v1", "shop-1 v1 v1")
+	h.set(func() { h.upgrades.broken = nil })
+	_, err := l.upgrades.ResumeUpgrade(l.Context(), connect.NewRequest(&drydockv1.ResumeUpgradeRequest{Id: id}))
+	l.must(err)
+	l.becomes(id, upgradeFinished)
+	h.shows(t, "shop-0 v2 v2", "shop-1 v2 v2")
+}
+
+func TestAVersionThatIsNotHealthyIsTakenBack(t *testing.T) {
+	l, h := newShop(t, oneByOne, "shop-0", "shop-1")
+	h.set(func() { h.upgrades.sick = map[string]string{"shop:2": "probe was answered with 500"} })
+	id := l.mustUpgradeTo("v2")
+	u := l.becomes(id, upgradeStopped)
+	if !strings.Contains(u.GetProblems()[0].GetReason(), "pod shop-0, health: ") {
+		t.Errorf("problems: %v", u.GetProblems())
+	}
+	h.shows(t, "shop-0 v1 v1", "shop-1 v1 v1")
+	if image := l.view("shop-0").GetSpec().GetContainers()[0].GetImage(); image != "shop:1" {
+		t.Errorf("its record says %s", image)
+	}
+	_, err := l.upgrades.AbortUpgrade(l.Context(), connect.NewRequest(&drydockv1.AbortUpgradeRequest{Id: id}))
+	l.must(err)
+	l.becomes(id, upgradeAborted)
+	_, err = l.admin.StopPod(l.Context(), connect.NewRequest(&drydockv1.StopPodRequest{Name: "shop-0"})) // nobody has it any more
+	l.must(err)
+}
+
+// Every controller dies at each point of a pod's upgrade; the next one goes on.
+func TestAnUpgradeSurvivesItsController(t *testing.T) {
+	for _, step := range []string{"take", "fetch", "stop", "transform", "start", "health", "settle"} {
+		for _, when := range []string{"begins", "did"} {
+			t.Run(when+" "+step, func(t *testing.T) {
+				l, h := newShop(t, oneByOne, "shop-0")
+				died := l.dieAt(fmt.Sprintf("upgrade %s %s of shop-0", when, step))
+				id := l.mustUpgradeTo("v2")
+				<-died
+				l.stop()
+				l.start()
+				l.becomes(id, upgradeFinished)
+				h.shows(t, "shop-0 v2 v2")
+				if l.view("shop-0").GetPhase() != phaseRunning {
+					t.Errorf("pod is %v", l.view("shop-0"))
+				}
+			})
+		}
+	}
+}
+
+// A new version fails, and controllers die while it is taken back.
+func TestATakingBackSurvivesItsController(t *testing.T) {
+	for _, step := range []string{"health", "start", "transform", "stop", "take"} {
+		t.Run(step, func(t *testing.T) {
+			l, h := newShop(t, oneByOne, "shop-0")
+			h.set(func() { h.upgrades.sick = map[string]string{"shop:2": "it is sick"} })
+			died := l.dieAt("upgrade undoes " + step + " of shop-0")
+			id := l.mustUpgradeTo("v2")
+			<-died
+			l.stop()
+			l.start()
+			l.becomes(id, upgradeStopped)
+			h.shows(t, "shop-0 v1 v1")
+		})
+	}
+}
+
+func TestAnUpgradeIsPausedAndResumed(t *testing.T) {
+	l, h := newShop(t, oneByOne, "shop-0", "shop-1")
+	g := &gateKeeper{holds: map[string]chan struct{}{"upgrade begins stop of shop-0": make(chan struct{})}}
+	l.fault = g.at
+	l.stop()
+	l.start()
+	id := l.mustUpgradeTo("v2")
+	_, err := l.upgrades.PauseUpgrade(l.Context(), connect.NewRequest(&drydockv1.PauseUpgradeRequest{Id: id}))
+	l.must(err)
+	close(g.holds["upgrade begins stop of shop-0"])
+	l.becomes(id, upgradePaused)
+	h.shows(t, "shop-0 v2 v2", "shop-1 v1 v1")
+	_, err = l.upgrades.ResumeUpgrade(l.Context(), connect.NewRequest(&drydockv1.ResumeUpgradeRequest{Id: id}))
+	l.must(err)
+	l.becomes(id, upgradeFinished)
+	h.shows(t, "shop-1 v2 v2")
+}
+
+func TestAnAbortTakesBackWhatIsHalfDone(t *testing.T) {
+	l, h := newShop(t, oneByOne, "shop-0", "shop-1")
+	g := &gateKeeper{holds: map[string]chan struct{}{"upgrade did transform of shop-1": make(chan struct{})}}
+	l.fault = g.at
+	l.stop()
+	l.start()
+	id := l.mustUpgradeTo("v2")
+	l.eventually("the second pod is changed", func() bool { return h.shown("shop-1") == "shop-1 v2 v2 stopped" })
+	_, err := l.upgrades.AbortUpgrade(l.Context(), connect.NewRequest(&drydockv1.AbortUpgradeRequest{Id: id}))
+	l.must(err)
+	close(g.holds["upgrade did transform of shop-1"])
+	l.becomes(id, upgradeAborted)
+	h.shows(t, "shop-0 v2 v2", "shop-1 v1 v1")
+}
+
+func TestNobodyElseTouchesAPodThatIsBeingUpgraded(t *testing.T) {
+	l, _ := newShop(t, oneByOne, "shop-0")
+	l.join("h2")
+	g := &gateKeeper{holds: map[string]chan struct{}{"upgrade begins stop of shop-0": make(chan struct{})}}
+	l.fault = g.at
+	l.stop()
+	l.start()
+	id := l.mustUpgradeTo("v2")
+	l.eventually("the upgrade has the pod", func() bool { return l.upgrade(id).GetPods()[0].GetStep() == "stop" })
+	ctx := context.Background()
+	_, err := l.admin.StopPod(ctx, connect.NewRequest(&drydockv1.StopPodRequest{Name: "shop-0"}))
+	l.refused(err, "upgrade "+id+" has it")
+	_, err = l.admin.RemovePod(ctx, connect.NewRequest(&drydockv1.RemovePodRequest{Name: "shop-0", Force: true}))
+	l.refused(err, "upgrade "+id+" has it")
+	l.refused(l.applyRecord(shopRecord("none")), "upgrade "+id+" goes by the record")
+	_, err = l.upgradeTo("v2")
+	l.refused(err, "upgrade "+id+" of this service has not ended")
+	close(g.holds["upgrade begins stop of shop-0"])
+	l.becomes(id, upgradeFinished)
+}
+
+func TestAFlagLetsAnUpgradeBegin(t *testing.T) {
+	l, h := newShop(t, "{kind: flag, flag: spring}", "shop-0")
+	id := l.mustUpgradeTo("v2")
+	if u := l.becomes(id, upgradeWaiting); !strings.Contains(u.GetReason(), "flag spring is not set") {
+		t.Errorf("it waits for %q", u.GetReason())
+	}
+	h.shows(t, "shop-0 v1 v1")
+	_, err := l.upgrades.SetFlag(l.Context(), connect.NewRequest(&drydockv1.SetFlagRequest{Name: "shop", Flag: "spring"}))
+	l.must(err)
+	l.becomes(id, upgradeFinished)
+}
+
+func TestClientsFirstWaitsForClients(t *testing.T) {
+	l, _ := newShop(t, "{kind: clients-first}", "shop-0")
+	client := func(version string) *drydockv1.PodSpec {
+		return &drydockv1.PodSpec{Name: "client-" + version, Labels: map[string]string{"speaks.drydock/shop": version}, Containers: []*drydockv1.Container{{Image: "shop:1"}}}
+	}
+	_, err := l.runSpec(client("v1"), "h1")
+	l.must(err)
+	id := l.mustUpgradeTo("v2")
+	if u := l.becomes(id, upgradeWaiting); !strings.Contains(u.GetReason(), "pod client-v1 does not speak v2 yet") {
+		t.Errorf("it waits for %q", u.GetReason())
+	}
+	_, err = l.admin.RemovePod(l.Context(), connect.NewRequest(&drydockv1.RemovePodRequest{Name: "client-v1", Force: true}))
+	l.must(err)
+	_, err = l.runSpec(client("v2"), "h1")
+	l.must(err)
+	l.becomes(id, upgradeFinished)
+}
+
+func TestServersFirstKeepsNewClientsBack(t *testing.T) {
+	l, _ := newShop(t, "{kind: servers-first}", "shop-0")
+	client := &drydockv1.PodSpec{Name: "client", Labels: map[string]string{"speaks.drydock/shop": "v2"}, Containers: []*drydockv1.Container{{Image: "shop:1"}}}
+	_, err := l.runSpec(client, "h1")
+	l.refused(err, "servers first: pod shop-0 still serves v1")
+	l.becomes(l.mustUpgradeTo("v2"), upgradeFinished)
+	_, err = l.runSpec(client, "h1")
+	l.must(err)
+}
+
+func TestAServiceShowsWhatRunsAndWhoNeedsWhichTranslator(t *testing.T) {
+	l, _ := newShop(t, oneByOne, "shop-0", "shop-1")
+	_, err := l.runSpec(&drydockv1.PodSpec{Name: "old", Labels: map[string]string{"speaks.drydock/shop": "v1"}, Containers: []*drydockv1.Container{{Image: "shop:1"}}}, "h1")
+	l.must(err)
+	l.becomes(l.mustUpgradeTo("v2", "shop-0"), upgradeFinished)
+	response, err := l.upgrades.GetService(l.Context(), connect.NewRequest(&drydockv1.GetServiceRequest{Name: "shop"}))
+	l.must(err)
+	s := response.Msg.GetService()
+	if diff := cmp.Diff(map[string]int32{"v1": 1, "v2": 1}, s.GetRunning()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var lines []string
+	for _, tr := range s.GetTranslators() {
+		lines = append(lines, fmt.Sprintf("%s-%s %v %v", tr.GetFrom(), tr.GetTo(), tr.GetClients(), tr.GetServers()))
+	}
+	if diff := cmp.Diff([]string{"v1-v2 [old] [shop-0]"}, lines); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if since := s.GetPods()[0].GetSince(); !since.AsTime().After(l.view("shop-0").GetCreated().AsTime()) {
+		t.Errorf("shop-0 is v2 since %s", since.AsTime())
+	}
+}
+
+func TestARecordIsNotTakenFromPodsThatNeedIt(t *testing.T) {
+	l, _ := newShop(t, oneByOne, "shop-0")
+	_, err := l.upgrades.RemoveService(l.Context(), connect.NewRequest(&drydockv1.RemoveServiceRequest{Name: "shop"}))
+	l.refused(err, "pod shop-0 serves version v1")
+	newer := "service: shop\nclient: {default: v3}\nversions: [v3]\npairs: []\n"
+	l.refused(l.applyRecord(newer), "pod shop-0 serves version v1 of service shop, which the record does not know")
+	unknown := serving("shop-1", "v1", nil)
+	unknown.Labels["drydock/version"] = "v9"
+	_, err = l.runSpec(unknown, "h1")
+	l.refused(err, "serves version v9 of service shop, which its record does not know")
+	_, err = l.admin.RemovePod(l.Context(), connect.NewRequest(&drydockv1.RemovePodRequest{Name: "shop-0", Force: true}))
+	l.must(err)
+	l.must(l.applyRecord(newer))
+	_, err = l.upgrades.RemoveService(l.Context(), connect.NewRequest(&drydockv1.RemoveServiceRequest{Name: "shop"}))
+	l.must(err)
+	_, err = l.runSpec(serving("shop-1", "v1", nil), "h1")
+	l.refused(err, "there is no service shop")
+}
+
+func TestARecordWithFaultsIsRefusedWithEachOfThem(t *testing.T) {
+	l := newLab(t)
+	err := l.applyRecord(strings.Replace(shopRecord("{kind: soon}"), "default: v1", "default: v8", 1))
+	l.refused(err, `shop.yaml:2:19: client.default: "v8" is not among the versions`, `schedule.kind: "soon" is not known`)
+}
