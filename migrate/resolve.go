@@ -222,7 +222,7 @@ func (e *Engine) adopt(ctx context.Context, j owner.Journal, r owner.Record) err
 	if coming := e.place(j.Pod).arrival(); coming != nil && coming.restore != nil {
 		// containerd knows of the running tasks when runc has returned.
 		if err := e.awaitReturned(j.Pod, coming.restore); err != nil {
-			e.Log.Warn("restored, with complaints", "pod", j.Pod, "error", err)
+			e.Log.Error("the pod runs, but containerd may not know it: if `drydock pod inspect` does not say running, restart the pod", "pod", j.Pod, "error", err)
 		}
 		coming.close()
 		e.place(j.Pod).setArrival(nil)

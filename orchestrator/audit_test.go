@@ -246,6 +246,32 @@ func TestWhatTheControllerDoesByItselfIsRecorded(t *testing.T) {
 	}
 }
 
+func TestAPodThatItsHostReportsLostIsRecordedOnce(t *testing.T) {
+	l := newLab(t)
+	h := l.join("h1")
+	l.image("")
+	l.mustRun("web", "")
+	own, err := l.ownerOf(t.Context(), "web")
+	l.must(err)
+	for range 2 { // an answer may get lost, and the host report again
+		_, err := h.coord.ReportOwner(t.Context(), connect.NewRequest(&drydockv1.ReportOwnerRequest{
+			Pod: "web", Epoch: own.Epoch, BootId: h.boot, Event: drydockv1.OwnerEvent_OWNER_EVENT_LOST, Reason: "its tasks ended half-way",
+		}))
+		if err != nil && connect.CodeOf(err) != connect.CodeFailedPrecondition {
+			t.Fatal(err)
+		}
+	}
+	found := 0
+	for _, line := range l.events("web") {
+		if strings.Contains(line, "pod lost") && strings.Contains(line, "its tasks ended half-way") {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d such events: %v", found, l.events("web"))
+	}
+}
+
 func TestAnEventsOutcomeIsWrittenOnce(t *testing.T) {
 	l := newLab(t)
 	event, err := l.begin(context.Background(), "pod stop", "pod web", "")

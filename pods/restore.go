@@ -134,6 +134,7 @@ func (r *Runtime) awaitRestores(ctx context.Context, rec *Record) error {
 			if err := r.EndRestore(rec.Spec.Name); err != nil {
 				return err
 			}
+			late = time.Now().Add(restoreEnds) // a runc whose CRIU was ended cleans up
 		}
 		select {
 		case <-ctx.Done():

@@ -55,7 +55,7 @@ func agentPoints() []string {
 func cases() []fault {
 	var all []fault
 	for _, m := range modes() {
-		for _, group := range []func(mode) []fault{kills, criu, containerd, hosts, links, storeAway, damage, fullMemory, fullDisk, pages, halves, unseen} {
+		for _, group := range []func(mode) []fault{kills, criu, containerd, hosts, links, storeAway, damage, fullMemory, fullDisk, pages, halves, unseen, hangs} {
 			all = append(all, group(m)...)
 		}
 	}

@@ -51,6 +51,27 @@ func unseen(m mode) []fault {
 	}
 }
 
+// hangs has a CRIU stand still when it has let a container's tasks go. Nothing is left for it to do, and nothing may wait for it
+// without end: neither the destination, which ends it, nor the source, whose report comes.
+func hangs(m mode) []fault {
+	return []fault{{
+		name: m.name + "/criu-post-resume/a CRIU that never ends", mode: m.mode, unwatched: true,
+		points: []point{{destination, "criu-post-resume"}}, strikes: []func(*scene) error{reportsMeanwhile},
+	}}
+}
+
+// reportsMeanwhile waits for the migration's report while somebody stands at a point.
+func reportsMeanwhile(s *scene) error {
+	return until(s.ctx, "the migration's report", func() (bool, string) {
+		select {
+		case <-s.reported:
+			return true, ""
+		default:
+			return false, "it is still under way"
+		}
+	})
+}
+
 // killTheLast ends the one CRIU that stands at a point of its own, when every other that restores has ended.
 func killTheLast(p point) func(*scene) error {
 	return func(s *scene) error {

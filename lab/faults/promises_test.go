@@ -93,7 +93,7 @@ func (s *scene) settled() (pod *drydockv1.Pod, err error) {
 			return false, seen
 		}
 		for _, c := range pod.Containers {
-			if c.State != "running" {
+			if c.State != "running" && !(s.unwatched && c.State == "created") {
 				return false, seen + ": " + c.Name + " is " + c.State
 			}
 		}

@@ -35,6 +35,8 @@ type fault struct {
 	loses bool
 	// mayLose: it depends on what had arrived whether the copy was lost.
 	mayLose bool
+	// unwatched: a container runs, and containerd does not know it. Such a pod serves, but cannot be moved away.
+	unwatched bool
 	// unshared: the pod has no shared volume.
 	unshared bool
 	// outcome is what the migration is to report, where that is told.
@@ -67,6 +69,7 @@ type scene struct {
 	writers             []*load.RedisWriters
 	watch               *watch
 	before              selfcheck.Generation
+	unwatched           bool
 	began               time.Time
 	on                  string // the host where the pod runs in the end
 	report              *drydockv1.MigrationReport
@@ -83,11 +86,11 @@ func (b *bench) play(t *testing.T, c fault) {
 	b.ready(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	s := &scene{bench: b, t: t, ctx: ctx}
+	s := &scene{bench: b, t: t, ctx: ctx, unwatched: c.unwatched}
 	b.broken = true
 	defer func() {
 		s.undoAll()
-		b.broken = t.Failed()
+		b.broken = t.Failed() || c.unwatched
 		if t.Failed() {
 			s.keepLogs()
 		}
