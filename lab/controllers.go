@@ -101,7 +101,7 @@ func (l *Lab) urlsOf(controllers []string) []string {
 func (l *Lab) controllerConfig(node string, opts Options) string {
 	bits, gateway, kind, timings := networkBits, "", opts.Network, ""
 	if opts.Driver == DriverVM {
-		timings = fmt.Sprintf("timings: {boot-timeout: %s}\n", bootLimit)
+		timings = fmt.Sprintf("timings: {boot-timeout: %s, create-timeout: %[1]s}\n", bootLimit)
 	}
 	if opts.PortSecurity {
 		bits, gateway = podBits, PodGateway
