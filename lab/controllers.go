@@ -147,10 +147,7 @@ func (l *Lab) writeController(node, faultDir string, opts Options) error {
 
 // controllerMounts are what only controllers' hosts have.
 func controllerMounts(l *Lab, node string) []mounting {
-	list := []mounting{{target: "run/drydock-api", source: l.runDir()}}
-	if l.rec.Driver == DriverVM {
-		list = append(list, mounting{target: monitorsInNode, source: l.monitors()})
-	}
+	list := []mounting{{target: "run/drydock-api", source: l.runDir()}, {target: monitorsInNode, source: l.monitors()}}
 	if node == ControllerNode {
 		return list
 	}
