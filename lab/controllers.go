@@ -101,7 +101,7 @@ func (l *Lab) urlsOf(controllers []string) []string {
 func (l *Lab) controllerConfig(node string, opts Options) string {
 	bits, gateway, kind, timings := networkBits, "", opts.Network, ""
 	if opts.Driver == DriverVM {
-		timings = fmt.Sprintf("timings: {boot-timeout: %s}\n", bootLimit)
+		timings = fmt.Sprintf("timings: {boot-timeout: %s, create-timeout: %[1]s}\n", bootLimit)
 	}
 	if opts.PortSecurity {
 		bits, gateway = podBits, PodGateway
@@ -147,10 +147,7 @@ func (l *Lab) writeController(node, faultDir string, opts Options) error {
 
 // controllerMounts are what only controllers' hosts have.
 func controllerMounts(l *Lab, node string) []mounting {
-	list := []mounting{{target: "run/drydock-api", source: l.runDir()}}
-	if l.rec.Driver == DriverVM {
-		list = append(list, mounting{target: monitorsInNode, source: l.monitors()})
-	}
+	list := []mounting{{target: "run/drydock-api", source: l.runDir()}, {target: monitorsInNode, source: l.monitors()}}
 	if node == ControllerNode {
 		return list
 	}

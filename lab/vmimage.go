@@ -147,6 +147,7 @@ for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.tim
     ln -sf /dev/null /etc/systemd/system/$unit
 done
 systemctl enable systemd-networkd.service >/dev/null 2>&1
+mkdir -p /boot/grub
 cp -r /usr/lib/grub/i386-pc /boot/grub/
 grub-mkimage -O i386-pc -o /` + grubCore + ` -p '(hd0,msdos1)/boot/grub' ` + grubModules + `
 kernel=$(ls /boot/vmlinuz-* | tail -n 1)
