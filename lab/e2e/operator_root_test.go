@@ -31,7 +31,7 @@ func (a answer) String() string {
 // try types a command line of drydock.
 func try(t *testing.T, args ...string) answer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit) // clean-ups call it too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, shared.binary, args...)
 	cmd.Env = append(os.Environ(), shared.Env()...)
