@@ -157,7 +157,7 @@ func steady(info *drydockv1.HostInfo) *drydockv1.HostInfo {
 		MemoryBytes: info.MemoryBytes, AgentVersion: info.AgentVersion, Api: info.Api, ContainerdVersion: info.ContainerdVersion,
 		RuncVersion: info.RuncVersion, CriuVersion: info.CriuVersion, CriuFeatures: info.CriuFeatures, Problems: info.Problems,
 		Simulated: info.Simulated, CgroupVersion: info.CgroupVersion, Network: info.Network, NetworkReason: info.NetworkReason,
-		VxlanProblem: info.VxlanProblem, Labels: info.Labels,
+		VxlanProblem: info.VxlanProblem, Labels: info.Labels, Proof: info.Proof,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -224,6 +225,16 @@ type gateKeeper struct {
 	mu    sync.Mutex
 	seen  []string
 	holds map[string]chan struct{}
+}
+
+// reached waits until a controller is at a point.
+func (g *gateKeeper) reached(l *lab, point string) {
+	l.Helper()
+	l.eventually("reached: "+point, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return slices.Contains(g.seen, point)
+	})
 }
 
 func (g *gateKeeper) at(point string) error {

@@ -150,6 +150,7 @@ func TestAnUpgradeIsPausedAndResumed(t *testing.T) {
 	l.stop()
 	l.start()
 	id := l.mustUpgradeTo("v2")
+	g.reached(l, "upgrade begins stop of shop-0")
 	_, err := l.upgrades.PauseUpgrade(l.Context(), connect.NewRequest(&drydockv1.PauseUpgradeRequest{Id: id}))
 	l.must(err)
 	close(g.holds["upgrade begins stop of shop-0"])
