@@ -17,8 +17,9 @@ type Watch struct {
 	Stack func(ctx context.Context) (string, error)
 	Log   *slog.Logger
 
-	// proving is held by who proves.
-	proving sync.Mutex
+	// proving has a value while somebody proves.
+	proving chan struct{}
+	begin   sync.Once
 	mu      sync.Mutex
 	last    Proof
 }
@@ -53,8 +54,13 @@ func (w *Watch) Last() Proof {
 // Now proves, after one that is under way, and returns what came of it. A failure counts when it comes twice. A proof that could not
 // be brought to its end in time, because the host was too busy or ctx ended, is returned but not kept: it says nothing of the host.
 func (w *Watch) Now(ctx context.Context) Proof {
-	w.proving.Lock()
-	defer w.proving.Unlock()
+	w.begin.Do(func() { w.proving = make(chan struct{}, 1) })
+	select {
+	case w.proving <- struct{}{}:
+		defer func() { <-w.proving }()
+	case <-ctx.Done():
+		return Proof{At: time.Now(), Err: ctx.Err()}
+	}
 	stack, err := w.Stack(ctx)
 	if err != nil {
 		return Proof{At: time.Now(), Err: err}

@@ -57,13 +57,13 @@ func (b *bench) prove(ctx context.Context) error {
 }
 
 // kept runs do while the watch is kept.
-func kept(t *testing.T, b *bench, do func(w *Watch)) {
+func kept(t *testing.T, b *bench, do func(ctx context.Context, w *Watch)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := b.watch()
 		ended := make(chan error, 1)
 		go func() { ended <- w.Keep(ctx) }()
-		do(w)
+		do(ctx, w)
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
@@ -73,7 +73,7 @@ func kept(t *testing.T, b *bench, do func(w *Watch)) {
 
 func TestAHostProvesItselfAtItsStartAndAfterEveryChange(t *testing.T) {
 	b := &bench{stack: "first", takes: time.Second}
-	kept(t, b, func(w *Watch) {
+	kept(t, b, func(ctx context.Context, w *Watch) {
 		if p := w.Last(); !p.At.IsZero() {
 			t.Errorf("proven before it was tried: %+v", p)
 		}
@@ -96,7 +96,7 @@ func TestAHostProvesItselfAtItsStartAndAfterEveryChange(t *testing.T) {
 
 func TestAfterAFailureAHostIsTriedAgainMoreAndMoreRarely(t *testing.T) {
 	b := &bench{stack: "only", err: errors.New("broken")}
-	kept(t, b, func(w *Watch) {
+	kept(t, b, func(ctx context.Context, w *Watch) {
 		time.Sleep(time.Hour)
 		if n := len(b.proofs); n < 12 || n > 24 {
 			t.Errorf("%d proofs in an hour", n)
@@ -111,12 +111,12 @@ func TestAfterAFailureAHostIsTriedAgainMoreAndMoreRarely(t *testing.T) {
 
 func TestThereIsOneProofAtATimeAndWhoAsksGetsAFreshOne(t *testing.T) {
 	b := &bench{stack: "only", takes: 10 * time.Second}
-	kept(t, b, func(w *Watch) {
+	kept(t, b, func(ctx context.Context, w *Watch) {
 		time.Sleep(beginAfter + time.Second)
 		var group sync.WaitGroup
 		for range 3 {
 			group.Go(func() {
-				if p := w.Now(t.Context()); p.Err != nil || p.Took != 10*time.Second {
+				if p := w.Now(ctx); p.Err != nil || p.Took != 10*time.Second {
 					t.Errorf("%+v", p)
 				}
 			})
@@ -130,11 +130,11 @@ func TestThereIsOneProofAtATimeAndWhoAsksGetsAFreshOne(t *testing.T) {
 
 func TestAProofThatIsCutOffSaysNothingOfTheHost(t *testing.T) {
 	b := &bench{stack: "only"}
-	kept(t, b, func(w *Watch) {
+	kept(t, b, func(ctx context.Context, w *Watch) {
 		time.Sleep(time.Minute)
 		before := w.Last()
 		b.takes = time.Hour
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		if p := w.Now(ctx); !errors.Is(p.Err, context.DeadlineExceeded) {
 			t.Errorf("%+v", p)
