@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,10 +38,22 @@ func (b *bench) set(stack string, err error) {
 	b.stack, b.err = stack, err
 }
 
+func (b *bench) slow(takes time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.takes = takes
+}
+
+func (b *bench) proven() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.proofs)
+}
+
 func (b *bench) prove(ctx context.Context) error {
 	b.mu.Lock()
 	b.active++
-	found, stack, err := b.active, b.stack, b.err
+	found, stack, err, takes := b.active, b.stack, b.err, b.takes
 	b.mu.Unlock()
 	defer func() {
 		b.mu.Lock()
@@ -51,7 +64,7 @@ func (b *bench) prove(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(b.takes):
+	case <-time.After(takes):
 		return err
 	}
 }
@@ -89,7 +102,7 @@ func TestAHostProvesItselfAtItsStartAndAfterEveryChange(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	})
-	if diff := cmp.Diff([]string{"first 1", "second 1", "second 1", "third 1"}, b.proofs); diff != "" {
+	if diff := cmp.Diff([]string{"first 1", "second 1", "second 1", "third 1"}, b.proven()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -98,7 +111,7 @@ func TestAfterAFailureAHostIsTriedAgainMoreAndMoreRarely(t *testing.T) {
 	b := &bench{stack: "only", err: errors.New("broken")}
 	kept(t, b, func(ctx context.Context, w *Watch) {
 		time.Sleep(time.Hour)
-		if n := len(b.proofs); n < 12 || n > 24 {
+		if n := len(b.proven()); n < 12 || n > 24 {
 			t.Errorf("%d proofs in an hour", n)
 		}
 		b.set("only", nil)
@@ -123,7 +136,7 @@ func TestThereIsOneProofAtATimeAndWhoAsksGetsAFreshOne(t *testing.T) {
 		}
 		group.Wait()
 	})
-	if diff := cmp.Diff([]string{"only 1", "only 1", "only 1", "only 1"}, b.proofs); diff != "" {
+	if diff := cmp.Diff([]string{"only 1", "only 1", "only 1", "only 1"}, b.proven()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -133,7 +146,7 @@ func TestAProofThatIsCutOffSaysNothingOfTheHost(t *testing.T) {
 	kept(t, b, func(ctx context.Context, w *Watch) {
 		time.Sleep(time.Minute)
 		before := w.Last()
-		b.takes = time.Hour
+		b.slow(time.Hour)
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		if p := w.Now(ctx); !errors.Is(p.Err, context.DeadlineExceeded) {
