@@ -189,6 +189,9 @@ func (r *Runtime) Remove(ctx context.Context, pod string) error {
 		if err := r.deleteContainer(ctx, pod, c.Name); err != nil {
 			return err
 		}
+		if err := r.removeRestoreRoot(pod, c.Name); err != nil {
+			return err
+		}
 	}
 	if err := r.dropTransform(ctx, pod); err != nil {
 		return err

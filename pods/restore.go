@@ -183,6 +183,21 @@ func (r *Runtime) unmountRestoreRoot(pod, container string) error {
 	}
 }
 
+// removeRestoreRoot takes away what is left of runc's state directory where containerd was killed during a restore: nobody runs
+// `runc delete` for it any more. A directory with anything else in it stays.
+func (r *Runtime) removeRestoreRoot(pod, container string) error {
+	if err := r.unmountRestoreRoot(pod, container); err != nil {
+		return err
+	}
+	state := filepath.Join(r.runcRoot, containerID(pod, container))
+	for _, dir := range []string{filepath.Join(state, "criu-root"), state} {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+			return fmt.Errorf("remove what a restore left: %w", err)
+		}
+	}
+	return nil
+}
+
 var errNoTask = errors.New("the container has no task")
 
 func (r *Runtime) task(ctx context.Context, pod, container string) (containerd.Task, error) {
