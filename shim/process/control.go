@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -60,8 +61,9 @@ type HopState struct {
 type control struct {
 	server *http.Server
 
-	mu   sync.Mutex
-	path string
+	mu       sync.Mutex
+	path     string
+	listener *net.UnixListener
 }
 
 func newControl(p *Process) (*control, error) {
@@ -69,13 +71,9 @@ func newControl(p *Process) (*control, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("shim: %w", err)
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := listenUnix(path)
 	if err != nil {
-		return nil, fmt.Errorf("shim: control socket: %w", err)
-	}
-	l.SetUnlinkOnClose(false) // it may have another name by then
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("shim: %w", err), l.Close(), os.Remove(path))
+		return nil, err
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{p})
@@ -87,24 +85,47 @@ func newControl(p *Process) (*control, error) {
 	mux.HandleFunc("GET /traces/{id}", p.serveBegunTrace)
 	mux.HandleFunc("POST /handover", p.serveHandover)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	c := &control{server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, path: path}
-	go func() {
-		if err := c.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			p.log.Error("the control socket is served no more", "error", err)
-		}
-	}()
+	c := &control{server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, path: path, listener: l}
+	c.serve(l, p.log)
 	return c, nil
 }
 
-// rename makes place for a successor's socket.
-func (c *control) rename(to string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := os.Rename(c.path, to); err != nil {
+func listenUnix(path string) (*net.UnixListener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("shim: control socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false) // it may be somebody else's by then
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("shim: %w", err), l.Close(), os.Remove(path))
+	}
+	return l, nil
+}
+
+func (c *control) serve(l net.Listener, log *slog.Logger) {
+	go func() {
+		if err := c.server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			log.Error("the control socket is served no more", "error", err)
+		}
+	}()
+}
+
+// move makes place for a successor's socket. Renaming it would not do: the kernel goes on calling it by the name that it was bound
+// to, and where the two processes are dumped and restored one would be given the other's.
+func (c *control) move(to string, log *slog.Logger) error {
+	l, err := listenUnix(to)
+	if err != nil {
 		return err
 	}
-	c.path = to
-	return nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := os.Remove(c.path); err != nil {
+		return errors.Join(err, l.Close(), os.Remove(to))
+	}
+	before := c.listener
+	c.path, c.listener = to, l
+	c.serve(l, log)
+	return before.Close()
 }
 
 func (c *control) close() error {

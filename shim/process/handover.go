@@ -74,7 +74,7 @@ func (p *Process) handOver(conn *net.UnixConn) error {
 	if _, err := io.ReadFull(conn, ready[:]); err != nil {
 		return fmt.Errorf("the successor did not become ready: %w", err)
 	}
-	if err := p.control.rename(drainingPath(p.config.Control, fmt.Sprint(p.since.UnixMicro()))); err != nil {
+	if err := p.control.move(drainingPath(p.config.Control, fmt.Sprint(p.since.UnixMicro())), p.log); err != nil {
 		return err
 	}
 	for address, l := range p.listeners {
