@@ -48,8 +48,8 @@ printf '#!/bin/sh\ncase "$1" in --version|check) exec %s.real "$@";; esac\nexit 
 	// Nobody asks: the agent sees that it has another CRIU.
 	until(t, "h2 has tried its CRIU", func() bool { p := proofOf(t, "h2"); return p != nil && p.Error != "" })
 	refuses(t, 3, []string{"h2", "cannot dump and restore a pod", "remedy: "}, "migrate", "steady", "--to", "h2")
-	if got := try(t, "host", "doctor", "h2"); !strings.Contains(got.out, "dump and restore") || !strings.Contains(got.out, "go together") {
-		t.Errorf("host doctor says: %s", got.out)
+	if got := try(t, "host", "doctor", "h2"); !strings.Contains(got.out, "dump and restore") || !strings.Contains(got.err, "go together") {
+		t.Errorf("host doctor says: %s", got)
 	}
 	seen(t, "steady")
 	onHost(t, "h2", back)

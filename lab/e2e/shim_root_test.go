@@ -168,7 +168,7 @@ func overHTTP(address, version, body string, two bool) func(*caller) func(contex
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(!two)
 		protocols.SetUnencryptedHTTP2(two)
-		transport := &http.Transport{DialContext: c.dial, Protocols: protocols}
+		transport := &http.Transport{DialContext: c.dial, Protocols: protocols, MaxConnsPerHost: 1}
 		return func(ctx context.Context) error { return greetOnce(ctx, transport, address, version, body) }
 	}
 }

@@ -166,7 +166,7 @@ func (p *Probe) runc(ctx context.Context, log string, args ...string) error {
 		return ctx.Err()
 	}
 	said, _ := os.ReadFile(out.Name())
-	err = fmt.Errorf("runc %s: %w: %s", args[0], err, strings.TrimSpace(string(said)))
+	err = fmt.Errorf("runc %s: %w: %s", args[0], err, strings.Join(strings.Split(strings.TrimSpace(string(said)), "\n"), "; "))
 	if log == "" {
 		return err
 	}
