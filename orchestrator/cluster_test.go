@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -163,7 +164,17 @@ func (c *ensemble) start(name string) {
 
 func (c *ensemble) signal(name string, signal os.Signal) {
 	c.Helper()
-	c.must(c.all[name].process.Signal(signal))
+	process := c.all[name].process
+	c.must(process.Signal(signal))
+	if signal != syscall.SIGSTOP {
+		return
+	}
+	c.await(name+" stands still", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process.Pid))
+		c.must(err)
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		return strings.HasPrefix(rest, "T")
+	})
 }
 
 // states are those of all controllers, as the first one says that answers; none where none does.
