@@ -148,7 +148,8 @@ func (w *World) Build(r RPM) string {
 		"--define", "__os_install_post %{nil}", w.Path(r.Name+".spec"))
 	file := w.Path(fmt.Sprintf("rpms/noarch/%s-%s-1.noarch.rpm", r.Name, r.Version))
 	if r.Key != "" {
-		w.Tool("rpmsign", "--define", "_gpg_name "+r.Key+"@example.org", "--addsign", file)
+		// Debian's rpm asks for gpg2, which is another package's second name of gpg.
+		w.Tool("rpmsign", "--define", "__gpg /usr/bin/gpg", "--define", "_gpg_name "+r.Key+"@example.org", "--addsign", file)
 	}
 	return file
 }
