@@ -122,7 +122,7 @@ func (e *Engine) restore(ctx context.Context, j owner.Journal) (err error) {
 		return e.failedRestore(ctx, j, rec.Spec, restores, nil)
 	}
 	// The tasks have their sockets, and nobody reaches them yet.
-	if err := e.Pods.Steer(ctx, j.Pod); err != nil {
+	if err := e.Pods.SteerAs(ctx, rec); err != nil {
 		return e.failedRestore(ctx, j, rec.Spec, restores, err)
 	}
 	e.At(ctx, "destination-after-restore")

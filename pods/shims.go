@@ -65,12 +65,17 @@ func (r *Runtime) RemoveContainer(ctx context.Context, rec *Record, name string)
 // Steer leads new connections to the ports of a pod's program to its shim, whose processes may be stopped; where the pod has no shim
 // that wants them they reach the program. It may be called again, and must be where the shim has made its sockets anew. The error is
 // ErrNotListening where it has not yet.
-func (r *Runtime) Steer(ctx context.Context, pod string) (err error) {
+func (r *Runtime) Steer(ctx context.Context, pod string) error {
 	rec, err := r.Record(pod)
 	if err != nil {
 		return err
 	}
-	wanted := sidecar.Steer(rec.Spec)
+	return r.SteerAs(ctx, rec)
+}
+
+// SteerAs is Steer for a caller that has the pod's record at hand.
+func (r *Runtime) SteerAs(ctx context.Context, rec *Record) (err error) {
+	pod, wanted := rec.Spec.Name, sidecar.Steer(rec.Spec)
 	if len(wanted) == 0 {
 		return r.net.EndSteer(ctx, pod)
 	}
