@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -8,13 +8,15 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/plan"
+	"drydock/orchestrator/plan/wire"
+	"drydock/orchestrator/refusal"
 )
 
 // admit lets the next round begin: the error budget is not spent, the plan still fits what there is, and the window is open long
 // enough. Where the plan does not fit any more, another is made for the hosts that are left.
 func (x *execution) admit(ctx context.Context, head *drydockv1.Rollout) error {
 	for {
-		hosts, err := x.rolloutHosts(ctx, x.id)
+		hosts, err := x.allHosts(ctx, x.id)
 		if err != nil {
 			return err
 		}
@@ -59,15 +61,15 @@ func (x *execution) withinBudget(hosts []*drydockv1.RolloutHost) error {
 
 // present waits for the hosts that are left to answer, for as long as a boot may take.
 func (x *execution) present(ctx context.Context, hosts []*drydockv1.RolloutHost) error {
-	deadline := x.now().Add(x.config.Timings.BootTimeout)
+	deadline := x.Now().Add(x.Timings.BootTimeout)
 	return x.wait(ctx, func() (bool, string, time.Time, error) {
-		known, err := x.hosts(ctx)
+		known, err := x.Hosts(ctx)
 		if err != nil {
 			return false, "", deadline, err
 		}
 		for _, h := range hosts {
 			left := h.GetState() == hostPending || h.GetState() == hostRunning
-			if there, ok := known[h.GetHost()]; left && ok && !there.answers() && x.now().Before(deadline) {
+			if there, ok := known[h.GetHost()]; left && ok && !there.Answers && x.Now().Before(deadline) {
 				return false, "host " + h.GetHost() + " does not answer", deadline, nil
 			}
 		}
@@ -80,11 +82,11 @@ const planPatience = 5 * time.Minute
 
 // refit is fit, with patience: what is in the way may go away, such as a migration of somebody else's.
 func (x *execution) refit(ctx context.Context, head *drydockv1.Rollout) error {
-	deadline := x.now().Add(planPatience)
+	deadline := x.Now().Add(planPatience)
 	return x.wait(ctx, func() (bool, string, time.Time, error) {
 		err := x.fit(ctx, head)
 		var failed *setback
-		if errors.As(err, &failed) && x.now().Before(deadline) {
+		if errors.As(err, &failed) && x.Now().Before(deadline) {
 			return false, failed.Error(), deadline, nil
 		}
 		return err == nil, "", deadline, err
@@ -93,20 +95,20 @@ func (x *execution) refit(ctx context.Context, head *drydockv1.Rollout) error {
 
 // fit compares the rounds that are left with what there is, and plans anew where they do not fit.
 func (x *execution) fit(ctx context.Context, head *drydockv1.Rollout) error {
-	s, err := x.surveyLeft(ctx)
+	s, _, err := x.surveyLeft(ctx)
 	if err != nil {
 		return err
 	}
-	in, err := s.input(ctx)
+	in, err := s.Input(ctx)
 	if err != nil {
 		return err
 	}
-	rounds, err := x.rolloutRounds(ctx, x.id)
+	rounds, err := x.allRounds(ctx, x.id)
 	if err != nil {
 		return err
 	}
 	left := rounds[min(int(head.GetRound()), len(rounds)):min(int(head.GetRounds()), len(rounds))]
-	reason := plan.Verify(in, planOf(x.pool.Name, left))
+	reason := plan.Verify(in, wire.ToPlan(x.pool.Name, left))
 	if reason == nil {
 		return nil
 	}
@@ -114,23 +116,20 @@ func (x *execution) fit(ctx context.Context, head *drydockv1.Rollout) error {
 }
 
 // planAnew replaces the rounds that are left.
-func (x *execution) planAnew(ctx context.Context, head *drydockv1.Rollout, s *survey, reason error) error {
-	x.log.Info("rollout is planned anew", "rollout", x.id, "reason", reason)
-	if err := s.probe(ctx); err != nil {
-		return err
-	}
-	fresh, err := s.makePlan(ctx)
+func (x *execution) planAnew(ctx context.Context, head *drydockv1.Rollout, s Survey, reason error) error {
+	x.Log.Info("rollout is planned anew", "rollout", x.id, "reason", reason)
+	fresh, err := s.Plan(ctx)
 	if err != nil {
 		return err
 	}
 	if len(fresh.GetBlockers()) > 0 {
 		var reasons []*drydockv1.Refusal
 		for _, b := range fresh.GetBlockers() {
-			reasons = append(reasons, because(blockerText(b), b.GetRemedy()))
+			reasons = append(reasons, refusal.Because(blockerText(b), b.GetRemedy()))
 		}
 		return &setback{"the plan does not hold any more (" + reason.Error() + "), and there is no other", reasons}
 	}
-	if err := x.writeRounds(ctx, x.r, x.id, int(head.GetRound()), fresh.GetRounds()); err != nil {
+	if err := x.writeRounds(ctx, x.id, int(head.GetRound()), fresh.GetRounds()); err != nil {
 		return err
 	}
 	if err := x.dropHosts(ctx, s); err != nil {
@@ -143,46 +142,47 @@ func (x *execution) planAnew(ctx context.Context, head *drydockv1.Rollout, s *su
 		return nil
 	})
 	if err == nil {
-		x.record(ctx, "rollout plan", "rollout "+x.id, x.why("planned anew: "+reason.Error()), nil)
+		x.Record(ctx, "rollout plan", "rollout "+x.id, x.why("planned anew: "+reason.Error()), nil)
 	}
 	return err
 }
 
 // surveyLeft is the pool as the rollout sees it: hosts that it has patched lack nothing, the others what was pinned for them.
-func (x *execution) surveyLeft(ctx context.Context) (*survey, error) {
-	s := x.newSurvey(x.r, x.pool, x.by())
-	hosts, err := x.rolloutHosts(ctx, x.id)
+func (x *execution) surveyLeft(ctx context.Context) (Survey, Known, error) {
+	known := Known{By: x.by(), Patches: map[string]*drydockv1.Patch{}, Away: map[string]*drydockv1.Refusal{}}
+	hosts, err := x.allHosts(ctx, x.id)
 	if err != nil {
-		return nil, err
+		return nil, known, err
 	}
 	for _, h := range hosts {
 		switch h.GetState() {
 		case hostPatched:
-			s.patches[h.GetHost()] = &drydockv1.Patch{}
+			known.Patches[h.GetHost()] = &drydockv1.Patch{}
 		case hostFailed, hostSkipped:
-			s.away[h.GetHost()] = because("it has failed or was left out of this rollout", "see `drydock rollout show "+x.id+"`")
+			known.Away[h.GetHost()] = refusal.Because("it has failed or was left out of this rollout", "see `drydock rollout show "+x.id+"`")
 		default:
-			s.patches[h.GetHost()] = h.GetPatch()
+			known.Patches[h.GetHost()] = h.GetPatch()
 		}
 	}
-	return s, s.look(ctx)
+	s, err := x.Survey(ctx, x.pool, known)
+	return s, known, err
 }
 
 // dropHosts takes out the hosts that are left and cannot take part any more: one that is cordoned is skipped, any other has failed.
-func (x *execution) dropHosts(ctx context.Context, s *survey) error {
-	hosts, err := x.rolloutHosts(ctx, x.id)
+func (x *execution) dropHosts(ctx context.Context, s Survey) error {
+	hosts, err := x.allHosts(ctx, x.id)
 	if err != nil {
 		return err
 	}
 	for _, h := range hosts {
-		why := s.away[h.GetHost()]
+		why, cordoned := s.Away(h.GetHost())
 		if why == nil || h.GetState() == hostFailed || h.GetState() == hostSkipped {
 			continue
 		}
-		if s.hosts[h.GetHost()].state == hostCordoned {
+		if cordoned {
 			err = x.skipHost(ctx, h, why)
 		} else {
-			err = x.failHost(ctx, rolloutStep{name: stepAdmit}, h, nil, &setback{"it cannot take part", []*drydockv1.Refusal{why}})
+			err = x.failHost(ctx, step{name: stepAdmit}, h, nil, &setback{"it cannot take part", []*drydockv1.Refusal{why}})
 		}
 		if err != nil {
 			return err
@@ -198,7 +198,7 @@ func (x *execution) window(ctx context.Context, head *drydockv1.Rollout) (waited
 		return false, err
 	}
 	err = x.wait(ctx, func() (bool, string, time.Time, error) {
-		ok, why, again := x.pool.WindowSet().MayStart(x.now(), round.GetDuration().AsDuration())
+		ok, why, again := x.pool.WindowSet().MayStart(x.Now(), round.GetDuration().AsDuration())
 		waited = waited || !ok
 		return ok, why, again, nil
 	})

@@ -1,8 +1,7 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -30,20 +29,20 @@ func (x *execution) wait(ctx context.Context, ready func() (ok bool, reason stri
 		if err := x.asked(ctx); err != nil {
 			return err
 		}
-		if !sleep(ctx, x.config.Timings.ReconcileInterval) {
+		if !sleep(ctx, x.Timings.ReconcileInterval) {
 			return ctx.Err()
 		}
 	}
 }
 
 func (x *execution) showWaiting(ctx context.Context, waits bool, reason string, until time.Time) error {
-	state := rolloutRunning
+	state := stateRunning
 	if waits {
-		state = rolloutWaiting
+		state = stateWaiting
 	}
 	fresh := false
 	head, err := x.change(ctx, func(head *drydockv1.Rollout) error {
-		fresh = waits && head.GetState() != rolloutWaiting
+		fresh = waits && head.GetState() != stateWaiting
 		if head.GetAsked() != "" {
 			return nil
 		}
@@ -80,31 +79,15 @@ func (x *execution) show(host, text string, percent int32) {
 	x.changedNow()
 }
 
-// changes is closed when there is something new of a rollout that is being worked on here.
-func (r *reign) changes(id string) <-chan struct{} {
-	r.mu.Lock()
-	x := r.rollouts[id]
-	r.mu.Unlock()
-	if x == nil {
-		return nil
-	}
+// changes is closed when there is something new to see.
+func (x *execution) changes() <-chan struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.changed
 }
 
-func errLeaves(id string) error {
-	return fmt.Errorf("this controller stops; rollout %s goes on: see `drydock rollout watch %s`", id, id)
-}
-
 // overlay adds what is being done at this moment.
-func (r *reign) overlay(whole *drydockv1.Rollout) {
-	r.mu.Lock()
-	x := r.rollouts[whole.GetId()]
-	r.mu.Unlock()
-	if x == nil {
-		return
-	}
+func (x *execution) overlay(whole *drydockv1.Rollout) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, h := range whole.GetHosts() {
@@ -114,7 +97,7 @@ func (r *reign) overlay(whole *drydockv1.Rollout) {
 	}
 }
 
-// stateWord is a state as operators know it.
-func stateWord(state drydockv1.RolloutState) string {
+// word is a state as operators know it.
+func word(state drydockv1.RolloutState) string {
 	return strings.ToLower(strings.TrimPrefix(state.String(), "ROLLOUT_STATE_"))
 }

@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"fmt"
@@ -47,7 +47,7 @@ func TestAHostIsFencedByItsManagementControllerOnlyOncePowerIsOff(t *testing.T) 
 			clock := time.Now()
 			now := func() time.Time { clock = clock.Add(10 * time.Second); return clock } // each look takes its time
 			x := &execution{
-				Controller: &Controller{now: now, config: config.Controller{Timings: config.Timings{ReconcileInterval: time.Millisecond}}},
+				Rollouts: New(Config{Now: now, Timings: config.Timings{ReconcileInterval: time.Millisecond}}),
 				pool: &pool.Pool{Name: "web", Fence: &pool.Fence{
 					Timeout: time.Minute, IPMI: &pool.IPMI{Address: "{host}.ipmi.example.org", User: "drydock", PasswordFile: "/etc/drydock/ipmi", Interface: "lanplus"},
 				}},

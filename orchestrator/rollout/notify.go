@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"bytes"
@@ -28,14 +28,14 @@ type notice struct {
 
 // notify tells the pool's webhooks of an event, once, beside the rollout: what they answer changes nothing.
 func (x *execution) notify(head *drydockv1.Rollout, event, host, text string) {
-	n := notice{Event: event, Pool: x.pool.Name, Rollout: x.id, Host: host, State: stateWord(head.GetState()), Text: text, At: x.now().UTC()}
+	n := notice{Event: event, Pool: x.pool.Name, Rollout: x.id, Host: host, State: word(head.GetState()), Text: text, At: x.Now().UTC()}
 	for _, hook := range x.pool.Notify {
 		if !slices.Contains(hook.Events, event) {
 			continue
 		}
-		x.r.spawn(func() {
-			if err := x.post(x.r.ctx, hook, n); err != nil && x.r.ctx.Err() == nil {
-				x.log.Warn("webhook was not told", "rollout", x.id, "event", event, "error", err)
+		x.Go(func() {
+			if err := x.post(x.Context(), hook, n); err != nil && x.Context().Err() == nil {
+				x.Log.Warn("webhook was not told", "rollout", x.id, "event", event, "error", err)
 			}
 		})
 	}

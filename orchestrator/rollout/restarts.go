@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/refusal"
 )
 
 // stopFor stops a pod until its host is patched. That it will be started again is journalled first.
@@ -26,8 +27,7 @@ func (x *execution) stopFor(ctx context.Context, h *drydockv1.RolloutHost, pod s
 	}
 	x.show(h.GetHost(), "stops "+pod, 0)
 	err = x.recorded(ctx, "pod stop", "pod "+pod, "until host "+h.GetHost()+" is patched", func() error {
-		_, err := x.stopPod(ctx, x.r, pod, durationpb.New(x.pool.Pods.Grace))
-		return err
+		return x.StopPod(ctx, pod, durationpb.New(x.pool.Pods.Grace))
 	})
 	if err != nil && connect.CodeOf(err) != connect.CodeNotFound {
 		return x.failed("stop pod "+pod, err)
@@ -38,11 +38,11 @@ func (x *execution) stopFor(ctx context.Context, h *drydockv1.RolloutHost, pod s
 // restartOn stops a pod and starts it again on another host. A pod with files of its own is stopped on its host instead, and
 // started there: they do not move with it.
 func (x *execution) restartOn(ctx context.Context, m *drydockv1.PlanMove) error {
-	item, err := x.pod(ctx, m.GetPod())
+	record, err := x.Pod(ctx, m.GetPod())
 	if err != nil {
 		return nil
 	}
-	for _, volume := range item.Value.GetSpec().GetVolumes() {
+	for _, volume := range record.GetSpec().GetVolumes() {
 		if volume.GetLocal() != nil {
 			return x.stopFor(ctx, &drydockv1.RolloutHost{Host: m.GetFrom()}, m.GetPod())
 		}
@@ -57,40 +57,18 @@ func (x *execution) restartOn(ctx context.Context, m *drydockv1.PlanMove) error 
 }
 
 func (x *execution) startAt(ctx context.Context, pod, to string) error {
-	target, err := x.host(ctx, to)
+	target, err := x.Host(ctx, to)
 	if err != nil {
 		return err
 	}
 	return x.recorded(ctx, "pod start", "pod "+pod, "on "+to+", since it cannot be moved", func() error {
-		if err := x.hand(ctx, pod, owner.Place{Host: to, BootID: target.record.GetBootId()}); err != nil {
-			return err
-		}
-		return x.converge(ctx, x.r, pod)
+		return x.StartPodOn(ctx, pod, owner.Place{Host: to, BootID: target.Record.GetBootId()})
 	})
-}
-
-// hand makes another host the owner of a stopped pod, and wants it to run, before anybody else looks at it.
-func (x *execution) hand(ctx context.Context, pod string, to owner.Place) error {
-	defer x.locks.lock(pod)()
-	own, err := x.ownerOf(ctx, pod)
-	if err != nil {
-		return err
-	}
-	if own.State == owner.Stopped {
-		if _, err := x.r.owners.Start(ctx, pod, own.Epoch, to); err != nil {
-			return err
-		}
-	}
-	_, err = x.want(ctx, x.r, pod, func(record *drydockv1.PodRecord) error {
-		record.Desired = wantRunning
-		return nil
-	})
-	return err
 }
 
 // startStopped starts the pods that were stopped for a host, where it answers.
 func (x *execution) startStopped(ctx context.Context, h *drydockv1.RolloutHost) error {
-	hosts, err := x.rolloutHosts(ctx, x.id)
+	hosts, err := x.allHosts(ctx, x.id)
 	if err != nil {
 		return err
 	}
@@ -114,20 +92,19 @@ func (x *execution) startStopped(ctx context.Context, h *drydockv1.RolloutHost) 
 // startWhereItWas starts a stopped pod. Where its host is dead that would be elsewhere, without what it wrote: its own policy says
 // whether it may.
 func (x *execution) startWhereItWas(ctx context.Context, name, pod string) error {
-	h, err := x.host(ctx, name)
+	h, err := x.Host(ctx, name)
 	if err != nil {
 		return err
 	}
-	item, err := x.pod(ctx, pod)
+	record, err := x.Pod(ctx, pod)
 	if err != nil {
 		return err
 	}
-	if h.state == hostDead && item.Value.GetSpec().GetOnHostLost() == drydockv1.OnHostLost_ON_HOST_LOST_WAIT {
-		return refuse("start pod "+pod, because("host "+name+" is gone, and the pod is to wait for it", "start it elsewhere with `drydock pod start "+pod+"`"))
+	if h.Dead && record.GetSpec().GetOnHostLost() == drydockv1.OnHostLost_ON_HOST_LOST_WAIT {
+		return refusal.New("start pod "+pod, refusal.Because("host "+name+" is gone, and the pod is to wait for it", "start it elsewhere with `drydock pod start "+pod+"`"))
 	}
 	return x.recorded(ctx, "pod start", "pod "+pod, "it was stopped for host "+name, func() error {
-		_, err := x.startPod(ctx, x.r, pod)
-		return err
+		return x.StartPod(ctx, pod)
 	})
 }
 

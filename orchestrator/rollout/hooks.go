@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/orchestrator/pool"
+	"drydock/orchestrator/refusal"
 )
 
 func (x *execution) startHooks(ctx context.Context, head *drydockv1.Rollout) error {
@@ -58,7 +59,7 @@ func (x *execution) hooks(ctx context.Context, hooks []pool.Hook, h *drydockv1.R
 			if output = strings.TrimSpace(output); output != "" {
 				reason += ": " + lastLine(output)
 			}
-			return &setback{"a hook failed", []*drydockv1.Refusal{because(reason, "remove the cause, and run `drydock rollout resume "+x.id+"`")}}
+			return &setback{"a hook failed", []*drydockv1.Refusal{refusal.Because(reason, "remove the cause, and run `drydock rollout resume "+x.id+"`")}}
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -15,14 +15,14 @@ import (
 // recorded does something with an entry in the record: that it begins, and what became of it. What cannot be recorded is not done.
 // Where this controller goes away meanwhile it stays begun, and the next one does it again.
 func (x *execution) recorded(ctx context.Context, verb, object, why string, do func() error) error {
-	event, err := x.Controller.begin(ctx, verb, object, x.why(why))
+	event, err := x.Begin(ctx, verb, object, x.why(why))
 	if err != nil {
 		return err
 	}
 	err = do()
 	if ctx.Err() == nil {
-		outcome, detail := outcomeInRollout(err)
-		x.Controller.finish(ctx, event, outcome, detail)
+		outcome, cause := outcomeOf(err)
+		x.Finish(ctx, event, outcome, cause)
 	}
 	return err
 }
@@ -35,40 +35,31 @@ func (x *execution) why(reason string) string {
 	return x.by() + ": " + reason
 }
 
-// outcomeInRollout is what an error within a rollout makes of an event.
-func outcomeInRollout(err error) (outcome, detail string) {
+// Outcomes in the record.
+const (
+	eventFailed  = "failed"
+	eventRefused = "refused"
+	// eventLeft: what was begun is not at its end.
+	eventLeft = "left"
+)
+
+// outcomeOf is what an error of a rollout's own makes of an event; of others the controller judges.
+func outcomeOf(err error) (outcome string, cause error) {
 	var failed *setback
 	var left *skipped
 	switch {
 	case errors.As(err, &failed):
-		return eventFailed, failed.Error()
+		return eventFailed, failed
 	case errors.As(err, &left):
-		return eventRefused, left.Error()
+		return eventRefused, left
 	case errors.Is(err, errAsked):
-		return eventLeft, errAsked.Error()
+		return eventLeft, errAsked
 	}
-	return outcomeOf(err)
-}
-
-// recordMove is recorded for a pod's move, whose report says what became of it.
-func (x *execution) recordMove(ctx context.Context, pod, why string, move func() (*drydockv1.MigrationReport, error)) (*drydockv1.MigrationReport, error) {
-	event, err := x.Controller.begin(ctx, "migrate", "pod "+pod, x.why(why))
-	if err != nil {
-		return nil, err
-	}
-	report, err := move()
-	if ctx.Err() == nil {
-		outcome, detail := outcomeInRollout(err)
-		if err == nil && report != nil {
-			outcome, detail = outcomeOfMove(report)
-		}
-		x.Controller.finish(ctx, event, outcome, detail)
-	}
-	return report, err
+	return "", err
 }
 
 // whyOn says of each of a step's hosts why it is being done there.
-func (x *execution) whyOn(ctx context.Context, head *drydockv1.Rollout, step rolloutStep) (func(*drydockv1.RolloutHost) string, error) {
+func (x *execution) whyOn(ctx context.Context, head *drydockv1.Rollout, s step) (func(*drydockv1.RolloutHost) string, error) {
 	round, err := x.round(ctx, head)
 	if err != nil {
 		return nil, err
@@ -79,9 +70,9 @@ func (x *execution) whyOn(ctx context.Context, head *drydockv1.Rollout, step rol
 	}
 	return func(h *drydockv1.RolloutHost) string {
 		switch {
-		case step.name == stepDownload, step.name == stepPatch:
+		case s.name == stepDownload, s.name == stepPatch:
 			return contentsOf(h.GetPatch())
-		case step.name == stepReboot && len(h.GetPatch().GetRebootReasons()) > 0:
+		case s.name == stepReboot && len(h.GetPatch().GetRebootReasons()) > 0:
 			return strings.Join(h.GetPatch().GetRebootReasons(), "; ")
 		case planned[h.GetHost()] != "":
 			return fmt.Sprintf("round %d, %s", head.GetRound()+1, planned[h.GetHost()])

@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/gate"
 	"drydock/orchestrator/pool"
+	"drydock/orchestrator/refusal"
 )
 
 func gatesOf(p *pool.Pool) (map[string]*gate.Gate, error) {
@@ -39,7 +40,7 @@ func (x *execution) hostGates(ctx context.Context, head *drydockv1.Rollout) erro
 	if err != nil {
 		return err
 	}
-	hosts, err := x.rolloutHosts(ctx, x.id)
+	hosts, err := x.allHosts(ctx, x.id)
 	if err != nil {
 		return err
 	}
@@ -113,13 +114,13 @@ func (x *execution) worst(ctx context.Context, asked []pool.Gate, names []string
 	return verdict, of, host, ctx.Err()
 }
 
+// subjects are the hosts that are named, or without names all of the pool, each with its pods.
 func (x *execution) subjects(ctx context.Context, head *drydockv1.Rollout, names []string) ([]gate.Subject, error) {
-	if names == nil {
-		known, err := x.hosts(ctx)
-		if err != nil {
-			return nil, err
+	concerned := func(h *drydockv1.Host) bool {
+		if names == nil {
+			return x.pool.HasHost(h.GetName(), h.GetInfo().GetLabels())
 		}
-		names = membersOf(x.pool, known)
+		return slices.Contains(names, h.GetName())
 	}
 	approved := func(name string) (string, bool) {
 		for _, a := range head.GetApprovals() {
@@ -129,17 +130,17 @@ func (x *execution) subjects(ctx context.Context, head *drydockv1.Rollout, names
 		}
 		return "", false
 	}
-	hosts, err := x.listHosts(ctx)
+	hosts, err := x.ListHosts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	pods, err := x.listPods(ctx, "")
+	pods, err := x.ListPods(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var subjects []gate.Subject
 	for _, h := range hosts {
-		if !slices.Contains(names, h.GetName()) {
+		if !concerned(h) {
 			continue
 		}
 		s := gate.Subject{Host: h, Approved: approved}
@@ -161,7 +162,7 @@ func (x *execution) patience(ctx context.Context, v gate.Verdict, g pool.Gate, r
 		case !red:
 			head.RedSince = nil
 		case head.GetRedSince() == nil:
-			head.RedSince = timestamppb.New(x.now())
+			head.RedSince = timestamppb.New(x.Now())
 		}
 		return nil
 	})
@@ -169,11 +170,11 @@ func (x *execution) patience(ctx context.Context, v gate.Verdict, g pool.Gate, r
 		return time.Time{}, err
 	}
 	until = head.GetRedSince().AsTime().Add(g.Patience)
-	if x.now().Before(until) {
+	if x.Now().Before(until) {
 		return until, nil
 	}
 	return until, &setback{fmt.Sprintf("it stayed red for %s", g.Patience),
-		[]*drydockv1.Refusal{because(reason, "remove the cause, and run `drydock rollout resume "+x.id+"`")}}
+		[]*drydockv1.Refusal{refusal.Because(reason, "remove the cause, and run `drydock rollout resume "+x.id+"`")}}
 }
 
 // soak waits for as long as patched hosts are to be watched.
@@ -187,7 +188,7 @@ func (x *execution) soak(ctx context.Context, head *drydockv1.Rollout) error {
 	}
 	head, err = x.change(ctx, func(head *drydockv1.Rollout) error {
 		if head.GetDeadline() == nil {
-			head.Deadline = timestamppb.New(x.now().Add(round.GetSoak().AsDuration()))
+			head.Deadline = timestamppb.New(x.Now().Add(round.GetSoak().AsDuration()))
 		}
 		return nil
 	})
@@ -196,6 +197,6 @@ func (x *execution) soak(ctx context.Context, head *drydockv1.Rollout) error {
 	}
 	until := head.GetDeadline().AsTime()
 	return x.wait(ctx, func() (bool, string, time.Time, error) {
-		return !x.now().Before(until), fmt.Sprintf("the hosts of round %d are watched for %s", head.GetRound()+1, round.GetSoak().AsDuration()), until, nil
+		return !x.Now().Before(until), fmt.Sprintf("the hosts of round %d are watched for %s", head.GetRound()+1, round.GetSoak().AsDuration()), until, nil
 	})
 }

@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -12,11 +12,12 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/pool"
+	"drydock/orchestrator/refusal"
 )
 
-// rolloutStep is one step of a rollout. It is done for the rollout as a whole, or for each host at the same time. It may be done
+// step is one step of a rollout. It is done for the rollout as a whole, or for each host at the same time. It may be done
 // again: by the next leader, from its beginning.
-type rolloutStep struct {
+type step struct {
 	name string
 	all  func(x *execution, ctx context.Context, head *drydockv1.Rollout) error
 	each func(x *execution, ctx context.Context, h *drydockv1.RolloutHost) error
@@ -45,8 +46,8 @@ const (
 )
 
 // rolloutSteps are all, in their order. From admit to gates they are repeated for each round.
-func rolloutSteps() []rolloutStep {
-	return []rolloutStep{
+func steps() []step {
+	return []step{
 		{name: "start-hooks", all: (*execution).startHooks, idle: func(x *execution) bool { return len(x.pool.Hooks.Start) == 0 }},
 		{name: stepStartGates, all: (*execution).startGates, idle: noGates(pool.AtStart)},
 		{name: stepDownload, each: (*execution).download, every: true, leave: noPackages},
@@ -70,11 +71,31 @@ func rolloutSteps() []rolloutStep {
 	}
 }
 
-func stepNamed(name string) (rolloutStep, bool) {
-	all := rolloutSteps()
-	i := slices.IndexFunc(all, func(s rolloutStep) bool { return s.name == name })
+// Points are the names by which Config.Fault is called in a rollout of hosts: when a step begins, when it was done to each host, and
+// when it is done.
+func Points(hosts ...string) []string {
+	var points []string
+	for _, s := range steps() {
+		points = append(points, beginsAt(s))
+		if s.each != nil {
+			for _, name := range hosts {
+				points = append(points, didOn(s, name))
+			}
+		}
+		points = append(points, didAt(s))
+	}
+	return points
+}
+
+func beginsAt(s step) string           { return "rollout begins " + s.name }
+func didAt(s step) string              { return "rollout did " + s.name }
+func didOn(s step, host string) string { return didAt(s) + " on " + host }
+
+func stepNamed(name string) (step, bool) {
+	all := steps()
+	i := slices.IndexFunc(all, func(s step) bool { return s.name == name })
 	if i < 0 {
-		return rolloutStep{}, false
+		return step{}, false
 	}
 	return all[i], true
 }
@@ -114,27 +135,30 @@ func noGates(at string) func(*execution) bool {
 	}
 }
 
+// hostsAtOnce is how many hosts are asked at a time, and more where the pool has more patched at a time.
+const hostsAtOnce = 8
+
 // onHosts does a step for each of its hosts at the same time. One that fails is out; the others go on.
-func (x *execution) onHosts(ctx context.Context, head *drydockv1.Rollout, step rolloutStep) error {
-	hosts, err := x.hostsOf(ctx, head, step.every)
+func (x *execution) onHosts(ctx context.Context, head *drydockv1.Rollout, s step) error {
+	hosts, err := x.hostsOf(ctx, head, s.every)
 	if err != nil {
 		return err
 	}
-	why, err := x.whyOn(ctx, head, step)
+	why, err := x.whyOn(ctx, head, s)
 	if err != nil {
 		return err
 	}
-	slots := make(chan struct{}, max(x.pool.AtOnce.Hosts, resolveAtOnce))
+	slots := make(chan struct{}, max(x.pool.AtOnce.Hosts, hostsAtOnce))
 	errs := make([]error, len(hosts))
 	var group sync.WaitGroup
 	for i, h := range hosts {
-		if stepDone(h, step.name) {
+		if stepDone(h, s.name) {
 			continue
 		}
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			errs[i] = x.onHost(ctx, step, h, why(h))
+			errs[i] = x.onHost(ctx, s, h, why(h))
 		})
 	}
 	group.Wait()
@@ -143,7 +167,7 @@ func (x *execution) onHosts(ctx context.Context, head *drydockv1.Rollout, step r
 
 // hostsOf are the hosts of the round that take part in it, or all that are left.
 func (x *execution) hostsOf(ctx context.Context, head *drydockv1.Rollout, every bool) ([]*drydockv1.RolloutHost, error) {
-	hosts, err := x.rolloutHosts(ctx, x.id)
+	hosts, err := x.allHosts(ctx, x.id)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +191,7 @@ func (x *execution) hostsOf(ctx context.Context, head *drydockv1.Rollout, every 
 
 // round is what is planned for the round that the rollout is in.
 func (x *execution) round(ctx context.Context, head *drydockv1.Rollout) (*drydockv1.PlanRound, error) {
-	rounds, err := x.rolloutRounds(ctx, x.id)
+	rounds, err := x.allRounds(ctx, x.id)
 	if err != nil {
 		return nil, err
 	}
@@ -184,26 +208,26 @@ func stepDone(h *drydockv1.RolloutHost, name string) bool {
 }
 
 // onHost does a step for a host and journals what came of it.
-func (x *execution) onHost(ctx context.Context, step rolloutStep, h *drydockv1.RolloutHost, why string) error {
+func (x *execution) onHost(ctx context.Context, s step, h *drydockv1.RolloutHost, why string) error {
 	h, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
-		if h.GetStep() != step.name {
-			h.Step, h.Deadline = step.name, nil
+		if h.GetStep() != s.name {
+			h.Step, h.Deadline = s.name, nil
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	done := &drydockv1.RolloutStep{Name: step.name, Started: timestamppb.New(x.now()), Attempt: h.GetAttempt()}
-	if step.leave != nil {
-		done.Skipped = step.leave(x, h)
+	done := &drydockv1.RolloutStep{Name: s.name, Started: timestamppb.New(x.Now()), Attempt: h.GetAttempt()}
+	if s.leave != nil {
+		done.Skipped = s.leave(x, h)
 	}
 	if done.GetSkipped() == "" {
-		x.show(h.GetHost(), step.name, 0)
-		err = x.recorded(ctx, "rollout "+step.name, "host "+h.GetHost(), why, func() error { return step.each(x, ctx, h) })
+		x.show(h.GetHost(), s.name, 0)
+		err = x.recorded(ctx, "rollout "+s.name, "host "+h.GetHost(), why, func() error { return s.each(x, ctx, h) })
 		x.show(h.GetHost(), "", 0)
 	}
-	done.Took = durationpb.New(x.now().Sub(done.GetStarted().AsTime()))
+	done.Took = durationpb.New(x.Now().Sub(done.GetStarted().AsTime()))
 	var failed *setback
 	var left *skipped
 	switch {
@@ -211,21 +235,21 @@ func (x *execution) onHost(ctx context.Context, step rolloutStep, h *drydockv1.R
 		return x.skipHost(ctx, h, left.why)
 	case errors.As(err, &failed):
 		done.Error = failed.Error()
-		return x.failHost(ctx, step, h, done, failed)
+		return x.failHost(ctx, s, h, done, failed)
 	case err != nil:
 		return err
 	}
-	if err := x.fault(fmt.Sprintf("rollout did %s on %s", step.name, h.GetHost())); err != nil {
+	if err := x.Fault(didOn(s, h.GetHost())); err != nil {
 		return err
 	}
 	h, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
 		h.Steps = append(h.Steps, done)
-		if step.last {
+		if s.last {
 			h.State = hostPatched
 		}
 		return nil
 	})
-	if err == nil && step.last {
+	if err == nil && s.last {
 		err = x.tellPatched(ctx, h)
 	}
 	return err
@@ -236,25 +260,25 @@ func (x *execution) tellPatched(ctx context.Context, h *drydockv1.RolloutHost) e
 	if err != nil {
 		return err
 	}
-	x.log.Info("host patched", "rollout", x.id, "host", h.GetHost())
-	x.record(ctx, "patch", "host "+h.GetHost(), x.why(contentsOf(h.GetPatch())), nil)
+	x.Log.Info("host patched", "rollout", x.id, "host", h.GetHost())
+	x.Record(ctx, "patch", "host "+h.GetHost(), x.why(contentsOf(h.GetPatch())), nil)
 	x.notify(head, "host-patched", h.GetHost(), fmt.Sprintf("%d packages", len(h.GetPatch().GetPackages())))
 	return nil
 }
 
 // failHost takes a host out of the rollout. It stays cordoned, and says why; pods that were stopped for it run again where
 // that can be.
-func (x *execution) failHost(ctx context.Context, step rolloutStep, h *drydockv1.RolloutHost, done *drydockv1.RolloutStep, failed *setback) error {
-	x.log.Warn("host failed", "rollout", x.id, "host", h.GetHost(), "step", step.name, "error", failed)
-	x.record(ctx, "patch", "host "+h.GetHost(), x.why("step "+step.name), failed)
+func (x *execution) failHost(ctx context.Context, s step, h *drydockv1.RolloutHost, done *drydockv1.RolloutStep, failed *setback) error {
+	x.Log.Warn("host failed", "rollout", x.id, "host", h.GetHost(), "step", s.name, "error", failed)
+	x.Record(ctx, "patch", "host "+h.GetHost(), x.why("step "+s.name), failed)
 	problems := slices.Clone(failed.reasons)
 	if err := x.startStopped(ctx, h); err != nil {
-		problems = append(problems, because("pods that were stopped for it do not run again: "+err.Error(), "see `drydock pod ls --host "+h.GetHost()+"`"))
+		problems = append(problems, refusal.Because("pods that were stopped for it do not run again: "+err.Error(), "see `drydock pod ls --host "+h.GetHost()+"`"))
 	}
 	if err := x.release(ctx, h); err != nil {
-		problems = append(problems, because("it still keeps others from rebooting it: "+err.Error(), "restart its agent"))
+		problems = append(problems, refusal.Because("it still keeps others from rebooting it: "+err.Error(), "restart its agent"))
 	}
-	if err := x.explainCordon(ctx, h.GetHost(), step.name+" failed: "+failed.Error()); err != nil {
+	if err := x.explainCordon(ctx, h.GetHost(), s.name+" failed: "+failed.Error()); err != nil {
 		return err
 	}
 	_, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
@@ -268,8 +292,8 @@ func (x *execution) failHost(ctx context.Context, step rolloutStep, h *drydockv1
 }
 
 func (x *execution) skipHost(ctx context.Context, h *drydockv1.RolloutHost, why *drydockv1.Refusal) error {
-	x.log.Info("host is left out", "rollout", x.id, "host", h.GetHost(), "reason", why.GetReason())
-	x.record(ctx, "patch", "host "+h.GetHost(), x.why("left out"), &skipped{why})
+	x.Log.Info("host is left out", "rollout", x.id, "host", h.GetHost(), "reason", why.GetReason())
+	x.Record(ctx, "patch", "host "+h.GetHost(), x.why("left out"), &skipped{why})
 	if err := x.release(ctx, h); err != nil {
 		return err
 	}
@@ -282,7 +306,7 @@ func (x *execution) skipHost(ctx context.Context, h *drydockv1.RolloutHost, why 
 
 // abort ends the rollout. Of hosts that are whole everything is taken back; one that was being patched stays cordoned.
 func (x *execution) abort(ctx context.Context) error {
-	hosts, err := x.rolloutHosts(ctx, x.id)
+	hosts, err := x.allHosts(ctx, x.id)
 	if err != nil {
 		return err
 	}
@@ -292,22 +316,22 @@ func (x *execution) abort(ctx context.Context) error {
 			if err := x.explainCordon(ctx, h.GetHost(), "rollout aborted while it was being patched"); err != nil {
 				return err
 			}
-			problems = append(problems, because(fmt.Sprintf("host %s was being patched (%s) and stays cordoned", h.GetHost(), h.GetStep()),
+			problems = append(problems, refusal.Because(fmt.Sprintf("host %s was being patched (%s) and stays cordoned", h.GetHost(), h.GetStep()),
 				"patch the pool again, or look after it and run `drydock host resume "+h.GetHost()+"`"))
 			continue
 		}
-		steps := rolloutSteps()
-		slices.Reverse(steps)
-		for _, step := range steps {
-			if step.undo == nil {
+		all := steps()
+		slices.Reverse(all)
+		for _, s := range all {
+			if s.undo == nil {
 				continue
 			}
-			if err := step.undo(x, ctx, h); err != nil {
-				problems = append(problems, because(fmt.Sprintf("host %s: %s is not taken back: %v", h.GetHost(), step.name, err), "see `drydock host inspect "+h.GetHost()+"`"))
+			if err := s.undo(x, ctx, h); err != nil {
+				problems = append(problems, refusal.Because(fmt.Sprintf("host %s: %s is not taken back: %v", h.GetHost(), s.name, err), "see `drydock host inspect "+h.GetHost()+"`"))
 			}
 		}
 	}
-	return x.end(ctx, rolloutAborted, "aborted", "aborted by an operator", problems)
+	return x.end(ctx, stateAborted, "aborted", "aborted by an operator", problems)
 }
 
 // whole says whether nothing of a patch is half done on a host.

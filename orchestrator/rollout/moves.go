@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
 	"drydock/orchestrator/pool"
-	"drydock/orchestrator/store"
+	"drydock/orchestrator/refusal"
 )
 
 // drain moves pods as the plan says, and then, one by one, what is still on the hosts of the round: reality may have become
@@ -43,7 +43,7 @@ func (x *execution) drain(ctx context.Context, head *drydockv1.Rollout) error {
 	}
 	if int(head.GetFailedMoves()) > x.pool.ErrorBudget.Moves {
 		return &setback{fmt.Sprintf("%d moves were aborted, and the error budget is %d", head.GetFailedMoves(), x.pool.ErrorBudget.Moves),
-			[]*drydockv1.Refusal{because("moves fail; every pod runs where it was", "see `drydock migration ls`, remove the cause, and run `drydock rollout resume "+x.id+"`")}}
+			[]*drydockv1.Refusal{refusal.Because("moves fail; every pod runs where it was", "see `drydock migration ls`, remove the cause, and run `drydock rollout resume "+x.id+"`")}}
 	}
 	return nil
 }
@@ -73,9 +73,12 @@ func inPlace(round *drydockv1.PlanRound, host string) []string {
 	return pods
 }
 
+// movesAtOnce is how many pods are moved at a time for each host that is patched at a time.
+const movesAtOnce = 2
+
 // stage carries out moves that may run at the same time.
 func (x *execution) stage(ctx context.Context, moves []*drydockv1.PlanMove) error {
-	slots := make(chan struct{}, max(defaultParallel*x.pool.AtOnce.Hosts, defaultParallel))
+	slots := make(chan struct{}, movesAtOnce*max(x.pool.AtOnce.Hosts, 1))
 	errs := make([]error, len(moves))
 	var group sync.WaitGroup
 	for i, m := range moves {
@@ -115,42 +118,38 @@ func (x *execution) move(ctx context.Context, m *drydockv1.PlanMove) error {
 // settled is who runs a pod, once no migration of anyone's is under way, and its host has said that it runs; for that it has as
 // long as a boot may take.
 func (x *execution) settled(ctx context.Context, pod string) (owner.Record, error) {
-	deadline := x.now().Add(x.config.Timings.BootTimeout)
+	deadline := x.Now().Add(x.Timings.BootTimeout)
 	for {
-		item, err := x.pod(ctx, pod)
+		record, err := x.Pod(ctx, pod)
 		if err != nil {
 			return owner.Record{}, nil // it was removed meanwhile
 		}
-		own, err := x.ownerOf(ctx, pod)
+		own, err := x.OwnerOf(ctx, pod)
 		if err != nil {
 			return own, err
 		}
-		if item.Value.GetDesired() != wantRunning {
+		if record.GetDesired() != drydockv1.DesiredState_DESIRED_STATE_RUNNING {
 			return owner.Record{}, nil
 		}
-		if id := item.Value.GetMigration(); id != "" {
-			migration, err := store.Get[drydockv1.MigrationRecord](ctx, x.store, migrationKey(id))
-			if err != nil {
-				return own, err
-			}
-			if _, err := x.follow(x.r, migration.Value.GetSpec()).watch(ctx, x.r, x.progress(own.Owner.Host)); err != nil {
+		if id := record.GetMigration(); id != "" {
+			if err := x.Follow(ctx, id, x.progress(own.Owner.Host)); err != nil {
 				return own, err
 			}
 			continue
 		}
-		if own.Settled || !own.Owned() || !x.now().Before(deadline) {
+		if own.Settled || !own.Owned() || !x.Now().Before(deadline) {
 			return own, nil
 		}
 		if err := x.asked(ctx); err != nil {
 			return own, err
 		}
-		if !sleep(ctx, x.config.Timings.ReconcileInterval) {
+		if !sleep(ctx, x.Timings.ReconcileInterval) {
 			return own, ctx.Err()
 		}
 	}
 }
 
-func (x *execution) progress(host string) func(*drydockv1.MigrationProgress) error {
+func (x *execution) progress(host string) Tell {
 	return func(p *drydockv1.MigrationProgress) error {
 		x.show(host, "moves "+p.GetPod()+": "+p.GetStep(), 0)
 		return nil
@@ -163,17 +162,17 @@ var errBusy = errors.New("somebody else moves the pod")
 // moveTo migrates a pod and says why it was not, if so. Of the modes that pool and pod allow the source takes the one that fits the
 // downtime budget. What is aborted counts against the error budget.
 func (x *execution) moveTo(ctx context.Context, pod, from, to, why string) ([]*drydockv1.Refusal, error) {
-	before, err := x.ownerOf(ctx, pod)
+	before, err := x.OwnerOf(ctx, pod)
 	if err != nil {
 		return nil, err
 	}
-	item, err := x.pod(ctx, pod)
+	record, err := x.Pod(ctx, pod)
 	if err != nil {
-		return whyNot(err), nil // it was removed
+		return refusal.Why(err), nil // it was removed
 	}
-	modes := x.modesFor(item.Value.GetSpec())
+	modes := x.modesFor(record.GetSpec())
 	if len(modes) == 0 {
-		return []*drydockv1.Refusal{because("the pool allows no mode that the pod can be moved with", "allow `stop` or `precopy` in the pool's `pods.modes`")}, nil
+		return []*drydockv1.Refusal{refusal.Because("the pool allows no mode that the pod can be moved with", "allow `stop` or `precopy` in the pool's `pods.modes`")}, nil
 	}
 	request := &drydockv1.MigratePodRequest{
 		Pod: pod, To: to, Mode: drydockv1.MigrationMode_MIGRATION_MODE_AUTO, DowntimeBudget: durationpb.New(x.pool.Pods.DowntimeBudget),
@@ -182,14 +181,12 @@ func (x *execution) moveTo(ctx context.Context, pod, from, to, why string) ([]*d
 	if len(modes) == 1 {
 		request.Mode = modes[0] // so that agents of an earlier version take no other
 	}
-	report, err := x.recordMove(ctx, pod, why, func() (*drydockv1.MigrationReport, error) {
-		return x.migrate(ctx, x.r, request, x.by(), x.progress(from))
-	})
+	report, err := x.Move(ctx, request, x.by(), x.why(why), x.progress(from))
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case err != nil && (len(refusalsOf(err)) > 0 || connect.CodeOf(err) == connect.CodeNotFound):
-		return whyNot(err), x.busy(ctx, pod, before)
+	case err != nil && (len(refusal.Of(err)) > 0 || connect.CodeOf(err) == connect.CodeNotFound):
+		return refusal.Why(err), x.busy(ctx, pod, before)
 	case err != nil:
 		return nil, err
 	case report.GetOutcome() == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED:
@@ -199,19 +196,19 @@ func (x *execution) moveTo(ctx context.Context, pod, from, to, why string) ([]*d
 			head.FailedMoves++
 			return nil
 		})
-		return failures(report), err
+		return refusal.OfMigration(report), err
 	}
-	return failures(report), nil
+	return refusal.OfMigration(report), nil
 }
 
 // busy is errBusy where a move was refused since another one was faster.
 func (x *execution) busy(ctx context.Context, pod string, before owner.Record) error {
-	item, err := x.pod(ctx, pod)
+	record, err := x.Pod(ctx, pod)
 	if err != nil {
 		return nil // it was removed
 	}
-	own, err := x.ownerOf(ctx, pod)
-	if err == nil && (item.Value.GetMigration() != "" || own.Epoch != before.Epoch || !own.Settled) {
+	own, err := x.OwnerOf(ctx, pod)
+	if err == nil && (record.GetMigration() != "" || own.Epoch != before.Epoch || !own.Settled) {
 		return errBusy
 	}
 	return err
@@ -223,7 +220,7 @@ func (x *execution) clear(ctx context.Context, head *drydockv1.Rollout, h *drydo
 		return nil
 	}
 	var reasons []*drydockv1.Refusal
-	pods, err := x.running(ctx, h.GetHost())
+	pods, err := x.PodsOn(ctx, h.GetHost())
 	if err != nil {
 		return err
 	}
@@ -233,20 +230,20 @@ func (x *execution) clear(ctx context.Context, head *drydockv1.Rollout, h *drydo
 			return err
 		}
 		for _, reason := range why {
-			reasons = append(reasons, because(fmt.Sprintf("pod %s cannot leave: %s", pod, reason.GetReason()), reason.GetRemedy()))
+			reasons = append(reasons, refusal.Because(fmt.Sprintf("pod %s cannot leave: %s", pod, reason.GetReason()), reason.GetRemedy()))
 		}
 	}
 	if len(reasons) == 0 {
 		return nil
 	}
-	return x.failHost(ctx, rolloutStep{name: "drain"}, h, &drydockv1.RolloutStep{Name: "drain", Attempt: h.GetAttempt(), Error: reasons[0].GetReason()}, &setback{"it cannot be emptied", reasons})
+	return x.failHost(ctx, step{name: "drain"}, h, &drydockv1.RolloutStep{Name: "drain", Attempt: h.GetAttempt(), Error: reasons[0].GetReason()}, &setback{"it cannot be emptied", reasons})
 }
 
 // clearPod gets one pod off a host, or says why it stays. A move of somebody else's is waited for, and then it is looked at again.
 // What is refused is asked for again for as long as a host may be silent: an agent that starts again refuses, or is refused, too.
 func (x *execution) clearPod(ctx context.Context, head *drydockv1.Rollout, h *drydockv1.RolloutHost, pod string, stop bool) ([]*drydockv1.Refusal, error) {
-	deadline := x.now().Add(x.config.Timings.BootTimeout)
-	refusedUntil := x.now().Add(2 * x.config.Timings.UnreachableAfter)
+	deadline := x.Now().Add(x.Timings.BootTimeout)
+	refusedUntil := x.Now().Add(2 * x.Timings.UnreachableAfter)
 	for {
 		if err := x.asked(ctx); err != nil {
 			return nil, err
@@ -262,13 +259,13 @@ func (x *execution) clearPod(ctx context.Context, head *drydockv1.Rollout, h *dr
 		why, err := x.moveAnywhere(ctx, head, h, pod)
 		refused := err == nil && len(why) > 0 && x.aborted(ctx) == aborted
 		switch {
-		case errors.Is(err, errBusy) && x.now().Before(deadline), refused && x.now().Before(refusedUntil):
-			if !sleep(ctx, x.config.Timings.ReconcileInterval) {
+		case errors.Is(err, errBusy) && x.Now().Before(deadline), refused && x.Now().Before(refusedUntil):
+			if !sleep(ctx, x.Timings.ReconcileInterval) {
 				return nil, ctx.Err()
 			}
 			continue
 		case errors.Is(err, errBusy):
-			return []*drydockv1.Refusal{because("somebody else moves it again and again", "leave it alone, and run `drydock rollout resume "+x.id+"`")}, nil
+			return []*drydockv1.Refusal{refusal.Because("somebody else moves it again and again", "leave it alone, and run `drydock rollout resume "+x.id+"`")}, nil
 		case err != nil || len(why) == 0:
 			return nil, err
 		case x.pool.Pods.CannotMove == pool.CannotMoveStop:
@@ -299,9 +296,9 @@ func (x *execution) returnPods(ctx context.Context, head *drydockv1.Rollout) err
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			failed := &setback{"pods that were stopped for it do not run again", whyNot(err)}
+			failed := &setback{"pods that were stopped for it do not run again", refusal.Why(err)}
 			done := &drydockv1.RolloutStep{Name: "return", Attempt: h.GetAttempt(), Error: failed.Error()}
-			if err := x.failHost(ctx, rolloutStep{name: "return"}, h, done, failed); err != nil {
+			if err := x.failHost(ctx, step{name: "return"}, h, done, failed); err != nil {
 				return err
 			}
 			continue

@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -9,22 +9,23 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/gate"
 	"drydock/orchestrator/pool"
+	"drydock/orchestrator/refusal"
 )
 
 // gone is what follows for a host that has not answered for as long as a boot may take. One that was told to reboot is switched
 // off, where the pool says how: only then may what it ran be started elsewhere. One that only stopped answering may run its pods
 // well, and is left alone.
 func (x *execution) gone(ctx context.Context, h *drydockv1.RolloutHost, what string, cause error) error {
-	known, err := x.host(ctx, h.GetHost())
+	known, err := x.Host(ctx, h.GetHost())
 	if err != nil {
 		return x.removed(h, err)
 	}
-	reason := fmt.Sprintf("host %s is not back after %s: %v", h.GetHost(), x.config.Timings.BootTimeout, cause)
+	reason := fmt.Sprintf("host %s is not back after %s: %v", h.GetHost(), x.Timings.BootTimeout, cause)
 	remedy := "look after it, and run `drydock rollout resume " + x.id + "`"
-	if known.answers() || x.pool.Fence == nil || h.GetOldBootId() == "" {
-		return &setback{what, []*drydockv1.Refusal{because(reason, remedy)}}
+	if known.Answers || x.pool.Fence == nil || h.GetOldBootId() == "" {
+		return &setback{what, []*drydockv1.Refusal{refusal.Because(reason, remedy)}}
 	}
-	boot := known.record.GetBootId()
+	boot := known.Record.GetBootId()
 	var output string
 	err = x.recorded(ctx, "fence", "host "+h.GetHost(), "boot "+boot+": "+reason, func() (err error) {
 		output, err = x.fence(ctx, h.GetHost())
@@ -35,11 +36,11 @@ func (x *execution) gone(ctx context.Context, h *drydockv1.RolloutHost, what str
 			return ctx.Err()
 		}
 		return &setback{what, []*drydockv1.Refusal{
-			because(reason, remedy),
-			because(fmt.Sprintf("it could not be switched off: %v: %s", err, lastLine(output)), "switch it off, and run `drydock host confirm-dead "+h.GetHost()+" --boot-id "+boot+"`"),
+			refusal.Because(reason, remedy),
+			refusal.Because(fmt.Sprintf("it could not be switched off: %v: %s", err, lastLine(output)), "switch it off, and run `drydock host confirm-dead "+h.GetHost()+" --boot-id "+boot+"`"),
 		}}
 	}
-	x.log.Warn("host was switched off", "rollout", x.id, "host", h.GetHost(), "boot", boot)
+	x.Log.Warn("host was switched off", "rollout", x.id, "host", h.GetHost(), "boot", boot)
 	if err := x.onRecord(ctx, h.GetHost(), func(record *drydockv1.HostRecord) error {
 		if record.GetBootId() == boot {
 			record.DeadBootId = boot
@@ -54,7 +55,7 @@ func (x *execution) gone(ctx context.Context, h *drydockv1.RolloutHost, what str
 	}); err != nil {
 		return err
 	}
-	return &setback{what, []*drydockv1.Refusal{because(reason+"; it was switched off", remedy)}}
+	return &setback{what, []*drydockv1.Refusal{refusal.Because(reason+"; it was switched off", remedy)}}
 }
 
 // fence switches a host off, and is nil only where that is certain.
@@ -70,16 +71,16 @@ func (x *execution) fence(ctx context.Context, host string) (output string, err 
 	if output, err = x.command(ctx, ipmi(f.IPMI, host, "off"), f.Timeout, host); err != nil {
 		return output, err
 	}
-	deadline := x.now().Add(f.Timeout)
+	deadline := x.Now().Add(f.Timeout)
 	for {
 		output, err = x.command(ctx, ipmi(f.IPMI, host, "status"), f.Timeout, host)
 		if err == nil && strings.Contains(strings.ToLower(output), "power is off") {
 			return output, nil
 		}
-		if !x.now().Before(deadline) {
+		if !x.Now().Before(deadline) {
 			return output, errors.Join(err, errors.New("its management controller does not say that it is off"))
 		}
-		if !sleep(ctx, x.config.Timings.ReconcileInterval) {
+		if !sleep(ctx, x.Timings.ReconcileInterval) {
 			return output, ctx.Err()
 		}
 	}

@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -22,13 +22,13 @@ const (
 
 // reboot reboots the host once: the boot that is to end is journalled first, and no other is ever ended.
 func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error {
-	known, err := x.host(ctx, h.GetHost())
+	known, err := x.Host(ctx, h.GetHost())
 	if err != nil {
 		return x.removed(h, err)
 	}
 	h, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
 		if h.GetOldBootId() == "" {
-			h.OldBootId = known.record.GetBootId()
+			h.OldBootId = known.Record.GetBootId()
 		}
 		return nil
 	})
@@ -38,18 +38,18 @@ func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error 
 	var asked time.Time
 	refused := 0
 	for {
-		known, err := x.host(ctx, h.GetHost())
+		known, err := x.Host(ctx, h.GetHost())
 		if err != nil {
 			return x.removed(h, err)
 		}
-		if known.record.GetBootId() != h.GetOldBootId() && known.answers() {
-			return x.rebooted(ctx, h, known.record.GetBootId())
+		if known.Record.GetBootId() != h.GetOldBootId() && known.Answers {
+			return x.rebooted(ctx, h, known.Record.GetBootId())
 		}
-		if known.answers() && x.now().Sub(asked) >= askAgain {
+		if known.Answers && x.Now().Sub(asked) >= askAgain {
 			err := x.orderReboot(ctx, h, known)
 			switch {
 			case err == nil:
-				asked, refused = x.now(), 0
+				asked, refused = x.Now(), 0
 			case errors.Is(err, errUnheard):
 			case refused >= refusedLooks || !errors.As(err, new(*setback)):
 				return err
@@ -60,7 +60,7 @@ func (x *execution) reboot(ctx context.Context, h *drydockv1.RolloutHost) error 
 		if err := x.late(ctx, h, "reboot", errors.New("it has not come back")); err != nil {
 			return err
 		}
-		if !sleep(ctx, x.config.Timings.ReconcileInterval) {
+		if !sleep(ctx, x.Timings.ReconcileInterval) {
 			return ctx.Err()
 		}
 	}
@@ -71,18 +71,18 @@ var errUnheard = errors.New("no agent listens")
 
 // orderReboot tells the host to end the boot. That no answer comes says nothing: it may be going down. That nobody listens is
 // errUnheard.
-func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, known host) error {
-	agent, err := x.agents.patcher(known.record)
+func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, known Host) error {
+	agent, err := x.Patcher(known)
 	if err != nil {
 		return err
 	}
 	x.show(h.GetHost(), "reboots", 0)
-	within, cancel := context.WithTimeout(ctx, x.config.Timings.CreateTimeout)
+	within, cancel := context.WithTimeout(ctx, x.Timings.CreateTimeout)
 	defer cancel()
 	answer, err := agent.Reboot(within, connect.NewRequest(&drydockv1.RebootRequest{
 		BootId: h.GetOldBootId(), Kernel: h.GetPatch().GetKernel(), Reason: "Drydock patches this host (" + x.by() + ")",
 	}))
-	if err := x.fault("rollout ordered reboot of " + h.GetHost()); err != nil {
+	if err := x.Fault("rollout ordered reboot of " + h.GetHost()); err != nil {
 		return err
 	}
 	var network *net.OpError
@@ -97,7 +97,7 @@ func (x *execution) orderReboot(ctx context.Context, h *drydockv1.RolloutHost, k
 		return &setback{"reboot", answer.Msg.GetRefusals()}
 	}
 	if why := answer.Msg.GetUntried(); why != "" {
-		x.log.Warn("the new kernel is booted without a trial", "rollout", x.id, "host", h.GetHost(), "kernel", h.GetPatch().GetKernel(), "reason", why)
+		x.Log.Warn("the new kernel is booted without a trial", "rollout", x.id, "host", h.GetHost(), "kernel", h.GetPatch().GetKernel(), "reason", why)
 	}
 	return x.isOfKind(ctx, h, answer.Msg.GetKind())
 }

@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/orchestrator/refusal"
 )
 
 // passing says whether an error of a call may be over when it is made again: nobody answered, or was able to at the moment.
@@ -28,11 +29,11 @@ func passing(err error) bool {
 // ask asks a host again and again until it answers, or has not for as long as a boot may take.
 func (x *execution) ask(ctx context.Context, h *drydockv1.RolloutHost, what string, call func(drydockv1connect.PatchServiceClient) error) error {
 	for {
-		known, err := x.host(ctx, h.GetHost())
+		known, err := x.Host(ctx, h.GetHost())
 		if err != nil {
 			return x.removed(h, err)
 		}
-		agent, err := x.agents.patcher(known.record)
+		agent, err := x.Patcher(known)
 		if err == nil {
 			err = call(agent)
 		}
@@ -49,7 +50,7 @@ func (x *execution) ask(ctx context.Context, h *drydockv1.RolloutHost, what stri
 		if err := x.late(ctx, h, what, err); err != nil {
 			return err
 		}
-		if !sleep(ctx, x.config.Timings.ReconcileInterval) {
+		if !sleep(ctx, x.Timings.ReconcileInterval) {
 			return ctx.Err()
 		}
 	}
@@ -59,14 +60,14 @@ func (x *execution) removed(h *drydockv1.RolloutHost, err error) error {
 	if connect.CodeOf(err) != connect.CodeNotFound {
 		return err
 	}
-	return &setback{"host " + h.GetHost() + " was removed", []*drydockv1.Refusal{because("it is not known any more", "let it join again: `drydock host join "+h.GetHost()+"`")}}
+	return &setback{"host " + h.GetHost() + " was removed", []*drydockv1.Refusal{refusal.Because("it is not known any more", "let it join again: `drydock host join "+h.GetHost()+"`")}}
 }
 
 // failed is a setback by what a host answered.
 func (x *execution) failed(what string, err error) error {
-	reasons := whyNot(err)
+	reasons := refusal.Why(err)
 	for _, reason := range reasons {
-		if reason.GetRemedy() == "try again" {
+		if reason.GetRemedy() == refusal.Try {
 			reason.Remedy = "remove the cause, and run `drydock rollout resume " + x.id + "`"
 		}
 	}
@@ -77,11 +78,11 @@ func (x *execution) failed(what string, err error) error {
 func (x *execution) late(ctx context.Context, h *drydockv1.RolloutHost, what string, cause error) error {
 	h, err := x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
 		if h.GetDeadline() == nil {
-			h.Deadline = timestamppb.New(x.now().Add(x.config.Timings.BootTimeout))
+			h.Deadline = timestamppb.New(x.Now().Add(x.Timings.BootTimeout))
 		}
 		return nil
 	})
-	if err != nil || x.now().Before(h.GetDeadline().AsTime()) {
+	if err != nil || x.Now().Before(h.GetDeadline().AsTime()) {
 		return err
 	}
 	return x.gone(ctx, h, what, cause)
@@ -119,7 +120,7 @@ func (x *execution) occupy(ctx context.Context, h *drydockv1.RolloutHost) error 
 		return err
 	}
 	for _, automatic := range found {
-		x.log.Warn("host may be rebooted by something else", "rollout", x.id, "host", h.GetHost(), "reason", automatic.GetReason())
+		x.Log.Warn("host may be rebooted by something else", "rollout", x.id, "host", h.GetHost(), "reason", automatic.GetReason())
 	}
 	_, err = x.changeHost(ctx, h.GetHost(), func(h *drydockv1.RolloutHost) error {
 		h.Warnings = found
@@ -130,15 +131,15 @@ func (x *execution) occupy(ctx context.Context, h *drydockv1.RolloutHost) error 
 
 // release lets others reboot the host again. A host that does not answer holds nobody off: what it held ended with its boot.
 func (x *execution) release(ctx context.Context, h *drydockv1.RolloutHost) error {
-	known, err := x.host(ctx, h.GetHost())
-	if err != nil || !known.answers() {
+	known, err := x.Host(ctx, h.GetHost())
+	if err != nil || !known.Answers {
 		return nil
 	}
-	agent, err := x.agents.patcher(known.record)
+	agent, err := x.Patcher(known)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := x.call(ctx)
+	ctx, cancel := context.WithTimeout(ctx, x.Timings.CallTimeout)
 	defer cancel()
 	_, err = agent.Release(ctx, connect.NewRequest(&drydockv1.ReleaseRequest{}))
 	if err != nil && passing(err) {
@@ -184,7 +185,7 @@ func (x *execution) apply(ctx context.Context, h *drydockv1.RolloutHost) error {
 	}
 	reasons := result.GetRefusals()
 	if len(reasons) == 0 {
-		reasons = []*drydockv1.Refusal{because("the packages were not installed: "+lastLine(result.GetLog()), "look after the host, and run `drydock rollout resume "+x.id+"`")}
+		reasons = []*drydockv1.Refusal{refusal.Because("the packages were not installed: "+lastLine(result.GetLog()), "look after the host, and run `drydock rollout resume "+x.id+"`")}
 	}
 	return &setback{"patch", reasons}
 }

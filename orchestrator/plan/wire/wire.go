@@ -1,36 +1,47 @@
-package orchestrator
+// Package wire has plans as messages: as operators see them, and as rollouts keep them.
+package wire
 
 import (
+	"maps"
+	"slices"
+
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/plan"
 )
 
-var planModes = map[plan.Mode]drydockv1.MigrationMode{
-	plan.Stop:     drydockv1.MigrationMode_MIGRATION_MODE_STOP,
-	plan.Precopy:  drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY,
-	plan.Postcopy: drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY,
+// Mode is a plan's mode as migrations have it.
+func Mode(mode plan.Mode) drydockv1.MigrationMode {
+	switch mode {
+	case plan.Stop:
+		return drydockv1.MigrationMode_MIGRATION_MODE_STOP
+	case plan.Precopy:
+		return drydockv1.MigrationMode_MIGRATION_MODE_PRECOPY
+	case plan.Postcopy:
+		return drydockv1.MigrationMode_MIGRATION_MODE_POSTCOPY
+	}
+	return drydockv1.MigrationMode_MIGRATION_MODE_UNSPECIFIED
 }
 
-// planWire is a plan as operators see it and rollouts keep it; patches are those of its hosts.
-func planWire(p *plan.Plan, patches map[string]*drydockv1.Patch) *drydockv1.PoolPlan {
+// FromPlan is a plan as operators see it and rollouts keep it; patches are those of its hosts.
+func FromPlan(p *plan.Plan, patches map[string]*drydockv1.Patch) *drydockv1.PoolPlan {
 	wire := &drydockv1.PoolPlan{
-		Pool: p.Pool, Current: p.Current, Skipped: blockersWire(p.Skipped), Blockers: blockersWire(p.Blockers), Proven: p.Proven,
+		Pool: p.Pool, Current: p.Current, Skipped: fromBlockers(p.Skipped), Blockers: fromBlockers(p.Blockers), Proven: p.Proven,
 		Duration: durationpb.New(p.Duration), Moves: int32(p.Moves), Restarts: int32(p.Restarts),
 	}
 	for _, round := range p.Rounds {
-		wire.Rounds = append(wire.Rounds, roundWire(round, patches))
+		wire.Rounds = append(wire.Rounds, fromRound(round, patches))
 	}
 	pods := p.Forecast()
-	for _, name := range sortedKeys(pods) {
+	for _, name := range slices.Sorted(maps.Keys(pods)) {
 		f := pods[name]
 		wire.Pods = append(wire.Pods, &drydockv1.PlanPod{Pod: name, Moves: int32(f.Moves), Blackout: durationpb.New(f.Blackout), Host: f.Host})
 	}
 	return wire
 }
 
-func blockersWire(blockers []plan.Blocker) []*drydockv1.PlanBlocker {
+func fromBlockers(blockers []plan.Blocker) []*drydockv1.PlanBlocker {
 	var wire []*drydockv1.PlanBlocker
 	for _, b := range blockers {
 		wire = append(wire, &drydockv1.PlanBlocker{Host: b.Host, Pod: b.Pod, Reason: b.Reason, Remedy: b.Remedy})
@@ -38,9 +49,9 @@ func blockersWire(blockers []plan.Blocker) []*drydockv1.PlanBlocker {
 	return wire
 }
 
-func roundWire(round plan.Round, patches map[string]*drydockv1.Patch) *drydockv1.PlanRound {
+func fromRound(round plan.Round, patches map[string]*drydockv1.Patch) *drydockv1.PlanRound {
 	wire := &drydockv1.PlanRound{
-		Drain: stagesWire(round.Drain), Return: stagesWire(round.Return),
+		Drain: fromStages(round.Drain), Return: fromStages(round.Return),
 		Duration: durationpb.New(round.Duration), Soak: durationpb.New(round.Soak),
 	}
 	for _, h := range round.Hosts {
@@ -51,13 +62,13 @@ func roundWire(round plan.Round, patches map[string]*drydockv1.Patch) *drydockv1
 	return wire
 }
 
-func stagesWire(stages [][]plan.Move) []*drydockv1.PlanStage {
+func fromStages(stages [][]plan.Move) []*drydockv1.PlanStage {
 	var wire []*drydockv1.PlanStage
 	for _, stage := range stages {
 		one := &drydockv1.PlanStage{}
 		for _, m := range stage {
 			one.Moves = append(one.Moves, &drydockv1.PlanMove{
-				Pod: m.Pod, From: m.From, To: m.To, Why: m.Why, Mode: planModes[m.Mode], Restart: m.Restart,
+				Pod: m.Pod, From: m.From, To: m.To, Why: m.Why, Mode: Mode(m.Mode), Restart: m.Restart,
 				Blackout: durationpb.New(m.Blackout), Duration: durationpb.New(m.Duration),
 			})
 		}
@@ -66,11 +77,11 @@ func stagesWire(stages [][]plan.Move) []*drydockv1.PlanStage {
 	return wire
 }
 
-// planOf is what Verify takes of the rounds of a rollout.
-func planOf(pool string, rounds []*drydockv1.PlanRound) *plan.Plan {
+// ToPlan is what plan.Verify takes of the rounds of a rollout.
+func ToPlan(pool string, rounds []*drydockv1.PlanRound) *plan.Plan {
 	p := &plan.Plan{Pool: pool}
 	for _, wire := range rounds {
-		round := plan.Round{Drain: stagesOf(wire.GetDrain()), Return: stagesOf(wire.GetReturn())}
+		round := plan.Round{Drain: toStages(wire.GetDrain()), Return: toStages(wire.GetReturn())}
 		for _, h := range wire.GetHosts() {
 			step := plan.HostStep{Host: h.GetHost(), Drained: h.GetDrained(), Reboot: h.GetReboot()}
 			for _, p := range h.GetPatch().GetPackages() {
@@ -83,14 +94,14 @@ func planOf(pool string, rounds []*drydockv1.PlanRound) *plan.Plan {
 	return p
 }
 
-func stagesOf(wire []*drydockv1.PlanStage) [][]plan.Move {
+func toStages(wire []*drydockv1.PlanStage) [][]plan.Move {
 	var stages [][]plan.Move
 	for _, one := range wire {
 		var stage []plan.Move
 		for _, m := range one.GetMoves() {
 			move := plan.Move{Pod: m.GetPod(), From: m.GetFrom(), To: m.GetTo(), Restart: m.GetRestart(), Blackout: m.GetBlackout().AsDuration()}
-			for mode, is := range planModes {
-				if is == m.GetMode() {
+			for _, mode := range []plan.Mode{plan.Stop, plan.Precopy, plan.Postcopy} {
+				if Mode(mode) == m.GetMode() {
 					move.Mode = mode
 				}
 			}

@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -8,35 +8,36 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 )
 
-// rolloutCollector shows what has become of rollouts: how many of a pool are in which state, and the hosts of its latest.
-type rolloutCollector struct {
-	c *Controller
+// collector shows what has become of rollouts: how many of a pool are in which state, and the hosts of its latest.
+type collector struct {
+	of *Rollouts
 
 	rollouts, hosts, latest *prometheus.Desc
 }
 
-func newRolloutCollector(c *Controller) *rolloutCollector {
-	return &rolloutCollector{
-		c:        c,
+// Collector is what Prometheus is shown of rollouts.
+func (s *Rollouts) Collector() prometheus.Collector {
+	return &collector{
+		of:       s,
 		rollouts: prometheus.NewDesc("drydock_rollouts", "Rollouts by pool and state.", []string{"pool", "state"}, nil),
 		hosts:    prometheus.NewDesc("drydock_rollout_hosts", "Hosts of a pool's latest rollout: patched, failed or left.", []string{"pool", "state"}, nil),
 		latest:   prometheus.NewDesc("drydock_rollout_age_seconds", "How long ago a pool's latest rollout started.", []string{"pool"}, nil),
 	}
 }
 
-func (k *rolloutCollector) Describe(into chan<- *prometheus.Desc) {
+func (k *collector) Describe(into chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{k.rollouts, k.hosts, k.latest} {
 		into <- desc
 	}
 }
 
-func (k *rolloutCollector) Collect(into chan<- prometheus.Metric) {
-	ctx, cancel := k.c.call(context.Background())
+func (k *collector) Collect(into chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), k.of.Timings.CallTimeout)
 	defer cancel()
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		into <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
-	all, err := k.c.listRollouts(ctx, "", 0)
+	all, err := k.of.List(ctx, "", 0)
 	if err != nil {
 		into <- prometheus.NewInvalidMetric(k.rollouts, err)
 		return
@@ -44,7 +45,7 @@ func (k *rolloutCollector) Collect(into chan<- prometheus.Metric) {
 	states := map[[2]string]int{}
 	latest := map[string]*drydockv1.Rollout{}
 	for _, rollout := range all {
-		states[[2]string{rollout.GetPool(), stateWord(rollout.GetState())}]++
+		states[[2]string{rollout.GetPool(), word(rollout.GetState())}]++
 		if latest[rollout.GetPool()] == nil {
 			latest[rollout.GetPool()] = rollout
 		}
@@ -56,6 +57,6 @@ func (k *rolloutCollector) Collect(into chan<- prometheus.Metric) {
 		gauge(k.hosts, float64(rollout.GetHostsPatched()), name, "patched")
 		gauge(k.hosts, float64(rollout.GetHostsFailed()), name, "failed")
 		gauge(k.hosts, float64(rollout.GetHostsTotal()-rollout.GetHostsPatched()-rollout.GetHostsFailed()), name, "left")
-		gauge(k.latest, k.c.now().Sub(rollout.GetStarted().AsTime()).Seconds(), name)
+		gauge(k.latest, k.of.Now().Sub(rollout.GetStarted().AsTime()).Seconds(), name)
 	}
 }

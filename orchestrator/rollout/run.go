@@ -1,4 +1,4 @@
-package orchestrator
+package rollout
 
 import (
 	"context"
@@ -14,14 +14,15 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/gate"
 	"drydock/orchestrator/pool"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
 // execution is one rollout at work in one term. All that it must not forget is in the store: the next leader carries on from
 // there, and every step may be done again.
 type execution struct {
-	*Controller
-	r     *reign
+	*Rollouts
+	Term
 	id    string
 	pool  *pool.Pool
 	gates map[string]*gate.Gate
@@ -60,8 +61,8 @@ func poolOf(record *drydockv1.RolloutRecord) (*pool.Pool, error) {
 }
 
 // carryOut starts the execution of a rollout that is active, if it does not run yet.
-func (c *Controller) carryOut(r *reign, id string) error {
-	item, err := c.rollout(r.ctx, id)
+func (s *Rollouts) carryOut(term Term, id string) error {
+	item, err := s.rollout(term.Context(), id)
 	if err != nil || !active(item.Value.GetRollout().GetState()) {
 		return err
 	}
@@ -73,42 +74,39 @@ func (c *Controller) carryOut(r *reign, id string) error {
 	if err != nil {
 		return fmt.Errorf("rollout %s: %w", id, err)
 	}
-	x := &execution{Controller: c, r: r, id: id, pool: p, gates: gates, live: map[string]activity{}, changed: make(chan struct{})}
-	r.mu.Lock()
-	_, runs := r.rollouts[id]
-	if !runs {
-		r.rollouts[id] = x
-	}
-	r.mu.Unlock()
-	if !runs {
-		r.spawn(x.run)
+	x := &execution{Rollouts: s, Term: term, id: id, pool: p, gates: gates, live: map[string]activity{}, changed: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Of an earlier term nothing is left: its end has waited for its executions.
+	if s.executions[id] == nil && term.Go(x.run) {
+		s.executions[id] = x
 	}
 	return nil
 }
 
 // carryOutAll starts the executions of all active rollouts.
-func (c *Controller) carryOutAll(r *reign) error {
-	items, err := store.List[drydockv1.RolloutRecord](r.ctx, c.store, keyRollouts)
+func (s *Rollouts) carryOutAll(term Term) error {
+	items, err := store.List[drydockv1.RolloutRecord](term.Context(), s.Store, s.rolloutKey(""))
 	if err != nil {
 		return err
 	}
 	var failed error
 	for _, item := range items {
 		if rollout := item.Value.GetRollout(); active(rollout.GetState()) {
-			failed = errors.Join(failed, c.carryOut(r, rollout.GetId()))
+			failed = errors.Join(failed, s.carryOut(term, rollout.GetId()))
 		}
 	}
 	return failed
 }
 
 func (x *execution) run() {
-	err := x.steps(x.r.ctx)
-	if err != nil && x.r.ctx.Err() == nil {
-		x.log.Warn("rollout is not carried on at the moment", "rollout", x.id, "error", err)
+	err := x.steps(x.Context())
+	if err != nil && x.Context().Err() == nil {
+		x.Log.Warn("rollout is not carried on at the moment", "rollout", x.id, "error", err)
 	}
-	x.r.mu.Lock()
-	delete(x.r.rollouts, x.id)
-	x.r.mu.Unlock()
+	x.Rollouts.mu.Lock()
+	delete(x.executions, x.id)
+	x.Rollouts.mu.Unlock()
 	x.changedNow()
 }
 
@@ -121,44 +119,44 @@ func (x *execution) steps(ctx context.Context) error {
 		}
 		switch head.GetAsked() {
 		case askPause:
-			return x.rest(ctx, rolloutPaused, "paused by an operator: go on with `drydock rollout resume "+x.id+"`", nil)
+			return x.rest(ctx, statePaused, "paused by an operator: go on with `drydock rollout resume "+x.id+"`", nil)
 		case askAbort:
 			return x.abort(ctx)
 		}
-		step, ok := stepNamed(head.GetStep())
+		s, ok := stepNamed(head.GetStep())
 		if !ok {
-			return x.rest(ctx, rolloutStopped, "", []*drydockv1.Refusal{because("this controller knows no step "+head.GetStep(), "run controllers of one version, and resume it")})
+			return x.rest(ctx, stateStopped, "", []*drydockv1.Refusal{refusal.Because("this controller knows no step "+head.GetStep(), "run controllers of one version, and resume it")})
 		}
 		var failed *setback
-		err = x.do(ctx, head, step)
+		err = x.do(ctx, head, s)
 		switch {
 		case errors.Is(err, errAsked):
 			continue
 		case errors.As(err, &failed):
-			return x.rest(ctx, rolloutStopped, step.name+": "+failed.what, failed.reasons)
+			return x.rest(ctx, stateStopped, s.name+": "+failed.what, failed.reasons)
 		case err != nil:
 			return err
 		}
-		if more, err := x.advance(ctx, step); !more || err != nil {
+		if more, err := x.advance(ctx, s); !more || err != nil {
 			return err
 		}
 	}
 }
 
-func (x *execution) do(ctx context.Context, head *drydockv1.Rollout, step rolloutStep) error {
-	if err := x.fault("rollout begins " + step.name); err != nil {
+func (x *execution) do(ctx context.Context, head *drydockv1.Rollout, s step) error {
+	if err := x.Fault(beginsAt(s)); err != nil {
 		return err
 	}
-	began := x.now()
-	if step.each != nil {
-		return x.onHosts(ctx, head, step)
+	began := x.Now()
+	if s.each != nil {
+		return x.onHosts(ctx, head, s)
 	}
-	if err := x.once(ctx, head, step); err != nil {
+	if err := x.once(ctx, head, s); err != nil {
 		return err
 	}
 	_, err := x.change(ctx, func(head *drydockv1.Rollout) error {
 		head.Steps = append(head.Steps, &drydockv1.RolloutStep{
-			Name: step.name, Started: timestamppb.New(began), Took: durationpb.New(x.now().Sub(began)), Round: head.GetRound(),
+			Name: s.name, Started: timestamppb.New(began), Took: durationpb.New(x.Now().Sub(began)), Round: head.GetRound(),
 		})
 		return nil
 	})
@@ -166,31 +164,31 @@ func (x *execution) do(ctx context.Context, head *drydockv1.Rollout, step rollou
 }
 
 // once does a step of the rollout as a whole, on record where the pool has something for it.
-func (x *execution) once(ctx context.Context, head *drydockv1.Rollout, step rolloutStep) error {
-	if step.idle != nil && step.idle(x) {
-		return step.all(x, ctx, head)
+func (x *execution) once(ctx context.Context, head *drydockv1.Rollout, s step) error {
+	if s.idle != nil && s.idle(x) {
+		return s.all(x, ctx, head)
 	}
 	why := ""
 	if head.GetRound() < head.GetRounds() {
 		why = fmt.Sprintf("round %d of %d", head.GetRound()+1, head.GetRounds())
 	}
-	return x.recorded(ctx, "rollout "+step.name, "rollout "+x.id, why, func() error { return step.all(x, ctx, head) })
+	return x.recorded(ctx, "rollout "+s.name, "rollout "+x.id, why, func() error { return s.all(x, ctx, head) })
 }
 
 // advance journals that a step is done, and which comes next; more is false after the last.
-func (x *execution) advance(ctx context.Context, step rolloutStep) (more bool, err error) {
-	if err := x.fault("rollout did " + step.name); err != nil {
+func (x *execution) advance(ctx context.Context, s step) (more bool, err error) {
+	if err := x.Fault(didAt(s)); err != nil {
 		return false, err
 	}
-	hosts, err := x.rolloutHosts(ctx, x.id)
+	hosts, err := x.allHosts(ctx, x.id)
 	if err != nil {
 		return false, err
 	}
 	head, err := x.change(ctx, func(head *drydockv1.Rollout) error {
 		count(head, hosts)
-		head.Step = after(step, head)
+		head.Step = after(s, head)
 		head.Deadline, head.RedSince = nil, nil
-		if step.name == stepHostGates {
+		if s.name == stepHostGates {
 			head.Round++
 		}
 		return nil
@@ -205,15 +203,15 @@ func (x *execution) advance(ctx context.Context, step rolloutStep) (more bool, e
 }
 
 // after is the name of the step that follows; empty after the last.
-func after(step rolloutStep, head *drydockv1.Rollout) string {
+func after(s step, head *drydockv1.Rollout) string {
 	switch {
-	case step.name == stepHostGates:
+	case s.name == stepHostGates:
 		return stepAdmit
-	case step.name == stepAdmit && head.GetRound() >= head.GetRounds():
+	case s.name == stepAdmit && head.GetRound() >= head.GetRounds():
 		return stepEndGates
 	}
-	all := rolloutSteps()
-	i := slices.IndexFunc(all, func(s rolloutStep) bool { return s.name == step.name })
+	all := steps()
+	i := slices.IndexFunc(all, func(other step) bool { return other.name == s.name })
 	if i+1 == len(all) {
 		return ""
 	}
@@ -239,13 +237,13 @@ func (x *execution) head(ctx context.Context) (*drydockv1.Rollout, error) {
 }
 
 func (x *execution) change(ctx context.Context, change func(*drydockv1.Rollout) error) (*drydockv1.Rollout, error) {
-	record, err := journal(ctx, x.Controller, x.r, rolloutKey(x.id), func(record *drydockv1.RolloutRecord) error { return change(record.GetRollout()) })
+	record, err := journal(ctx, x.Store, x.rolloutKey(x.id), func(record *drydockv1.RolloutRecord) error { return change(record.GetRollout()) })
 	x.changedNow()
 	return record.GetRollout(), err
 }
 
 func (x *execution) changeHost(ctx context.Context, name string, change func(*drydockv1.RolloutHost) error) (*drydockv1.RolloutHost, error) {
-	h, err := journal(ctx, x.Controller, x.r, rolloutHostKey(x.id, name), change)
+	h, err := journal(ctx, x.Store, x.hostKey(x.id, name), change)
 	x.changedNow()
 	return h, err
 }
@@ -259,9 +257,9 @@ func (x *execution) rest(ctx context.Context, state drydockv1.RolloutState, reas
 	if err != nil {
 		return err
 	}
-	x.record(ctx, "rollout "+stateWord(state), "rollout "+x.id, reason, nil)
-	x.log.Warn("rollout rests", "rollout", x.id, "state", stateWord(state), "reason", reason, "problems", len(problems))
-	if state == rolloutStopped {
+	x.Record(ctx, "rollout "+word(state), "rollout "+x.id, reason, nil)
+	x.Log.Warn("rollout rests", "rollout", x.id, "state", word(state), "reason", reason, "problems", len(problems))
+	if state == stateStopped {
 		x.notify(head, "stopped", "", reason)
 	}
 	return nil
@@ -269,7 +267,7 @@ func (x *execution) rest(ctx context.Context, state drydockv1.RolloutState, reas
 
 // finish ends the rollout, and sets its pool free.
 func (x *execution) finish(ctx context.Context, hosts []*drydockv1.RolloutHost) error {
-	return x.end(ctx, rolloutFinished, "finished", "", problemsOf(hosts))
+	return x.end(ctx, stateFinished, "finished", "", problemsOf(hosts))
 }
 
 func (x *execution) end(ctx context.Context, state drydockv1.RolloutState, event, reason string, problems []*drydockv1.Refusal) error {
@@ -283,22 +281,19 @@ func (x *execution) end(ctx context.Context, state drydockv1.RolloutState, event
 			return err
 		}
 		head := item.Value.GetRollout()
-		head.State, head.Reason, head.Problems, head.Asked, head.Until, head.Ended = state, reason, problems, "", nil, timestamppb.New(x.now())
-		txn := x.store.Txn().If(x.r.term.Holds(), store.Unchanged(item.Key, item.Revision), store.Unchanged(record.Key, record.Revision)).Put(item.Key, item.Value)
+		head.State, head.Reason, head.Problems, head.Asked, head.Until, head.Ended = state, reason, problems, "", nil, timestamppb.New(x.Now())
+		txn := x.Store.Txn().If(store.Unchanged(item.Key, item.Revision), store.Unchanged(record.Key, record.Revision)).Put(item.Key, item.Value)
 		if record.Value.GetRollout() == x.id {
 			record.Value.Rollout = ""
 			txn.Put(record.Key, record.Value)
 		}
 		_, err = txn.Commit(ctx)
 		if errors.Is(err, store.ErrConflict) {
-			if err := x.stillLeads(ctx, x.r); err != nil {
-				return err
-			}
 			continue
 		}
 		if err == nil {
-			x.record(ctx, "rollout "+stateWord(state), "rollout "+x.id, "pool "+x.pool.Name, nil)
-			x.log.Info("rollout ended", "rollout", x.id, "state", stateWord(state))
+			x.Record(ctx, "rollout "+word(state), "rollout "+x.id, "pool "+x.pool.Name, nil)
+			x.Log.Info("rollout ended", "rollout", x.id, "state", word(state))
 			x.notify(head, event, "", reason)
 			x.changedNow()
 		}
@@ -313,7 +308,7 @@ func problemsOf(hosts []*drydockv1.RolloutHost) []*drydockv1.Refusal {
 			continue
 		}
 		for _, p := range h.GetProblems() {
-			problems = append(problems, because(fmt.Sprintf("host %s, %s: %s", h.GetHost(), h.GetStep(), p.GetReason()), p.GetRemedy()))
+			problems = append(problems, refusal.Because(fmt.Sprintf("host %s, %s: %s", h.GetHost(), h.GetStep(), p.GetReason()), p.GetRemedy()))
 		}
 	}
 	return problems
@@ -329,4 +324,4 @@ func (x *execution) asked(ctx context.Context) error {
 }
 
 // by is whose cordons and migrations they are.
-func (x *execution) by() string { return rolloutOwner + x.id }
+func (x *execution) by() string { return OwnerPrefix + x.id }
