@@ -17,7 +17,6 @@ import (
 	"drydock/internal/patchtest"
 	"drydock/patch"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
@@ -330,24 +329,5 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			group.Wait()
 			w.Done(result)
 		})
-	}
-}
-
-func TestAKernelThatDoesNotFitIntoBootIsRefused(t *testing.T) {
-	w := newWorld(t)
-	if err := unix.Mount("boot", w.Path("boot"), "tmpfs", 0, "size=2m"); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Unmount(w.Path("boot"), 0)
-	w.Install(apttest.Deb{Name: oldKernel, Version: "6.12.94-1", Files: map[string]string{"boot/vmlinuz-6.12.94+deb13-amd64": strings.Repeat("k", 800<<10)}},
-		apttest.Deb{Name: "linux-image-amd64", Version: "6.12.94-1", Depends: oldKernel})
-	w.offer(apttest.Deb{Name: newKernel, Version: "6.12.117-1"}, apttest.Deb{Name: "linux-image-amd64", Version: "6.12.117-1", Depends: newKernel})
-	if res := w.Resolve(patchtest.All()); len(res.Refusals) != 0 {
-		t.Fatal("there is room yet:", res.Refusals)
-	}
-	w.Write("boot/initrd.img-6.12.94+deb13-amd64", strings.Repeat("i", 900<<10))
-	res := w.Resolve(patchtest.All())
-	if text := patchtest.Reasons(res.Refusals); len(res.Refusals) != 1 || !strings.HasPrefix(text, w.Path("boot")+" has ") || !strings.Contains(text, "kernel 6.12.117+deb13-amd64 needs 2.5 MiB") {
-		t.Error(res.Refusals)
 	}
 }

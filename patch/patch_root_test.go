@@ -246,3 +246,21 @@ func (w *world) offered() []offer {
 	}
 	return list
 }
+
+func TestAPatchThatWasInstalledNeedsNoFilesWhenItIsAskedForAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "tool", Version: "2.0"}, apttest.Deb{Name: "other", Version: "2.0"})
+	p := w.Ready()
+	w.Done(w.Apply(p))
+	if err := w.Download(p); err != nil {
+		t.Error(err)
+	}
+	w.Done(w.ApplyWith(patch.Order{ID: "r1/h1/again", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet))
+	w.Install(apttest.Deb{Name: "other", Version: "1.0"})
+	if err := w.Download(p); err != nil {
+		t.Fatal(err)
+	}
+	w.Done(w.ApplyWith(patch.Order{ID: "r2/h1", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet))
+	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
+}

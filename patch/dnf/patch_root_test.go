@@ -183,3 +183,18 @@ func TestChangedConfigurationFilesAreKeptOrReplaced(t *testing.T) {
 		}
 	}
 }
+
+func TestAPatchThatWasInstalledNeedsNoFilesWhenItIsAskedForAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Install(dnftest.RPM{Name: "tool", Version: "1.0"})
+	w.offer(dnftest.RPM{Name: "tool", Version: "2.0"})
+	p := w.Ready()
+	w.Done(w.Apply(p))
+	if err := os.RemoveAll(w.Path("srv/base")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Download(p); err != nil {
+		t.Error(err)
+	}
+	w.Done(w.ApplyWith(patch.Order{ID: "r1/h1/again", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet))
+}
