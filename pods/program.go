@@ -12,6 +12,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/pods/network"
+	"drydock/pods/sidecar"
 	"drydock/pods/spec"
 
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -132,6 +133,9 @@ func (r *Runtime) withProgram(in spec.Input) containerd.NewContainerOpts {
 	}
 }
 
+// keptPath is where a program finds what the pod's shim has kept.
+const keptPath = "/drydock/kept"
+
 // programSpec is the pod as the program sees it: its local volumes, and the container with another command.
 func programSpec(t Transform) (*drydockv1.PodSpec, int, error) {
 	pod := proto.CloneOf(t.Spec)
@@ -153,6 +157,9 @@ func programSpec(t Transform) (*drydockv1.PodSpec, int, error) {
 			if local[m.Volume] {
 				mounts = append(mounts, m)
 			}
+		}
+		if local[sidecar.Name] {
+			mounts = append(mounts, &drydockv1.VolumeMount{Volume: sidecar.Name, Path: keptPath, SubPath: sidecar.Kept})
 		}
 		c.Mounts, c.Command, c.Args = mounts, t.Command, nil
 		return pod, i, nil

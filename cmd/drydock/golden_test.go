@@ -162,10 +162,20 @@ func goldenCases() []goldenCase {
 			"service check $HOME/wrong-example.yaml", "service check $HOME/ambiguous.yaml", "service check $HOME/loses.yaml",
 			"service check $HOME/does-not-compose.yaml", "service check $HOME/unknown-key.yaml", "service check $HOME/image.tar",
 			"service check $HOME/none.yaml", "service check $HOME", "service check",
+			"service apply $HOME/greeter.yaml", "service apply $HOME/gap.yaml", "service apply $HOME/none.yaml", "service ls", "service ls -o json",
+			"service show shop", "service show shop -o yaml", "service show absent", "service rm shop", "service rm stuck",
+			"service flag shop spring", "service flag shop spring --unset", "service flag shop",
+		}},
+		{"upgrade", false, []string{
+			"service upgrade shop --to v2 --image shop:2 --pod shop-0 --pod shop-1", "service upgrade shop --to v2 --detach", "service upgrade current --to v2",
+			"service upgrade failing --to v2", "service upgrade cut --to v2", "service upgrade stuck --to v2", "service upgrade shop",
+			"upgrade ls", "upgrade ls --service shop --limit 3 -o json", "upgrade ls --limit -1", "upgrade show u-1", "upgrade show u-failing", "upgrade show absent",
+			"upgrade watch u-1", "upgrade pause u-1", "upgrade resume u-1 -o json", "upgrade abort u-1", "upgrade pause stuck",
+			"pod run shop-3 --image shop:2 --service shop --version v2", "pod run shop-3 --image shop:2 --service shop",
 		}},
 		{"empty", true, []string{
 			"image ls", "image ls -o json", "image ls -o yaml", "pod ls", "pod ls -o json", "host ls", "host ls -o json", "migration ls",
-			"migration ls -o json", "pool ls", "rollout ls", "rollout ls -o json", "status", "store backup $HOME/backup", "user ls", "user ls -o json", "events", "events -o json",
+			"migration ls -o json", "pool ls", "rollout ls", "rollout ls -o json", "service ls", "upgrade ls", "status", "store backup $HOME/backup", "user ls", "user ls -o json", "events", "events -o json",
 		}},
 		{"misuse", false, []string{
 			"", "pod", "podd", "pod lss", "pod ls more", "pod inspect", "pod ls --hots h1", "pod ls -o xml", "pod ls --timeout soon",

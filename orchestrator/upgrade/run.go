@@ -38,6 +38,9 @@ func (s *Services) Run(ctx context.Context) {
 		if err := s.carryOut(ctx, &group); err != nil && ctx.Err() == nil {
 			s.Log.Error("upgrades", "error", err)
 		}
+		if err := s.settleShims(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Error("shims of services", "error", err)
+		}
 		sleep(ctx, s.LookEvery)
 	}
 }

@@ -32,6 +32,8 @@ type Controller interface {
 	ImageHosts(ctx context.Context, spec *drydockv1.PodSpec) ([]*drydockv1.Peer, error)
 	// Agent is a host's; a host that is dead or forgotten has none, and gone says so.
 	Agent(ctx context.Context, what, host string) (agent drydockv1connect.AgentServiceClient, gone bool, err error)
+	// SetShim makes a pod's shim be as asked while the pod runs; nil takes it away.
+	SetShim(ctx context.Context, pod string, shim *drydockv1.ShimSpec) error
 	// Record enters what was done without anybody having asked for it now.
 	Record(ctx context.Context, verb, object, reason string, err error)
 	// Requester is who asks.
@@ -59,11 +61,13 @@ type Services struct {
 	Config
 	mu         sync.Mutex
 	executions map[string]*execution
+	// shimless is why a pod's shim is not as it should be, by pod; only whoever settles shims uses it.
+	shimless map[string]string
 }
 
 // New makes Services; Run carries upgrades out.
 func New(cfg Config) *Services {
-	return &Services{Config: cfg, executions: make(map[string]*execution)}
+	return &Services{Config: cfg, executions: make(map[string]*execution), shimless: make(map[string]string)}
 }
 
 func (s *Services) serviceKey(name string) string { return s.Prefix + "services/" + name }
@@ -197,6 +201,9 @@ func (s *Services) setFlag(ctx context.Context, name, flag string, clear bool) e
 // the lock "services" until the pod is on record.
 func (s *Services) Admit(ctx context.Context, spec *drydockv1.PodSpec) error {
 	var reasons []*drydockv1.Refusal
+	if _, err := portsOf(spec); err != nil {
+		reasons = append(reasons, because(err.Error(), "write ports with dots between them, as 8080.8081"))
+	}
 	for _, use := range usesBy(&drydockv1.Pod{Spec: spec}) {
 		item, err := store.Get[drydockv1.ServiceRecord](ctx, s.Store, s.serviceKey(use.service))
 		if errors.Is(err, store.ErrNotFound) {

@@ -95,19 +95,42 @@ func (x *execution) release(ctx context.Context, p *drydockv1.UpgradePod) error 
 	return err
 }
 
-// after is the pod as it is to become.
+// after is the pod as it is to become, its shim too: it is found out once, so that its host and its record have the same.
 func (x *execution) after(ctx context.Context, p *drydockv1.UpgradePod) (after *drydockv1.PodSpec, err error) {
-	err = x.changePod(ctx, p.GetPod(), func(record *drydockv1.PodRecord) error {
-		after = proto.CloneOf(record.GetUpgrade().GetBefore())
-		return nil
-	})
+	stored, err := x.stored(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := serving(after)
-	c.Image, c.ImageDigest = x.image, x.digest
-	after.Labels[manifest.LabelVersion] = x.to
-	return after, nil
+	pods, err := x.Controller.ListPods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = x.changePod(ctx, p.GetPod(), func(record *drydockv1.PodRecord) error {
+		if record.GetUpgrade().GetAfter() == nil {
+			next := proto.CloneOf(record.GetUpgrade().GetBefore())
+			c := serving(next)
+			c.Image, c.ImageDigest = x.image, x.digest
+			next.Labels[manifest.LabelVersion] = x.to
+			next.Shim = stored.shimOf(next, pods)
+			record.Upgrade.After = next
+		}
+		after = proto.CloneOf(record.GetUpgrade().GetAfter())
+		return nil
+	})
+	return after, err
+}
+
+// stored is the service's record with all that shims need of it.
+func (x *execution) stored(ctx context.Context) (forShims, error) {
+	u, err := x.head(ctx)
+	if err != nil {
+		return forShims{}, err
+	}
+	item, err := x.service(ctx, u.GetService())
+	if err != nil {
+		return forShims{}, err
+	}
+	return x.forShims(ctx, item.Value)
 }
 
 // fetch brings the new image to the pod's host while the pod runs on.
@@ -116,11 +139,7 @@ func (x *execution) fetch(ctx context.Context, p *drydockv1.UpgradePod) error {
 	if err != nil {
 		return err
 	}
-	spec, err := x.after(ctx, p)
-	if err != nil {
-		return err
-	}
-	from, err := x.Controller.ImageHosts(ctx, spec)
+	from, err := x.Controller.ImageHosts(ctx, &drydockv1.PodSpec{Containers: []*drydockv1.Container{{Image: x.image, ImageDigest: x.digest}}})
 	if err != nil {
 		return err
 	}
