@@ -109,6 +109,9 @@ func (r *Runtime) makeProgram(ctx context.Context, t Transform, volumes string) 
 	}
 	for _, v := range pod.Volumes {
 		in.Volumes[v.Name] = filepath.Join(volumes, v.Name)
+		if err := os.MkdirAll(in.Volumes[v.Name], 0o755); err != nil { // one that comes with the upgrade
+			return nil, err
+		}
 	}
 	id := programID(pod.Name)
 	return r.client.NewContainer(ctx, id, containerd.WithImage(image), containerd.WithSnapshotter(snapshotter),

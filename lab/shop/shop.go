@@ -13,18 +13,20 @@ import (
 	"drydock/internal/durable"
 )
 
-// Port is where a server listens, and Dir where its volume is.
+// Port is where a server listens, Dir where its volume is, and Kept where a transform finds what the pod's shim has kept.
 const (
 	Port = 8080
 	Dir  = "/data"
+	Kept = "/drydock/kept"
 )
 
-// Record is the service's upgrade record, with a way back.
+// Record is the service's upgrade record: v2 knows currencies, and there is a way back to v1; v3 knows notes, which the shim keeps
+// for servers of v2.
 const Record = `service: shop
 client:
   header: X-Shop-Version
   default: v1
-versions: [v1, v2]
+versions: [v1, v2, v3]
 pairs:
   - between: [v1, v2]
     up:
@@ -54,7 +56,7 @@ pairs:
           reply:
             - rename: {from: cents, to: amount}
             - default: {field: currency, value: EUR}
-    transform: {command: [/shop, up], back: [/shop, back], timeout: 1m}
+    transform: {command: [/shop, transform, up], back: [/shop, transform, back], timeout: 1m}
     schedule: {kind: rolling, at-once: 1}
     disallowed: none
     examples:
@@ -64,13 +66,71 @@ pairs:
       - name: an order is read
         old: {request: {method: GET, path: /orders/7}, reply: {status: 200, body: {cents: 5}}}
         new: {request: {method: GET, path: /orders/7}, reply: {status: 200, body: {amount: 5, currency: EUR}}}
+  - between: [v2, v3]
+    up:
+      otherwise: pass
+      rules:
+        - name: read an order
+          match: {method: [GET], path: '/orders/{id}'}
+          reply:
+            - drop: {field: note}
+    down:
+      otherwise: pass
+      rules:
+        - name: write an order
+          match: {method: [PUT], path: '/orders/{id}'}
+          request:
+            - keep: {field: note, by: 'path:id'}
+        - name: read an order
+          match: {method: [GET], path: '/orders/{id}'}
+          reply:
+            - keep: {field: note, by: 'path:id'}
+    transform: {command: [/shop, transform, notes], timeout: 1m}
+    schedule: {kind: rolling, at-once: 1}
+    disallowed: none
+    examples:
+      - name: an order is written
+        direction: down
+        lossy: the shim keeps the note
+        new: {request: {method: PUT, path: /orders/7, body: {amount: 5, currency: EUR, note: gift}}, reply: {status: 204}}
+        old: {request: {method: PUT, path: /orders/7, body: {amount: 5, currency: EUR}}, reply: {status: 204}}
+      - name: an order is read
+        direction: down
+        kept: {note: {'7': gift}}
+        new: {request: {method: GET, path: /orders/7}, reply: {status: 200, body: {amount: 5, currency: EUR, note: gift}}}
+        old: {request: {method: GET, path: /orders/7}, reply: {status: 200, body: {amount: 5, currency: EUR}}}
+      - name: an order with a note is read by one who knows none
+        direction: up
+        new: {request: {method: GET, path: /orders/7}, reply: {status: 200, body: {amount: 5, currency: EUR, note: gift}}}
+        old: {request: {method: GET, path: /orders/7}, reply: {status: 200, body: {amount: 5, currency: EUR}}}
 `
 
-// order has the fields of both versions; each uses its own.
+// Gateway, behind Record, leads calls for one order to one pod.
+const Gateway = `route:
+  - {match: {path: '/orders/{id}'}, by: 'path:id'}
+gateway: {pod: shop-front, image: 'shop:v1', command: [/shop, idle], ports: [8080], health: /healthz}
+`
+
+// Versions are those that there is a server of.
+var Versions = []string{"v1", "v2", "v3"}
+
+// order has the fields of all versions; each uses its own.
 type order struct {
 	Cents    int64  `json:"cents,omitempty"`
 	Amount   int64  `json:"amount,omitempty"`
 	Currency string `json:"currency,omitempty"`
+	Note     string `json:"note,omitempty"`
+}
+
+// is says whether an order has only what a version knows.
+func (o order) is(version string) bool {
+	switch version {
+	case "v1":
+		return o.Amount == 0 && o.Currency == "" && o.Note == ""
+	case "v2":
+		return o.Cents == 0 && o.Currency != "" && o.Note == ""
+	}
+	return o.Cents == 0 && o.Currency != ""
 }
 
 // file is what a version stores.
@@ -104,31 +164,6 @@ func (f file) save(dir string) error {
 	return durable.Replace(path(dir), data, 0o600)
 }
 
-// Transform turns what a version has stored into what its neighbour understands: up, or back. An order of another currency has no
-// way back.
-func Transform(dir, direction string) error {
-	from, to := "v1", "v2"
-	if direction == "back" {
-		from, to = to, from
-	}
-	f, err := load(dir, from)
-	if err != nil {
-		return err
-	}
-	for id, o := range f.Orders {
-		switch {
-		case direction == "up":
-			f.Orders[id] = order{Amount: o.Cents, Currency: "EUR"}
-		case o.Currency != "EUR":
-			return fmt.Errorf("order %s is in %s, which %s does not know", id, o.Currency, to)
-		default:
-			f.Orders[id] = order{Cents: o.Amount}
-		}
-	}
-	f.Version = to
-	return f.save(dir)
-}
-
 // Handler serves a version over what lies in dir.
 func Handler(dir, version string) (http.Handler, error) {
 	f, err := load(dir, version)
@@ -142,7 +177,7 @@ func Handler(dir, version string) (http.Handler, error) {
 		var o order
 		decoder := json.NewDecoder(r.Body)
 		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&o); err != nil || (version == "v1") != (o.Currency == "") || version == "v1" && o.Amount != 0 || version == "v2" && o.Cents != 0 {
+		if err := decoder.Decode(&o); err != nil || !o.is(version) {
 			http.Error(w, "not an order of "+version, http.StatusBadRequest)
 			return
 		}

@@ -92,8 +92,9 @@ func (s *Services) filesOf(ctx context.Context, stored *drydockv1.ServiceRecord)
 
 // head is what is read of a record that is known to be right, where no translator is needed.
 type head struct {
-	Versions []string      `yaml:"versions"`
-	Client   record.Client `yaml:"client"`
+	Versions []string        `yaml:"versions"`
+	Client   record.Client   `yaml:"client"`
+	Gateway  *record.Gateway `yaml:"gateway"`
 }
 
 func headOf(stored *drydockv1.ServiceRecord) (head, error) {

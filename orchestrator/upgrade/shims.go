@@ -2,16 +2,13 @@ package upgrade
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	drydockv1 "drydock/api/drydock/v1"
-	"drydock/orchestrator/store"
 	"drydock/pods/manifest"
 )
 
@@ -20,6 +17,10 @@ type forShims struct {
 	stored *drydockv1.ServiceRecord
 	head   head
 	files  map[string][]byte
+	// becoming is the version that a pod which is being upgraded gets, by pod.
+	becoming map[string]string
+	// held are the pods that get no calls, from before they are stopped until they are healthy.
+	held map[string]bool
 }
 
 func (s *Services) forShims(ctx context.Context, stored *drydockv1.ServiceRecord) (forShims, error) {
@@ -28,7 +29,26 @@ func (s *Services) forShims(ctx context.Context, stored *drydockv1.ServiceRecord
 		return forShims{}, err
 	}
 	files, err := s.filesOf(ctx, stored)
-	return forShims{stored: stored, head: h, files: files}, err
+	if err != nil {
+		return forShims{}, err
+	}
+	f := forShims{stored: stored, head: h, files: files, becoming: make(map[string]string), held: make(map[string]bool)}
+	if stored.GetUpgrade() == "" {
+		return f, nil
+	}
+	item, err := s.upgrade(ctx, stored.GetUpgrade())
+	for _, p := range item.Value.GetPods() {
+		if inProgress(p) {
+			f.becoming[p.GetPod()], f.held[p.GetPod()] = item.Value.GetTo(), held(p)
+		}
+	}
+	return f, err
+}
+
+// held says whether a pod gets no calls.
+func held(p *drydockv1.UpgradePod) bool {
+	at, first, last := stepIndex(p.GetStep()), stepIndex("hold"), stepIndex("health")
+	return at > first && at <= last || at == first && p.GetState() == podRunning
 }
 
 // shimOf is the shim that a pod needs, as its labels and those of all others are, or nil: where nobody can speak another version than
@@ -53,9 +73,10 @@ func (f forShims) shimOf(spec *drydockv1.PodSpec, pods []*drydockv1.Pod) *drydoc
 }
 
 // audience says whether somebody may speak another version than a pod does, and what client pods speak, by address: who has no label
-// speaks the record's default, or, while versions are mixed, what a header or a port says.
+// speaks the record's default, or, while versions are mixed, what a header or a port says. A pod that is being upgraded counts as what
+// it is and as what it becomes. Whoever comes through a gateway may speak any version.
 func (f forShims) audience(pod, version string, pods []*drydockv1.Pod) (mixed bool, clients map[string]string) {
-	mixed = f.head.Client.Default != version
+	mixed = f.head.Client.Default != version || f.head.Gateway != nil && len(f.head.Versions) > 1
 	says := f.head.Client.Header != "" || len(f.head.Client.Ports) > 0
 	for _, u := range usesOf(f.stored.GetName(), pods) {
 		switch {
@@ -69,7 +90,8 @@ func (f forShims) audience(pod, version string, pods []*drydockv1.Pod) (mixed bo
 				clients[address] = u.version
 			}
 		default:
-			mixed = mixed || says && u.version != version
+			next := f.becoming[u.pod.GetSpec().GetName()]
+			mixed = mixed || says && (u.version != version || next != "" && next != version)
 		}
 	}
 	return mixed, clients
@@ -95,69 +117,4 @@ func portsOf(spec *drydockv1.PodSpec) ([]uint32, error) {
 		return []uint32{probe.Tcp.GetPort()}, nil
 	}
 	return nil, nil
-}
-
-// settleShims gives pods the shims that they need, and takes away those that nobody needs any more. Pods that are being upgraded
-// are left to that.
-func (s *Services) settleShims(ctx context.Context) error {
-	items, err := store.List[drydockv1.ServiceRecord](ctx, s.Store, s.Prefix+"services/")
-	if err != nil || len(items) == 0 {
-		return err
-	}
-	pods, err := s.Controller.ListPods(ctx)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, item := range items {
-		f, err := s.forShims(ctx, item.Value)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		busy, err := s.inUpgrade(ctx, item.Value)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		for _, u := range usesOf(f.stored.GetName(), pods) {
-			if !u.client && u.pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_RUNNING && !slices.Contains(busy, u.pod.GetSpec().GetName()) {
-				s.settleShim(ctx, u.pod.GetSpec(), f.shimOf(u.pod.GetSpec(), pods))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// settleShim logs why it cannot once, not with every look.
-func (s *Services) settleShim(ctx context.Context, spec *drydockv1.PodSpec, wanted *drydockv1.ShimSpec) {
-	if proto.Equal(spec.GetShim(), wanted) {
-		return
-	}
-	why := ""
-	if err := s.Controller.SetShim(ctx, spec.GetName(), wanted); err != nil {
-		why = err.Error()
-	}
-	if why != s.shimless[spec.GetName()] && why != "" && ctx.Err() == nil {
-		s.Log.Warn("the shim of a pod is not as its service needs it", "pod", spec.GetName(), "error", why)
-	}
-	s.shimless[spec.GetName()] = why
-}
-
-// inUpgrade are the pods that an upgrade of a service has at the moment.
-func (s *Services) inUpgrade(ctx context.Context, stored *drydockv1.ServiceRecord) ([]string, error) {
-	if stored.GetUpgrade() == "" {
-		return nil, nil
-	}
-	item, err := s.upgrade(ctx, stored.GetUpgrade())
-	if err != nil {
-		return nil, err
-	}
-	var busy []string
-	for _, p := range item.Value.GetPods() {
-		if inProgress(p) {
-			busy = append(busy, p.GetPod())
-		}
-	}
-	return busy, nil
 }

@@ -28,13 +28,15 @@ type step struct {
 // steps are all, in their order.
 func steps() []step {
 	return []step{
-		{name: "take", do: (*execution).take, undo: (*execution).release},
+		{name: "take", do: (*execution).take, undo: (*execution).letGo},
 		{name: "fetch", do: (*execution).fetch},
+		{name: "shims", do: (*execution).shims},
+		{name: "hold", do: (*execution).hold, undo: (*execution).release},
 		{name: "stop", do: (*execution).stop, undo: (*execution).startAgain},
 		{name: "transform", do: (*execution).transform, undo: (*execution).revert},
 		{name: "start", do: (*execution).start, undo: (*execution).stopNew},
 		{name: "health", do: (*execution).health},
-		{name: "settle", do: (*execution).settle, last: true},
+		{name: "settle", do: (*execution).finish, last: true},
 	}
 }
 
@@ -81,8 +83,8 @@ func (x *execution) take(ctx context.Context, p *drydockv1.UpgradePod) error {
 	return err
 }
 
-// release lets others have the pod again.
-func (x *execution) release(ctx context.Context, p *drydockv1.UpgradePod) error {
+// letGo lets others have the pod again.
+func (x *execution) letGo(ctx context.Context, p *drydockv1.UpgradePod) error {
 	err := x.Controller.ChangePod(ctx, p.GetPod(), func(record *drydockv1.PodRecord) error {
 		if record.GetUpgrade().GetId() == x.id {
 			record.Upgrade = nil
@@ -97,7 +99,11 @@ func (x *execution) release(ctx context.Context, p *drydockv1.UpgradePod) error 
 
 // after is the pod as it is to become, its shim too: it is found out once, so that its host and its record have the same.
 func (x *execution) after(ctx context.Context, p *drydockv1.UpgradePod) (after *drydockv1.PodSpec, err error) {
-	stored, err := x.stored(ctx)
+	stored, err := x.record(ctx)
+	if err != nil {
+		return nil, err
+	}
+	shims, err := x.forShims(ctx, stored)
 	if err != nil {
 		return nil, err
 	}
@@ -111,26 +117,13 @@ func (x *execution) after(ctx context.Context, p *drydockv1.UpgradePod) (after *
 			c := serving(next)
 			c.Image, c.ImageDigest = x.image, x.digest
 			next.Labels[manifest.LabelVersion] = x.to
-			next.Shim = stored.shimOf(next, pods)
+			next.Shim = shims.shimOf(next, pods)
 			record.Upgrade.After = next
 		}
 		after = proto.CloneOf(record.GetUpgrade().GetAfter())
 		return nil
 	})
 	return after, err
-}
-
-// stored is the service's record with all that shims need of it.
-func (x *execution) stored(ctx context.Context) (forShims, error) {
-	u, err := x.head(ctx)
-	if err != nil {
-		return forShims{}, err
-	}
-	item, err := x.service(ctx, u.GetService())
-	if err != nil {
-		return forShims{}, err
-	}
-	return x.forShims(ctx, item.Value)
 }
 
 // fetch brings the new image to the pod's host while the pod runs on.
@@ -255,8 +248,11 @@ func (x *execution) stopNew(ctx context.Context, p *drydockv1.UpgradePod) error 
 	return x.halt(ctx, p, func(record *drydockv1.PodRecord) { record.Spec = record.GetUpgrade().GetBefore() })
 }
 
-// settle drops what the way back would need, and lets others have the pod.
-func (x *execution) settle(ctx context.Context, p *drydockv1.UpgradePod) error {
+// finish lets calls come to the pod again, drops what the way back would need, and lets others have the pod.
+func (x *execution) finish(ctx context.Context, p *drydockv1.UpgradePod) error {
+	if err := x.release(ctx, p); err != nil {
+		return err
+	}
 	at, err := x.host(ctx, p)
 	if err == nil {
 		_, err = at.agent.SettlePod(ctx, connect.NewRequest(&drydockv1.SettlePodRequest{Upgrade: x.attempt(p), Pod: p.GetPod(), Epoch: at.epoch}))

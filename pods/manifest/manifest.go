@@ -26,6 +26,8 @@ const (
 	LabelSpeaks  = "speaks.drydock/"
 	// LabelPorts are those at which the pod serves, with dots between them; without it they are its probe's.
 	LabelPorts = "drydock/ports"
+	// LabelGateway is on a pod that Drydock runs itself: whose service's gateway it is.
+	LabelGateway = "drydock/gateway"
 )
 
 // Annotations that Drydock reads from a manifest; others below drydock/ are refused.
