@@ -90,6 +90,16 @@ func goldenCases() []goldenCase {
 			"pod rm redis", "pod rm redis --force -o yaml", "pod rm away", "pod logs redis --tail 2 -f -c main", "pod logs absent",
 			"pod logs redis --tail -1",
 		}},
+		{"pod-shim", false, []string{
+			"pod shim redis --record $HOME/greeter.yaml --version v2 --port 8080 --port 8081 --client 10.77.128.9=v1",
+			"pod shim redis --record $HOME/greeter.yaml --version v2 --port 8080 --renew -o yaml", "pod shim redis --off", "pod shim redis",
+			"pod shim gateway --record $HOME/greeter.yaml --backend redis:6379=v1 --backend web:80=v2 --port 8080 --health /healthz",
+			"pod shim gateway --record $HOME/greeter.yaml --backend redis=v1 --port 8080", "pod shim gateway --record $HOME/greeter.yaml --backend absent:80=v1 --port 8080",
+			"pod shim redis --off --record $HOME/greeter.yaml", "pod shim redis --record $HOME/greeter.yaml --port 8080",
+			"pod shim redis --record $HOME/none.yaml --version v2 --port 8080", "pod shim redis --record $HOME/gap.yaml --version v2 --port 8080",
+			"pod shim stuck --record $HOME/greeter.yaml --version v2 --port 8080", "shim ls", "shim show redis", "shim show absent",
+			"shim trace redis --path /greet --wait 1m", "shim trace quiet", "shim trace absent", "shim reload redis",
+		}},
 		{"pod-run", false, []string{
 			"pod run new --image demo/redis:1", "pod run new --image demo/redis:1 --host h2 -v data:/data -v shared=/srv/s:/s:ro -e A=b" +
 				" --cpus 0.5 --memory 256MiB --user 999 --ip 10.77.128.9 --restart never --on-host-lost wait --allow-postcopy" +
