@@ -1,10 +1,13 @@
 package shop
 
 import (
+	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"drydock/shim/kept"
 	"drydock/shim/message"
@@ -83,12 +86,60 @@ func TestNotesThatAShimHasKeptBecomeThoseOfOrders(t *testing.T) {
 }
 
 func TestTheRecordHasNoFault(t *testing.T) {
-	r, err := record.Parse("shop.yaml", []byte(Record), nil)
+	files, err := Files()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	if err := r.Check(t.Context()); err != nil {
-		t.Fatal(err)
+	beside := fstest.MapFS{}
+	for name, data := range files {
+		beside[name] = &fstest.MapFile{Data: data}
+	}
+	for _, text := range []string{Record, Record + Gateway} {
+		r, err := record.Parse("shop.yaml", []byte(text), beside)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(r.Check(t.Context()), r.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestClientsAndServersOfAVersionUnderstandEachOther(t *testing.T) {
+	for _, version := range Versions {
+		handler, err := Handler(t.TempDir(), version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(handler)
+		server.Config.Protocols = new(http.Protocols)
+		server.Config.Protocols.SetHTTP1(true)
+		server.Config.Protocols.SetUnencryptedHTTP2(true)
+		server.Start()
+		defer server.Close()
+		dial, address := new(net.Dialer).DialContext, server.Listener.Addr().String()
+		calls, err := NewGRPC(dial, address, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := NewHTTP(dial, address, version)
+		for _, c := range []struct {
+			writer, reader Client
+			id             string
+		}{{plain, calls, "1"}, {calls, plain, "2"}, {calls, calls, "3"}} {
+			want := Sold{Amount: 7, Note: "gift"}
+			if served, err := c.writer.Put(t.Context(), c.id, want); err != nil || served != version {
+				t.Errorf("%s: put order %s: %q, %v", version, c.id, served, err)
+			}
+			if got, served, err := c.reader.Get(t.Context(), c.id); err != nil || served != version || got != want.As(version) {
+				t.Errorf("%s: get order %s: %v, %q, %v", version, c.id, got, served, err)
+			}
+		}
+		if _, err := plain.Delete(t.Context(), "9"); (version == "v3") != (err == nil) {
+			t.Errorf("%s: delete: %v", version, err)
+		}
+		if err := errors.Join(plain.Close(), calls.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }

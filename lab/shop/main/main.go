@@ -47,7 +47,10 @@ func serve(version string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	server := &http.Server{Addr: fmt.Sprintf(":%d", shop.Port), Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Addr: fmt.Sprintf(":%d", shop.Port), Handler: handler, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
