@@ -78,6 +78,8 @@ func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, shim
 			return refuse(what, movingReason(record))
 		case record.GetDesired() == wantRemoved:
 			return refuse(what, because("it is being removed", "choose another pod"))
+		case upgradingReason(record) != nil:
+			return refuse(what, upgradingReason(record))
 		}
 		before = record.GetSpec().GetShim()
 		record.Spec.Shim = nextShim(before, shim)

@@ -25,6 +25,11 @@ type fakeUpgrades struct {
 	// sick says why a version does not get healthy, by image; broken why its program fails.
 	sick, broken map[string]string
 	commands     []string
+	// shims are the shims of pods, and events what was done to pods and their shims, in order.
+	shims  map[string]*drydockv1.ShimSpec
+	events []string
+	// noShims is why no pod here can have a shim.
+	noShims string
 }
 
 type kept struct {
@@ -35,11 +40,12 @@ type kept struct {
 
 func (u *fakeUpgrades) created(spec *drydockv1.PodSpec) {
 	if u.specs == nil {
-		u.specs, u.stored, u.before = map[string]*drydockv1.PodSpec{}, map[string]string{}, map[string]kept{}
+		u.specs, u.stored, u.before, u.shims = map[string]*drydockv1.PodSpec{}, map[string]string{}, map[string]kept{}, map[string]*drydockv1.ShimSpec{}
 	}
 	if u.specs[spec.GetName()] == nil {
 		u.specs[spec.GetName()] = proto.CloneOf(spec)
 		u.stored[spec.GetName()] = spec.GetLabels()["drydock/version"]
+		u.shims[spec.GetName()] = spec.GetShim()
 	}
 }
 
@@ -64,6 +70,8 @@ func (h *fakeHost) TransformPod(_ context.Context, r *connect.Request[drydockv1.
 	}
 	u.before[name] = kept{r.Msg.GetUpgrade(), u.specs[name], u.stored[name]}
 	u.specs[name] = proto.CloneOf(spec)
+	u.shims[name] = spec.GetShim()
+	u.events = append(u.events, name+" becomes "+spec.GetLabels()["drydock/version"])
 	if len(r.Msg.GetCommand()) > 0 {
 		u.commands = append(u.commands, strings.Join(r.Msg.GetCommand(), " "))
 		u.stored[name] = spec.GetLabels()["drydock/version"]
@@ -90,6 +98,49 @@ func (h *fakeHost) SettlePod(_ context.Context, r *connect.Request[drydockv1.Set
 	defer h.mu.Unlock()
 	delete(h.upgrades.before, r.Msg.GetPod())
 	return connect.NewResponse(&drydockv1.SettlePodResponse{}), nil
+}
+
+func (h *fakeHost) SetPodShim(_ context.Context, r *connect.Request[drydockv1.SetPodShimRequest]) (*connect.Response[drydockv1.SetPodShimResponse], error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	name, shim := r.Msg.GetPod(), r.Msg.GetShim()
+	if h.upgrades.noShims != "" {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New(h.upgrades.noShims))
+	}
+	if !proto.Equal(h.upgrades.shims[name], shim) {
+		h.upgrades.events = append(h.upgrades.events, shimEvent(name, shim))
+	}
+	h.upgrades.shims[name] = shim
+	return connect.NewResponse(&drydockv1.SetPodShimResponse{State: h.upgrades.stateOf(name)}), nil
+}
+
+// shimEvent has a gateway's backends; ! is one that is held.
+func shimEvent(pod string, shim *drydockv1.ShimSpec) string {
+	if len(shim.GetBackends()) == 0 {
+		return strings.TrimSpace("shim of " + pod + " " + shim.GetVersion())
+	}
+	event := "gateway " + pod
+	for _, b := range shim.GetBackends() {
+		event += " " + b.GetName() + "=" + b.GetVersion()
+		if b.GetHold() {
+			event += "!"
+		}
+	}
+	return event
+}
+
+func (h *fakeHost) GetPodShim(_ context.Context, r *connect.Request[drydockv1.GetPodShimRequest]) (*connect.Response[drydockv1.GetPodShimResponse], error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return connect.NewResponse(&drydockv1.GetPodShimResponse{State: h.upgrades.stateOf(r.Msg.GetPod())}), nil
+}
+
+func (u *fakeUpgrades) stateOf(pod string) *drydockv1.ShimState {
+	state := &drydockv1.ShimState{Pod: pod, State: "none"}
+	if shim := u.shims[pod]; shim != nil {
+		state.State, state.Generation = "serving", shim.GetGeneration()
+	}
+	return state
 }
 
 func (h *fakeHost) ListAgentPods(context.Context, *connect.Request[drydockv1.ListAgentPodsRequest]) (*connect.Response[drydockv1.ListAgentPodsResponse], error) {

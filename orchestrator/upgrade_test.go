@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,7 +108,7 @@ func TestAVersionThatIsNotHealthyIsTakenBack(t *testing.T) {
 
 // Every controller dies at each point of a pod's upgrade; the next one goes on.
 func TestAnUpgradeSurvivesItsController(t *testing.T) {
-	for _, step := range []string{"take", "fetch", "stop", "transform", "start", "health", "settle"} {
+	for _, step := range []string{"take", "fetch", "shims", "hold", "stop", "transform", "start", "health", "settle"} {
 		for _, when := range []string{"begins", "did"} {
 			t.Run(when+" "+step, func(t *testing.T) {
 				l, h := newShop(t, oneByOne, "shop-0")
@@ -128,7 +129,7 @@ func TestAnUpgradeSurvivesItsController(t *testing.T) {
 
 // A new version fails, and controllers die while it is taken back.
 func TestATakingBackSurvivesItsController(t *testing.T) {
-	for _, step := range []string{"health", "start", "transform", "stop", "take"} {
+	for _, step := range []string{"health", "start", "transform", "stop", "hold", "take"} {
 		t.Run(step, func(t *testing.T) {
 			l, h := newShop(t, oneByOne, "shop-0")
 			h.set(func() { h.upgrades.sick = map[string]string{"shop:2": "it is sick"} })
@@ -258,6 +259,83 @@ func TestAServiceShowsWhatRunsAndWhoNeedsWhichTranslator(t *testing.T) {
 	}
 	if since := s.GetPods()[0].GetSince(); !since.AsTime().After(l.view("shop-0").GetCreated().AsTime()) {
 		t.Errorf("shop-0 is v2 since %s", since.AsTime())
+	}
+}
+
+func TestEveryPodUnderstandsAVersionBeforeAPodOfItIsThere(t *testing.T) {
+	l, h := newShop(t, oneByOne)
+	record := func(preset string) string {
+		return strings.Replace(shopRecord(oneByOne), "{default: v1}", "{default: "+preset+", header: X-Shop}", 1)
+	}
+	l.must(l.applyRecord(record("v1")))
+	ports := map[string]string{"drydock/ports": "80"}
+	l.serve("shop-0", "v1", ports)
+	l.serve("shop-1", "v1", ports)
+	l.becomes(l.mustUpgradeTo("v2", "shop-0"), upgradeFinished)
+	var events []string
+	h.set(func() { events = append(events, h.upgrades.events...) })
+	if diff := cmp.Diff([]string{"shim of shop-1 v1", "shop-0 becomes v2"}, events); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if shim := l.view("shop-0").GetSpec().GetShim(); shim.GetVersion() != "v2" || len(shim.GetPorts()) != 1 {
+		t.Errorf("the shim of shop-0 is %v", shim)
+	}
+	l.becomes(l.mustUpgradeTo("v2"), upgradeFinished)
+	if shim := l.view("shop-1").GetSpec().GetShim(); shim.GetVersion() != "v2" {
+		t.Errorf("the shim of shop-1 is %v", shim)
+	}
+	l.must(l.applyRecord(record("v2"))) // now everybody speaks v2
+	l.eventually("nobody has a shim", func() bool {
+		return l.view("shop-0").GetSpec().GetShim() == nil && l.view("shop-1").GetSpec().GetShim() == nil
+	})
+}
+
+func TestNoPodIsStoppedBeforeTheOthersUnderstandItsNewVersion(t *testing.T) {
+	l, h := newShop(t, oneByOne)
+	l.must(l.applyRecord(strings.Replace(shopRecord(oneByOne), "{default: v1}", "{default: v1, header: X-Shop}", 1)))
+	h.set(func() { h.upgrades.noShims = "the kernel has no sk_lookup" })
+	l.serve("shop-0", "v1", nil)
+	l.serve("shop-1", "v1", map[string]string{"drydock/ports": "80"})
+	id := l.mustUpgradeTo("v2", "shop-0")
+	l.eventually("it waits for the shim", func() bool {
+		p := l.upgrade(id).GetPods()[0]
+		return p.GetStep() == "shims" && strings.Contains(p.GetActivity(), "the shim of pod shop-1") && strings.Contains(p.GetActivity(), "no sk_lookup")
+	})
+	h.shows(t, "shop-0 v1 v1")
+	h.set(func() { h.upgrades.noShims = "" })
+	l.becomes(id, upgradeFinished)
+}
+
+func TestAGatewayKnowsTheServersAndHoldsCallsToOneThatIsUpgraded(t *testing.T) {
+	l, h := newShop(t, oneByOne)
+	l.must(l.applyRecord(strings.Replace(shopRecord(oneByOne), "{default: v1}", "{default: v1, header: X-Shop}\ngateway: {pod: front, image: 'shop:1', ports: [80]}", 1)))
+	ports := map[string]string{"drydock/ports": "8080"}
+	l.serve("shop-0", "v1", ports)
+	l.serve("shop-1", "v1", ports)
+	events := func() (all []string) {
+		h.set(func() { all = slices.Clone(h.upgrades.events) })
+		return all
+	}
+	l.eventually("the gateway knows both", func() bool { return slices.Contains(events(), "gateway front shop-0=v1 shop-1=v1") })
+	if backends := l.view("front").GetSpec().GetShim().GetBackends(); len(backends) != 2 || !strings.HasSuffix(backends[0].GetAddress(), ":8080") {
+		t.Errorf("backends are %v", backends)
+	}
+	before := len(events())
+	l.becomes(l.mustUpgradeTo("v2", "shop-0"), upgradeFinished)
+	seen := slices.DeleteFunc(events()[before:], func(event string) bool {
+		return strings.HasPrefix(event, "shim") || event == "gateway front shop-0=v2! shop-1=v1" // whoever looks meanwhile
+	})
+	if diff := cmp.Diff([]string{"gateway front shop-0=v1! shop-1=v1", "shop-0 becomes v2", "gateway front shop-0=v2 shop-1=v1"}, seen); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"shop-0", "shop-1"} {
+		_, err := l.admin.RemovePod(l.Context(), connect.NewRequest(&drydockv1.RemovePodRequest{Name: name, Force: true}))
+		l.must(err)
+	}
+	_, err := l.upgrades.RemoveService(l.Context(), connect.NewRequest(&drydockv1.RemoveServiceRequest{Name: "shop"}))
+	l.must(err)
+	if _, err := l.admin.GetPod(l.Context(), connect.NewRequest(&drydockv1.GetPodRequest{Name: "front"})); connect.CodeOf(err) != connect.CodeNotFound {
+		t.Errorf("the gateway is still there: %v", err)
 	}
 }
 

@@ -83,6 +83,30 @@ func (f forUpgrades) Agent(ctx context.Context, what, name string) (drydockv1con
 	return agent, false, err
 }
 
+func (f forUpgrades) RunPod(ctx context.Context, spec *drydockv1.PodSpec) error {
+	r, err := f.c.leading(ctx)
+	if err == nil {
+		_, err = f.c.runPod(ctx, r, spec, "", func(string) {})
+	}
+	return err
+}
+
+func (f forUpgrades) RemovePod(ctx context.Context, name string) error {
+	r, err := f.c.leading(ctx)
+	if err == nil {
+		err = f.c.removePod(ctx, r, name, true)
+	}
+	return err
+}
+
+func (f forUpgrades) SetShim(ctx context.Context, pod string, shim *drydockv1.ShimSpec) error {
+	r, err := f.c.leading(ctx)
+	if err == nil {
+		_, err = f.c.setPodShim(ctx, r, pod, shim, false)
+	}
+	return err
+}
+
 func (f forUpgrades) Record(ctx context.Context, verb, object, reason string, err error) {
 	f.c.record(ctx, verb, object, reason, err)
 }

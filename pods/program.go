@@ -12,6 +12,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/pods/network"
+	"drydock/pods/sidecar"
 	"drydock/pods/spec"
 
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -108,6 +109,9 @@ func (r *Runtime) makeProgram(ctx context.Context, t Transform, volumes string) 
 	}
 	for _, v := range pod.Volumes {
 		in.Volumes[v.Name] = filepath.Join(volumes, v.Name)
+		if err := os.MkdirAll(in.Volumes[v.Name], 0o755); err != nil { // one that comes with the upgrade
+			return nil, err
+		}
 	}
 	id := programID(pod.Name)
 	return r.client.NewContainer(ctx, id, containerd.WithImage(image), containerd.WithSnapshotter(snapshotter),
@@ -132,6 +136,9 @@ func (r *Runtime) withProgram(in spec.Input) containerd.NewContainerOpts {
 	}
 }
 
+// keptPath is where a program finds what the pod's shim has kept.
+const keptPath = "/drydock/kept"
+
 // programSpec is the pod as the program sees it: its local volumes, and the container with another command.
 func programSpec(t Transform) (*drydockv1.PodSpec, int, error) {
 	pod := proto.CloneOf(t.Spec)
@@ -153,6 +160,9 @@ func programSpec(t Transform) (*drydockv1.PodSpec, int, error) {
 			if local[m.Volume] {
 				mounts = append(mounts, m)
 			}
+		}
+		if local[sidecar.Name] {
+			mounts = append(mounts, &drydockv1.VolumeMount{Volume: sidecar.Name, Path: keptPath, SubPath: sidecar.Kept})
 		}
 		c.Mounts, c.Command, c.Args = mounts, t.Command, nil
 		return pod, i, nil

@@ -42,7 +42,8 @@ func (r *Runtime) Transform(ctx context.Context, t Transform) error {
 	if order.From, err = protojson.Marshal(rec.Spec); err != nil {
 		return err
 	}
-	if order.To, err = protojson.Marshal(become(rec.Spec, t.Spec)); err != nil {
+	t.Spec = become(rec.Spec, t.Spec)
+	if order.To, err = protojson.Marshal(t.Spec); err != nil {
 		return err
 	}
 	if len(t.Command) > 0 && hasLocal(t.Spec) {

@@ -108,6 +108,7 @@ func (p *pool) handler() http.Handler {
 	mux.Handle(drydockv1connect.NewAccessServiceHandler(p.controller))
 	mux.Handle(drydockv1connect.NewClusterServiceHandler(p.controller))
 	mux.Handle(drydockv1connect.NewRolloutServiceHandler(fakeRollouts{fakeController: p.controller}))
+	mux.Handle(drydockv1connect.NewShimServiceHandler(fakeShims{fakeController: p.controller}))
 	mux.Handle(drydockv1connect.NewUpgradeServiceHandler(fakeUpgrades{fakeController: p.controller}))
 	return mux
 }

@@ -90,6 +90,16 @@ func goldenCases() []goldenCase {
 			"pod rm redis", "pod rm redis --force -o yaml", "pod rm away", "pod logs redis --tail 2 -f -c main", "pod logs absent",
 			"pod logs redis --tail -1",
 		}},
+		{"pod-shim", false, []string{
+			"pod shim redis --record $HOME/greeter.yaml --version v2 --port 8080 --port 8081 --client 10.77.128.9=v1",
+			"pod shim redis --record $HOME/greeter.yaml --version v2 --port 8080 --renew -o yaml", "pod shim redis --off", "pod shim redis",
+			"pod shim gateway --record $HOME/greeter.yaml --backend redis:6379=v1 --backend web:80=v2 --port 8080 --health /healthz",
+			"pod shim gateway --record $HOME/greeter.yaml --backend redis=v1 --port 8080", "pod shim gateway --record $HOME/greeter.yaml --backend absent:80=v1 --port 8080",
+			"pod shim redis --off --record $HOME/greeter.yaml", "pod shim redis --record $HOME/greeter.yaml --port 8080",
+			"pod shim redis --record $HOME/none.yaml --version v2 --port 8080", "pod shim redis --record $HOME/gap.yaml --version v2 --port 8080",
+			"pod shim stuck --record $HOME/greeter.yaml --version v2 --port 8080", "shim ls", "shim show redis", "shim show absent",
+			"shim trace redis --path /greet --wait 1m", "shim trace quiet", "shim trace absent", "shim reload redis",
+		}},
 		{"pod-run", false, []string{
 			"pod run new --image demo/redis:1", "pod run new --image demo/redis:1 --host h2 -v data:/data -v shared=/srv/s:/s:ro -e A=b" +
 				" --cpus 0.5 --memory 256MiB --user 999 --ip 10.77.128.9 --restart never --on-host-lost wait --allow-postcopy" +
@@ -162,10 +172,20 @@ func goldenCases() []goldenCase {
 			"service check $HOME/wrong-example.yaml", "service check $HOME/ambiguous.yaml", "service check $HOME/loses.yaml",
 			"service check $HOME/does-not-compose.yaml", "service check $HOME/unknown-key.yaml", "service check $HOME/image.tar",
 			"service check $HOME/none.yaml", "service check $HOME", "service check",
+			"service apply $HOME/greeter.yaml", "service apply $HOME/gap.yaml", "service apply $HOME/none.yaml", "service ls", "service ls -o json",
+			"service show shop", "service show shop -o yaml", "service show absent", "service rm shop", "service rm stuck",
+			"service flag shop spring", "service flag shop spring --unset", "service flag shop",
+		}},
+		{"upgrade", false, []string{
+			"service upgrade shop --to v2 --image shop:2 --pod shop-0 --pod shop-1", "service upgrade shop --to v2 --detach", "service upgrade current --to v2",
+			"service upgrade failing --to v2", "service upgrade cut --to v2", "service upgrade stuck --to v2", "service upgrade shop",
+			"upgrade ls", "upgrade ls --service shop --limit 3 -o json", "upgrade ls --limit -1", "upgrade show u-1", "upgrade show u-failing", "upgrade show absent",
+			"upgrade watch u-1", "upgrade pause u-1", "upgrade resume u-1 -o json", "upgrade abort u-1", "upgrade pause stuck",
+			"pod run shop-3 --image shop:2 --service shop --version v2", "pod run shop-3 --image shop:2 --service shop",
 		}},
 		{"empty", true, []string{
 			"image ls", "image ls -o json", "image ls -o yaml", "pod ls", "pod ls -o json", "host ls", "host ls -o json", "migration ls",
-			"migration ls -o json", "pool ls", "rollout ls", "rollout ls -o json", "status", "store backup $HOME/backup", "user ls", "user ls -o json", "events", "events -o json",
+			"migration ls -o json", "pool ls", "rollout ls", "rollout ls -o json", "service ls", "upgrade ls", "status", "store backup $HOME/backup", "user ls", "user ls -o json", "events", "events -o json",
 		}},
 		{"misuse", false, []string{
 			"", "pod", "podd", "pod lss", "pod ls more", "pod inspect", "pod ls --hots h1", "pod ls -o xml", "pod ls --timeout soon",

@@ -4,11 +4,16 @@ package e2e
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"drydock/lab"
+	"drydock/lab/load"
 	"drydock/lab/shop"
 )
 
@@ -29,7 +34,9 @@ func asks(t *testing.T, pod, method, id, body string) string {
 	return strings.TrimSpace(do(t, args...))
 }
 
-func TestAServiceIsUpgradedWithWhatItHasStoredAndGoesBack(t *testing.T) {
+// openShop applies the shop's record, and runs servers of its first version, each on another host.
+func openShop(t *testing.T, record string, names ...string) {
+	t.Helper()
 	archives, err := shop.Archives(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -37,17 +44,53 @@ func TestAServiceIsUpgradedWithWhatItHasStoredAndGoesBack(t *testing.T) {
 	for version, path := range archives {
 		do(t, "image", "import", path, "--as", "shop:"+version, "--host", "h1")
 	}
-	record := filepath.Join(t.TempDir(), "shop.yaml")
-	if err := os.WriteFile(record, []byte(shop.Record), 0o600); err != nil {
+	applyShop(t, record)
+	t.Cleanup(func() { try(t, "service", "rm", "shop") })
+	for i, name := range names {
+		shopPod(t, name, fmt.Sprint("h", i+1))
+	}
+	for _, name := range names {
+		until(t, name+" serves", func() bool {
+			return try(t, "pod", "exec", name, "--", "/shop", "ask", "GET", "http://127.0.0.1:8080/healthz").status == 0
+		})
+	}
+}
+
+func applyShop(t *testing.T, record string) {
+	t.Helper()
+	path, err := shop.WriteRecord(t.TempDir(), record)
+	if err != nil {
 		t.Fatal(err)
 	}
-	do(t, "service", "apply", record)
-	t.Cleanup(func() { try(t, "service", "rm", "shop") })
-	shopPod(t, "shop-0", "h1")
-	shopPod(t, "shop-1", "h2")
-	until(t, "the shop serves", func() bool {
-		return try(t, "pod", "exec", "shop-1", "--", "/shop", "ask", "GET", "http://127.0.0.1:8080/healthz").status == 0
-	})
+	do(t, "service", "apply", path)
+}
+
+// orders calls a pod of the shop from outside, as a client of a version.
+func orders(t *testing.T, name, version, method, id, body string) string {
+	t.Helper()
+	prefix, err := netip.ParsePrefix(pod(t, name).Spec.Addresses[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{DialContext: load.Dialer{Netns: shared.NetNS(lab.ClientNode)}.DialContext, DisableKeepAlives: true}
+	r, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://%s:%d/orders/%s", prefix.Addr(), shop.Port, id), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{"X-Shop-Version": {version}, "Content-Type": {"application/json"}}
+	res, err := transport.RoundTrip(r)
+	if err != nil {
+		return err.Error()
+	}
+	data, err := io.ReadAll(res.Body)
+	if err = errors.Join(err, res.Body.Close()); err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(fmt.Sprint(res.StatusCode, " ", string(data)))
+}
+
+func TestAServiceIsUpgradedWithWhatItHasStoredAndGoesBack(t *testing.T) {
+	openShop(t, shop.Record, "shop-0", "shop-1")
 	refuses(t, 3, []string{"pod shop-0 serves version v1"}, "service", "rm", "shop")
 	if got := asks(t, "shop-0", "PUT", "7", `{"cents":5}`); got != "204" {
 		t.Fatal(got)
@@ -84,11 +127,55 @@ func TestAServiceIsUpgradedWithWhatItHasStoredAndGoesBack(t *testing.T) {
 		ID    string `json:"id"`
 		State string `json:"state"`
 	}
-	if err := json.Unmarshal([]byte(do(t, "upgrade", "ls", "--service", "shop", "-o", "json")), &listed); err != nil || len(listed) != 2 {
+	if err := json.Unmarshal([]byte(do(t, "upgrade", "ls", "--service", "shop", "-o", "json")), &listed); err != nil || len(listed) == 0 {
 		t.Fatal(listed, err)
 	}
 	do(t, "upgrade", "abort", listed[0].ID)
 	until(t, "the upgrade's end", func() bool {
 		return strings.Contains(do(t, "upgrade", "show", listed[0].ID), "aborted")
 	})
+}
+
+func TestClientsOfEveryVersionUseServersOfEveryOtherWhileAServiceIsUpgraded(t *testing.T) {
+	openShop(t, shop.Record, "till-0", "till-1")
+	is := func(pod, version, method, id, body, want string) {
+		t.Helper()
+		if got := orders(t, pod, version, method, id, body); got != want {
+			t.Errorf("%s order %s of %s as %s: %s, not %s", method, id, pod, version, got, want)
+		}
+	}
+	shimless := func() bool { return pod(t, "till-0").Spec.Shim == nil && pod(t, "till-1").Spec.Shim == nil }
+	if !shimless() {
+		t.Error("pods have shims, and nobody needs them")
+	}
+	is("till-0", "v1", "PUT", "1", `{"cents":5}`, "204")
+	is("till-1", "v1", "PUT", "1", `{"cents":6}`, "204")
+
+	do(t, "service", "upgrade", "shop", "--to", "v2", "--image", "shop:v2", "--pod", "till-0")
+	is("till-0", "v1", "GET", "1", "", `200 {"cents":5}`)
+	is("till-0", "v2", "GET", "1", "", `200 {"amount":5,"currency":"EUR"}`)
+	is("till-1", "v2", "PUT", "2", `{"amount":7,"currency":"EUR"}`, "204")
+	is("till-1", "v1", "GET", "2", "", `200 {"cents":7}`)
+
+	do(t, "service", "upgrade", "shop", "--to", "v2", "--image", "shop:v2")
+	do(t, "service", "upgrade", "shop", "--to", "v3", "--image", "shop:v3", "--pod", "till-0")
+	is("till-0", "v3", "PUT", "3", `{"amount":8,"currency":"EUR","note":"gift"}`, "204")
+	is("till-0", "v1", "GET", "3", "", `200 {"cents":8}`)
+	is("till-1", "v3", "PUT", "4", `{"amount":9,"currency":"CHF","note":"wrap it"}`, "204")
+	is("till-1", "v3", "GET", "4", "", `200 {"amount":9,"currency":"CHF","note":"wrap it"}`)
+	if got := asks(t, "till-1", "GET", "4", ""); got != `200 {"amount":9,"currency":"CHF"}` {
+		t.Errorf("the server that knows no notes has %s", got)
+	}
+
+	// What its shim has kept is the server's own after the upgrade.
+	do(t, "service", "upgrade", "shop", "--to", "v3", "--image", "shop:v3")
+	if got := asks(t, "till-1", "GET", "4", ""); got != `200 {"amount":9,"currency":"CHF","note":"wrap it"}` {
+		t.Errorf("the server that knows notes has %s", got)
+	}
+	for name, want := range map[string]string{"till-0": `200 {"cents":5}`, "till-1": `200 {"cents":6}`} {
+		is(name, "v1", "GET", "1", "", want)
+	}
+	applyShop(t, strings.Replace(shop.Record, "default: v1", "default: v3", 1))
+	until(t, "nobody needs a shim", shimless)
+	is("till-1", "v3", "GET", "4", "", `200 {"amount":9,"currency":"CHF","note":"wrap it"}`)
 }

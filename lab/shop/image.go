@@ -33,7 +33,7 @@ func Archives(ctx context.Context, dir string) (map[string]string, error) {
 		return nil, err
 	}
 	paths := make(map[string]string)
-	for _, version := range []string{"v1", "v2"} {
+	for _, version := range Versions {
 		img, err := image(data, version)
 		if err != nil {
 			return nil, fmt.Errorf("image of the shop %s: %w", version, err)

@@ -8,69 +8,46 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"drydock/internal/durable"
 )
 
-// Port is where a server listens, and Dir where its volume is.
+// What calls say beside their messages: the client's version, the order of a call over gRPC, and, in answers, the server's version.
+const (
+	VersionHeader = "X-Shop-Version"
+	OrderHeader   = "X-Order"
+	ServedHeader  = "X-Shop-Served"
+)
+
+// Port is where a server listens, Dir where its volume is, and Kept where a transform finds what the pod's shim has kept.
 const (
 	Port = 8080
 	Dir  = "/data"
+	Kept = "/drydock/kept"
 )
 
-// Record is the service's upgrade record, with a way back.
-const Record = `service: shop
-client:
-  header: X-Shop-Version
-  default: v1
-versions: [v1, v2]
-pairs:
-  - between: [v1, v2]
-    up:
-      otherwise: pass
-      rules:
-        - name: write an order
-          match: {method: [PUT], path: '/orders/{id}'}
-          request:
-            - rename: {from: cents, to: amount}
-            - default: {field: currency, value: EUR}
-        - name: read an order
-          match: {method: [GET], path: '/orders/{id}'}
-          reply:
-            - rename: {from: amount, to: cents}
-            - drop: {field: currency}
-    down:
-      otherwise: pass
-      rules:
-        - name: write an order
-          match: {method: [PUT], path: '/orders/{id}'}
-          when: body.currency == "EUR"
-          request:
-            - rename: {from: amount, to: cents}
-            - drop: {field: currency}
-        - name: read an order
-          match: {method: [GET], path: '/orders/{id}'}
-          reply:
-            - rename: {from: cents, to: amount}
-            - default: {field: currency, value: EUR}
-    transform: {command: [/shop, up], back: [/shop, back], timeout: 1m}
-    schedule: {kind: rolling, at-once: 1}
-    disallowed: none
-    examples:
-      - name: an order is written
-        old: {request: {method: PUT, path: /orders/7, body: {cents: 5}}, reply: {status: 204}}
-        new: {request: {method: PUT, path: /orders/7, body: {amount: 5, currency: EUR}}, reply: {status: 204}}
-      - name: an order is read
-        old: {request: {method: GET, path: /orders/7}, reply: {status: 200, body: {cents: 5}}}
-        new: {request: {method: GET, path: /orders/7}, reply: {status: 200, body: {amount: 5, currency: EUR}}}
-`
+// Versions are those that there is a server of.
+var Versions = []string{"v1", "v2", "v3"}
 
-// order has the fields of both versions; each uses its own.
+// order has the fields of all versions; each uses its own.
 type order struct {
 	Cents    int64  `json:"cents,omitempty"`
 	Amount   int64  `json:"amount,omitempty"`
 	Currency string `json:"currency,omitempty"`
+	Note     string `json:"note,omitempty"`
+}
+
+// is says whether an order has only what a version knows.
+func (o order) is(version string) bool {
+	switch version {
+	case "v1":
+		return o.Amount == 0 && o.Currency == "" && o.Note == ""
+	case "v2":
+		return o.Cents == 0 && o.Currency != "" && o.Note == ""
+	}
+	return o.Cents == 0 && o.Currency != ""
 }
 
 // file is what a version stores.
@@ -104,67 +81,104 @@ func (f file) save(dir string) error {
 	return durable.Replace(path(dir), data, 0o600)
 }
 
-// Transform turns what a version has stored into what its neighbour understands: up, or back. An order of another currency has no
-// way back.
-func Transform(dir, direction string) error {
-	from, to := "v1", "v2"
-	if direction == "back" {
-		from, to = to, from
-	}
-	f, err := load(dir, from)
-	if err != nil {
-		return err
-	}
-	for id, o := range f.Orders {
-		switch {
-		case direction == "up":
-			f.Orders[id] = order{Amount: o.Cents, Currency: "EUR"}
-		case o.Currency != "EUR":
-			return fmt.Errorf("order %s is in %s, which %s does not know", id, o.Currency, to)
-		default:
-			f.Orders[id] = order{Cents: o.Amount}
-		}
-	}
-	f.Version = to
-	return f.save(dir)
+// store is a version's orders over what lies in a directory.
+type store struct {
+	dir, version string
+
+	mu sync.Mutex
+	f  file
 }
 
-// Handler serves a version over what lies in dir.
-func Handler(dir, version string) (http.Handler, error) {
+func open(dir, version string) (*store, error) {
 	f, err := load(dir, version)
+	return &store{dir: dir, version: version, f: f}, err
+}
+
+func (s *store) put(id string, o order) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.f.Orders[id] = o
+	return s.f.save(s.dir)
+}
+
+func (s *store) get(id string) (order, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.f.Orders[id]
+	return o, ok
+}
+
+// remove is what only v3 can.
+func (s *store) remove(id string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.f.Orders[id]; !ok {
+		return false, nil
+	}
+	delete(s.f.Orders, id)
+	return true, s.f.save(s.dir)
+}
+
+// Handler serves a version over what lies in dir, by HTTP and gRPC.
+func Handler(dir, version string) (http.Handler, error) {
+	s, err := open(dir, version)
 	if err != nil {
 		return nil, err
 	}
-	var mu sync.Mutex
+	calls, err := s.grpc()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("PUT /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
-		var o order
-		decoder := json.NewDecoder(r.Body)
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&o); err != nil || (version == "v1") != (o.Currency == "") || version == "v1" && o.Amount != 0 || version == "v2" && o.Cents != 0 {
-			http.Error(w, "not an order of "+version, http.StatusBadRequest)
+	mux.HandleFunc("PUT /orders/{id}", s.write)
+	mux.HandleFunc("GET /orders/{id}", s.read)
+	if version == "v3" {
+		mux.HandleFunc("DELETE /orders/{id}", s.delete)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(ServedHeader, version)
+		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			calls.ServeHTTP(w, r)
 			return
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		f.Orders[r.PathValue("id")] = o
-		if err := f.save(dir); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
+		mux.ServeHTTP(w, r)
+	}), nil
+}
+
+func (s *store) write(w http.ResponseWriter, r *http.Request) {
+	var o order
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&o); err != nil || !o.is(s.version) {
+		http.Error(w, "not an order of "+s.version, http.StatusBadRequest)
+		return
+	}
+	if err := s.put(r.PathValue("id"), o); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *store) read(w http.ResponseWriter, r *http.Request) {
+	o, ok := s.get(r.PathValue("id"))
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(o)
+}
+
+func (s *store) delete(w http.ResponseWriter, r *http.Request) {
+	found, err := s.remove(r.PathValue("id"))
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	case !found:
+		http.NotFound(w, r)
+	default:
 		w.WriteHeader(http.StatusNoContent)
-	})
-	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		o, ok := f.Orders[r.PathValue("id")]
-		mu.Unlock()
-		if !ok {
-			http.NotFound(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(o)
-	})
-	return mux, nil
+	}
 }

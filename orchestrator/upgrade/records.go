@@ -62,6 +62,19 @@ func faults(name string, err error) error {
 
 // load parses a stored record. Its examples were run when it was applied.
 func (s *Services) load(ctx context.Context, stored *drydockv1.ServiceRecord) (*record.Record, error) {
+	files, err := s.filesOf(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	r, err := record.Parse(stored.GetFile(), stored.GetText(), files)
+	if err != nil {
+		return nil, fmt.Errorf("record of service %s: %w", stored.GetName(), err)
+	}
+	return r, nil
+}
+
+// filesOf are the files that a stored record names.
+func (s *Services) filesOf(ctx context.Context, stored *drydockv1.ServiceRecord) (memory, error) {
 	files := make(memory)
 	for name, sum := range stored.GetFiles() {
 		var data []byte
@@ -74,22 +87,27 @@ func (s *Services) load(ctx context.Context, stored *drydockv1.ServiceRecord) (*
 		}
 		files[name] = data
 	}
-	r, err := record.Parse(stored.GetFile(), stored.GetText(), files)
-	if err != nil {
-		return nil, fmt.Errorf("record of service %s: %w", stored.GetName(), err)
-	}
-	return r, nil
+	return files, nil
 }
 
-// versionsOf reads only the versions of a record that is known to be right.
+// head is what is read of a record that is known to be right, where no translator is needed.
+type head struct {
+	Versions []string        `yaml:"versions"`
+	Client   record.Client   `yaml:"client"`
+	Gateway  *record.Gateway `yaml:"gateway"`
+}
+
+func headOf(stored *drydockv1.ServiceRecord) (head, error) {
+	var h head
+	if err := yaml.Unmarshal(stored.GetText(), &h); err != nil {
+		return h, fmt.Errorf("record of service %s: %w", stored.GetName(), err)
+	}
+	return h, nil
+}
+
 func versionsOf(stored *drydockv1.ServiceRecord) ([]string, error) {
-	var head struct {
-		Versions []string `yaml:"versions"`
-	}
-	if err := yaml.Unmarshal(stored.GetText(), &head); err != nil {
-		return nil, fmt.Errorf("record of service %s: %w", stored.GetName(), err)
-	}
-	return head.Versions, nil
+	h, err := headOf(stored)
+	return h.Versions, err
 }
 
 func (s *Services) filePrefix(sum string) string { return s.Prefix + "service-files/" + sum + "/" }

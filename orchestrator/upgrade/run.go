@@ -30,10 +30,12 @@ type execution struct {
 	changed chan struct{}
 }
 
-// Run carries out all upgrades that have not ended, also those of a controller that died, until ctx, which is a term's, ends.
+// Run carries out all upgrades that have not ended, also those of a controller that died, and gives pods the shims that they need,
+// until ctx, which is a term's, ends.
 func (s *Services) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
+	group.Go(func() { s.keepShims(ctx) })
 	for ctx.Err() == nil {
 		if err := s.carryOut(ctx, &group); err != nil && ctx.Err() == nil {
 			s.Log.Error("upgrades", "error", err)

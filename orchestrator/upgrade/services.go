@@ -32,6 +32,11 @@ type Controller interface {
 	ImageHosts(ctx context.Context, spec *drydockv1.PodSpec) ([]*drydockv1.Peer, error)
 	// Agent is a host's; a host that is dead or forgotten has none, and gone says so.
 	Agent(ctx context.Context, what, host string) (agent drydockv1connect.AgentServiceClient, gone bool, err error)
+	// RunPod runs a pod, anywhere, and RemovePod removes one, whether it runs or not.
+	RunPod(ctx context.Context, spec *drydockv1.PodSpec) error
+	RemovePod(ctx context.Context, name string) error
+	// SetShim makes a pod's shim be as asked while the pod runs; nil takes it away.
+	SetShim(ctx context.Context, pod string, shim *drydockv1.ShimSpec) error
 	// Record enters what was done without anybody having asked for it now.
 	Record(ctx context.Context, verb, object, reason string, err error)
 	// Requester is who asks.
@@ -59,11 +64,13 @@ type Services struct {
 	Config
 	mu         sync.Mutex
 	executions map[string]*execution
+	// shimless is why a pod's shim is not as it should be, by pod; only whoever settles shims uses it.
+	shimless map[string]string
 }
 
 // New makes Services; Run carries upgrades out.
 func New(cfg Config) *Services {
-	return &Services{Config: cfg, executions: make(map[string]*execution)}
+	return &Services{Config: cfg, executions: make(map[string]*execution), shimless: make(map[string]string)}
 }
 
 func (s *Services) serviceKey(name string) string { return s.Prefix + "services/" + name }
@@ -122,6 +129,9 @@ func (s *Services) apply(ctx context.Context, m *drydockv1.ApplyServiceRequest, 
 	if err := s.dropFiles(ctx); err != nil {
 		s.Log.Warn("files of an earlier record are still stored", "service", r.Service, "error", err)
 	}
+	if err := s.dropGateway(ctx, before.Value, now); err != nil {
+		s.Log.Warn("the gateway of an earlier record is still there", "service", r.Service, "error", err)
+	}
 	wire, err := s.get(ctx, r.Service)
 	return &drydockv1.ApplyServiceResponse{Service: wire, Replaced: before.Revision != 0}, err
 }
@@ -171,7 +181,7 @@ func (s *Services) remove(ctx context.Context, name string) error {
 	if _, err := s.Store.Txn().If(store.Unchanged(item.Key, item.Revision)).Delete(item.Key).Commit(ctx); err != nil {
 		return err
 	}
-	return s.dropFiles(ctx)
+	return errors.Join(s.dropGateway(ctx, item.Value, nil), s.dropFiles(ctx))
 }
 
 // setFlag sets or clears a flag that schedules wait for.
@@ -197,6 +207,9 @@ func (s *Services) setFlag(ctx context.Context, name, flag string, clear bool) e
 // the lock "services" until the pod is on record.
 func (s *Services) Admit(ctx context.Context, spec *drydockv1.PodSpec) error {
 	var reasons []*drydockv1.Refusal
+	if _, err := portsOf(spec); err != nil {
+		reasons = append(reasons, because(err.Error(), "write ports with dots between them, as 8080.8081"))
+	}
 	for _, use := range usesBy(&drydockv1.Pod{Spec: spec}) {
 		item, err := store.Get[drydockv1.ServiceRecord](ctx, s.Store, s.serviceKey(use.service))
 		if errors.Is(err, store.ErrNotFound) {

@@ -28,13 +28,15 @@ type step struct {
 // steps are all, in their order.
 func steps() []step {
 	return []step{
-		{name: "take", do: (*execution).take, undo: (*execution).release},
+		{name: "take", do: (*execution).take, undo: (*execution).letGo},
 		{name: "fetch", do: (*execution).fetch},
+		{name: "shims", do: (*execution).shims},
+		{name: "hold", do: (*execution).hold, undo: (*execution).release},
 		{name: "stop", do: (*execution).stop, undo: (*execution).startAgain},
 		{name: "transform", do: (*execution).transform, undo: (*execution).revert},
 		{name: "start", do: (*execution).start, undo: (*execution).stopNew},
 		{name: "health", do: (*execution).health},
-		{name: "settle", do: (*execution).settle, last: true},
+		{name: "settle", do: (*execution).finish, last: true},
 	}
 }
 
@@ -81,8 +83,8 @@ func (x *execution) take(ctx context.Context, p *drydockv1.UpgradePod) error {
 	return err
 }
 
-// release lets others have the pod again.
-func (x *execution) release(ctx context.Context, p *drydockv1.UpgradePod) error {
+// letGo lets others have the pod again.
+func (x *execution) letGo(ctx context.Context, p *drydockv1.UpgradePod) error {
 	err := x.Controller.ChangePod(ctx, p.GetPod(), func(record *drydockv1.PodRecord) error {
 		if record.GetUpgrade().GetId() == x.id {
 			record.Upgrade = nil
@@ -95,19 +97,33 @@ func (x *execution) release(ctx context.Context, p *drydockv1.UpgradePod) error 
 	return err
 }
 
-// after is the pod as it is to become.
+// after is the pod as it is to become, its shim too: it is found out once, so that its host and its record have the same.
 func (x *execution) after(ctx context.Context, p *drydockv1.UpgradePod) (after *drydockv1.PodSpec, err error) {
-	err = x.changePod(ctx, p.GetPod(), func(record *drydockv1.PodRecord) error {
-		after = proto.CloneOf(record.GetUpgrade().GetBefore())
-		return nil
-	})
+	stored, err := x.record(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := serving(after)
-	c.Image, c.ImageDigest = x.image, x.digest
-	after.Labels[manifest.LabelVersion] = x.to
-	return after, nil
+	shims, err := x.forShims(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := x.Controller.ListPods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = x.changePod(ctx, p.GetPod(), func(record *drydockv1.PodRecord) error {
+		if record.GetUpgrade().GetAfter() == nil {
+			next := proto.CloneOf(record.GetUpgrade().GetBefore())
+			c := serving(next)
+			c.Image, c.ImageDigest = x.image, x.digest
+			next.Labels[manifest.LabelVersion] = x.to
+			next.Shim = shims.shimOf(next, pods)
+			record.Upgrade.After = next
+		}
+		after = proto.CloneOf(record.GetUpgrade().GetAfter())
+		return nil
+	})
+	return after, err
 }
 
 // fetch brings the new image to the pod's host while the pod runs on.
@@ -116,11 +132,7 @@ func (x *execution) fetch(ctx context.Context, p *drydockv1.UpgradePod) error {
 	if err != nil {
 		return err
 	}
-	spec, err := x.after(ctx, p)
-	if err != nil {
-		return err
-	}
-	from, err := x.Controller.ImageHosts(ctx, spec)
+	from, err := x.Controller.ImageHosts(ctx, &drydockv1.PodSpec{Containers: []*drydockv1.Container{{Image: x.image, ImageDigest: x.digest}}})
 	if err != nil {
 		return err
 	}
@@ -236,8 +248,11 @@ func (x *execution) stopNew(ctx context.Context, p *drydockv1.UpgradePod) error 
 	return x.halt(ctx, p, func(record *drydockv1.PodRecord) { record.Spec = record.GetUpgrade().GetBefore() })
 }
 
-// settle drops what the way back would need, and lets others have the pod.
-func (x *execution) settle(ctx context.Context, p *drydockv1.UpgradePod) error {
+// finish lets calls come to the pod again, drops what the way back would need, and lets others have the pod.
+func (x *execution) finish(ctx context.Context, p *drydockv1.UpgradePod) error {
+	if err := x.release(ctx, p); err != nil {
+		return err
+	}
 	at, err := x.host(ctx, p)
 	if err == nil {
 		_, err = at.agent.SettlePod(ctx, connect.NewRequest(&drydockv1.SettlePodRequest{Upgrade: x.attempt(p), Pod: p.GetPod(), Epoch: at.epoch}))

@@ -18,12 +18,16 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 )
 
-// Labels that Drydock reads: what a pod serves, and, for each service that follows LabelSpeaks, which version of it the pod speaks
-// as its client.
+// Labels that Drydock reads: what a pod serves, and, for each service whose name follows LabelSpeaks, which version of it the pod
+// speaks as its client.
 const (
 	LabelService = "drydock/service"
 	LabelVersion = "drydock/version"
 	LabelSpeaks  = "speaks.drydock/"
+	// LabelPorts are those at which the pod serves, with dots between them; without it they are its probe's.
+	LabelPorts = "drydock/ports"
+	// LabelGateway is on a pod that Drydock runs itself: whose service's gateway it is.
+	LabelGateway = "drydock/gateway"
 )
 
 // Annotations that Drydock reads from a manifest; others below drydock/ are refused.

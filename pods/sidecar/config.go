@@ -23,6 +23,7 @@ type config struct {
 	Server   *server           `yaml:"server,omitempty"`
 	Backends []server          `yaml:"backends,omitempty"`
 	Health   *health           `yaml:"health,omitempty"`
+	Pass     bool              `yaml:"pass,omitempty"`
 	Listen   []listen          `yaml:"listen"`
 	Clients  map[string]string `yaml:"clients,omitempty"`
 	MaxBody  int64             `yaml:"max-body,omitempty"`
@@ -35,6 +36,7 @@ type server struct {
 	Name    string `yaml:"name,omitempty"`
 	Address string `yaml:"address"`
 	Version string `yaml:"version"`
+	Hold    bool   `yaml:"hold,omitempty"`
 }
 
 type health struct {
@@ -56,8 +58,9 @@ func Configuration(pod *drydockv1.PodSpec) ([]byte, error) {
 		Control: path.Join(inside, Socket), State: path.Join(inside, stateDir),
 	}
 	if Gateway(shim) {
+		out.Pass = shim.GetPass()
 		for _, b := range shim.GetBackends() {
-			out.Backends = append(out.Backends, server{b.GetName(), b.GetAddress(), b.GetVersion()})
+			out.Backends = append(out.Backends, server{b.GetName(), b.GetAddress(), b.GetVersion(), b.GetHold()})
 		}
 		if shim.GetHealthPath() != "" || shim.GetHealthEvery() != nil {
 			out.Health = &health{shim.GetHealthPath(), shim.GetHealthEvery().AsDuration()}

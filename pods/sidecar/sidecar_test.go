@@ -53,11 +53,11 @@ func TestTheConfigurationIsOneThatShimsTake(t *testing.T) {
 		"a gateway": {
 			&drydockv1.ShimSpec{
 				Service: "orders", Ports: []uint32{8080}, HealthPath: "/healthz", HealthEvery: durationpb.New(2 * time.Second), Traces: "10.0.0.8:4317",
-				Backends: []*drydockv1.ShimBackend{{Name: "orders-0", Address: "10.0.0.6:8080", Version: "v1"}},
+				Backends: []*drydockv1.ShimBackend{{Name: "orders-0", Address: "10.0.0.6:8080", Version: "v1", Hold: true}}, Pass: true,
 			},
 			[]string{"10.0.0.5/16"},
 			process.Config{
-				Record: "0/record.yaml", Backends: []process.Backend{{Name: "orders-0", Address: "10.0.0.6:8080", Version: "v1"}},
+				Record: "0/record.yaml", Backends: []process.Backend{{Name: "orders-0", Address: "10.0.0.6:8080", Version: "v1", Hold: true}}, Pass: true,
 				Health: process.Health{Path: "/healthz", Every: 2 * time.Second}, Listen: []process.Listen{{Address: ":8080"}}, Traces: "10.0.0.8:4317",
 				Control: "/shim/run/shim.sock", State: "/shim/state",
 			},

@@ -29,6 +29,8 @@ type Config struct {
 	Server   *Server   `yaml:"server"`
 	Backends []Backend `yaml:"backends"`
 	Health   Health    `yaml:"health"`
+	// Pass has a gateway leave calls as they are: the servers have shims of their own, which translate.
+	Pass bool `yaml:"pass"`
 	// Listen are the addresses where clients' connections arrive.
 	Listen []Listen `yaml:"listen" need:"write listen: [{address: ':8081'}]"`
 	// Clients are versions by the address that clients come from.
@@ -56,6 +58,8 @@ type Backend struct {
 	Name    string `yaml:"name" need:"write name: NAME, which stays the same when the pod moves or is upgraded"`
 	Address string `yaml:"address" need:"write address: HOST:PORT, where the server listens"`
 	Version string `yaml:"version" need:"write version: what the server speaks"`
+	// Hold has calls to it wait until it is false again.
+	Hold bool `yaml:"hold"`
 }
 
 // Health is how a gateway looks after its backends: it connects, or asks for a path.
@@ -206,6 +210,9 @@ func (v *validator) versions(l *loaded) {
 	for i, b := range l.Backends {
 		known(fmt.Sprintf("backends[%d].version", i), b.Version)
 	}
+	if l.Pass && l.record.Client.Header == "" {
+		v.add("pass", "the record has no header that could say the version of a call", "write client.header into the record, or leave pass out")
+	}
 	switch {
 	case l.State == "" && l.record.Keeps():
 		v.add("state", "missing, and the record has fields kept", "write state: /var/lib/drydock/shim/NAME, in a volume of the pod")
@@ -231,7 +238,7 @@ func portOf(address string) (int, error) {
 
 // settings are what the proxy is given.
 func (l *loaded) settings() proxy.Settings {
-	s := proxy.Settings{Record: l.record, Clients: l.clients, MaxBody: l.MaxBody, Tracer: l.tracer, Health: proxy.Health(l.Health)}
+	s := proxy.Settings{Record: l.record, Clients: l.clients, MaxBody: l.MaxBody, Tracer: l.tracer, Health: proxy.Health(l.Health), Pass: l.Pass}
 	if l.Server != nil {
 		s.Server, s.Version = l.Server.Address, l.Server.Version
 	}

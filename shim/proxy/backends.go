@@ -23,6 +23,8 @@ type Backend struct {
 	// Address is host:port.
 	Address string `json:"address"`
 	Version string `json:"version"`
+	// Hold has calls to the server wait: it is about to be another version of itself.
+	Hold bool `json:"hold,omitempty"`
 }
 
 // Health says how a gateway finds out whether a backend can be used.
@@ -73,6 +75,12 @@ func (c *conditions) of(address string) *condition {
 	return c.all[address]
 }
 
+// errHeld is that a call's server gets no calls at the moment.
+var errHeld = errors.New("the server is being upgraded")
+
+// holdAtMost is how long a call waits for that.
+const holdAtMost = 2 * time.Minute
+
 // errNoBackend is a client whose version no chain leads from.
 var errNoBackend = errors.New("no backend")
 
@@ -97,6 +105,9 @@ func (r *ready) pick(client, key string, keyed bool, not *backend) (*backend, er
 }
 
 func (r *ready) better(client string, a, b *backend) bool {
+	if a.Hold != b.Hold {
+		return b.Hold
+	}
 	if a.down.Load() != b.down.Load() {
 		return b.down.Load()
 	}
@@ -200,7 +211,9 @@ func notReached(err error) bool {
 
 // same is another healthy backend of the same version, or nil.
 func (r *ready) same(b *backend) *backend {
-	i := slices.IndexFunc(r.backends, func(other *backend) bool { return other != b && other.Version == b.Version && !other.down.Load() })
+	i := slices.IndexFunc(r.backends, func(other *backend) bool {
+		return other != b && other.Version == b.Version && !other.Hold && !other.down.Load()
+	})
 	if i < 0 {
 		return nil
 	}

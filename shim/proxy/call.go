@@ -96,6 +96,10 @@ func (r *ready) parse(c *call) error {
 		return err
 	}
 	c.chain = r.chain(c.client, c.backend)
+	if r.Pass {
+		c.chain = r.chains[[2]string{c.client, c.client}]
+		header.Set(r.Record.Client.Header, c.client)
+	}
 	c.grpc = isGRPC(header)
 	if len(c.chain.Steps()) > 0 && header.Get("Upgrade") != "" {
 		return message.Untranslatablef("a connection that is upgraded to %s cannot be translated", header.Get("Upgrade"))
@@ -117,8 +121,13 @@ func (r *ready) choose(c *call) error {
 		}
 	}
 	var err error
-	c.backend, err = r.pick(c.client, key, c.keyed, nil)
-	return err
+	if c.backend, err = r.pick(c.client, key, c.keyed, nil); err != nil {
+		return err
+	}
+	if c.backend.Hold {
+		return errHeld
+	}
+	return nil
 }
 
 // translate takes the request to the server's version.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +68,7 @@ func who(t *testing.T, client *http.Client, addr, version, id string) string {
 
 func TestAGatewayPrefersTheSameVersionAndThenTheShortestChain(t *testing.T) {
 	servers := map[string]*httptest.Server{"v2": named(t, "v2"), "v3": named(t, "v3")}
-	backends := []Backend{{"b", address(servers["v3"]), "v3"}, {"a", address(servers["v2"]), "v2"}}
+	backends := []Backend{{Name: "b", Address: address(servers["v3"]), Version: "v3"}, {Name: "a", Address: address(servers["v2"]), Version: "v2"}}
 	_, addr := start(t, Settings{Record: ordersRecord(t), Backends: backends, Health: Health{Every: 10 * time.Millisecond}}, "")
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
@@ -95,7 +96,7 @@ func TestAGatewaySpreadsOverEqualBackendsAndLosesNoCallWhenOneGoes(t *testing.T)
 	var servers []*httptest.Server
 	for _, name := range []string{"a", "b", "c"} {
 		servers = append(servers, named(t, name))
-		backends = append(backends, Backend{name, address(servers[len(servers)-1]), "v2"})
+		backends = append(backends, Backend{Name: name, Address: address(servers[len(servers)-1]), Version: "v2"})
 	}
 	p, addr := start(t, Settings{Record: ordersRecord(t), Backends: backends, Health: Health{Every: time.Hour}}, "")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -127,7 +128,7 @@ func TestACallWithAKeyGoesToItsBackendInEveryVersionAndThroughUpgrades(t *testin
 	r := routed(t)
 	settings := Settings{Record: r}
 	for _, name := range []string{"a", "b", "c"} {
-		settings.Backends = append(settings.Backends, Backend{name, address(named(t, name)), "v1"})
+		settings.Backends = append(settings.Backends, Backend{Name: name, Address: address(named(t, name)), Version: "v1"})
 	}
 	p, addr := start(t, settings, "")
 	client := &http.Client{Transport: &http.Transport{}}
@@ -198,5 +199,77 @@ func TestABackendIsHealthyWhenItsPathAnswers(t *testing.T) {
 	mu.Unlock()
 	if err := h.probe(t.Context(), address(s)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestACallToABackendThatIsHeldWaitsUntilItIsReleased(t *testing.T) {
+	settings := Settings{Record: routed(t)}
+	for _, name := range []string{"a", "b"} {
+		settings.Backends = append(settings.Backends, Backend{Name: name, Address: address(named(t, name)), Version: "v2"})
+	}
+	p, addr := start(t, settings, "")
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	ids := map[string]string{}
+	for i := 0; len(ids) < 2; i++ {
+		ids[who(t, client, addr, "v1", fmt.Sprint(i))] = fmt.Sprint(i)
+	}
+	hold := func(held bool) {
+		t.Helper()
+		settings.Backends = slices.Clone(settings.Backends)
+		settings.Backends[0].Hold = held
+		if err := p.Reconfigure(t.Context(), settings); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hold(true)
+	answered := make(chan string, 2)
+	for _, version := range []string{"v1", "v2"} {
+		go func() { answered <- who(t, client, addr, version, ids["a"]) }()
+	}
+	for range 20 {
+		if got := who(t, client, addr, "v3", ids["b"]); got != "b" {
+			t.Fatal(got)
+		}
+	}
+	if len(answered) > 0 {
+		t.Error("a call went to a backend that is held, or failed")
+	}
+	hold(true) // other settings, in which it is held still
+	hold(false)
+	for range 2 {
+		if got := <-answered; got != "a" {
+			t.Errorf("a call that waited went to %s", got)
+		}
+	}
+}
+
+func TestAGatewayThatPassesCallsOnSaysTheVersionOfEach(t *testing.T) {
+	type seen struct{ path, version, body string }
+	calls := make(chan seen, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		calls <- seen{r.URL.Path, r.Header.Get("X-Orders-Version"), string(body)}
+	}))
+	t.Cleanup(s.Close)
+	backends := []Backend{{Name: "a", Address: address(s), Version: "v3"}}
+	_, addr := start(t, Settings{Record: ordersRecord(t), Backends: backends, Pass: true}, "")
+	for said, want := range map[string]string{"": "v1", "v1": "v1", "v2": "v2", "v3": "v3"} {
+		r, err := http.NewRequest("PUT", "http://"+addr+"/orders/7", strings.NewReader(`{"any": "thing"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		if said != "" {
+			r.Header.Set("X-Orders-Version", said)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if got := <-calls; answer.StatusCode != http.StatusOK || got != (seen{"/orders/7", want, `{"any": "thing"}`}) {
+			t.Errorf("a client that says %q: %d, %+v", said, answer.StatusCode, got)
+		}
 	}
 }

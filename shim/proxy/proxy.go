@@ -156,7 +156,12 @@ func (p *Proxy) Reconfigure(ctx context.Context, s Settings) error {
 	if _, err := p.flow.Update(ctx, edits...); err != nil {
 		return err
 	}
-	p.ready.Store(r)
+	before := p.ready.Swap(r)
+	close(before.over)
+	if before.holds() || r.holds() { // a server that was stopped has closed them, or could not
+		p.plain.CloseIdleConnections()
+		p.h2.CloseIdleConnections()
+	}
 	p.watch(r)
 	return nil
 }
@@ -171,8 +176,29 @@ func (p *Proxy) watch(r *ready) {
 	r.watch(ctx)
 }
 
-// RoundTrip takes a call through the flow.
+// RoundTrip takes a call through the flow. One whose server is held waits for other settings.
 func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
+	var late <-chan time.Time
+	for {
+		over := p.ready.Load().over
+		response, err := p.once(r)
+		if !errors.Is(err, errHeld) {
+			return response, err
+		}
+		if late == nil {
+			late = time.After(holdAtMost)
+		}
+		select {
+		case <-over:
+		case <-late:
+			return nil, err
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+}
+
+func (p *Proxy) once(r *http.Request) (*http.Response, error) {
 	l, err := p.lane()
 	if err != nil {
 		return nil, err

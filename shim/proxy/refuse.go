@@ -35,6 +35,8 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		code, text = refusal.GRPC()
 	case errors.As(err, &unknown):
 		status, kind, code = http.StatusBadRequest, "unknown-version", 3
+	case errors.Is(err, errHeld):
+		status, kind = http.StatusServiceUnavailable, "upgrading"
 	case r.Context().Err() != nil:
 		return // the client has gone
 	default:

@@ -25,6 +25,8 @@ type Settings struct {
 	// Backends are a gateway's servers, in place of Server and Version.
 	Backends []Backend
 	Health   Health
+	// Pass leaves calls as they are, but for the header, which gets the client's version: the servers' own shims translate them.
+	Pass bool
 	// Clients are versions that are known by the client's address: those of pods, from their manifests.
 	Clients map[netip.Addr]string
 	// MaxBody bounds the bodies and messages that are translated, in bytes; 0 is 4 MiB. Others are not bounded.
@@ -44,11 +46,13 @@ type ready struct {
 	steps    map[[2]string][]module.Step
 	backends []*backend
 	turn     atomic.Uint64
+	// over is closed when other settings are in force.
+	over chan struct{}
 }
 
 func (s Settings) ready(counter *chain.Counter, known *conditions) (*ready, error) {
 	if s.Server != "" {
-		s.Backends = []Backend{{"server", s.Server, s.Version}}
+		s.Backends = []Backend{{Name: "server", Address: s.Server, Version: s.Version}}
 	}
 	if s.Record == nil || len(s.Backends) == 0 {
 		return nil, errors.New("a proxy needs a record and the address of a server")
@@ -59,7 +63,17 @@ func (s Settings) ready(counter *chain.Counter, known *conditions) (*ready, erro
 	if s.MaxBody <= 0 {
 		s.MaxBody = defaultMaxBody
 	}
-	r := &ready{Settings: s, chains: map[[2]string]*chain.Chain{}, steps: map[[2]string][]module.Step{}}
+	r := &ready{Settings: s, chains: map[[2]string]*chain.Chain{}, steps: map[[2]string][]module.Step{}, over: make(chan struct{})}
+	if s.Pass {
+		if s.Record.Client.Header == "" {
+			return nil, errors.New("calls can only be passed on where the record has a header that says their version")
+		}
+		for _, version := range s.Record.Versions {
+			if err := r.plan(version, counter); err != nil {
+				return nil, err
+			}
+		}
+	}
 	for _, b := range s.Backends {
 		r.backends = append(r.backends, &backend{b, known.of(b.Address)})
 		if err := r.plan(b.Version, counter); err != nil {
@@ -74,6 +88,10 @@ func (s Settings) ready(counter *chain.Counter, known *conditions) (*ready, erro
 		}
 	}
 	return r, nil
+}
+
+func (r *ready) holds() bool {
+	return slices.ContainsFunc(r.backends, func(b *backend) bool { return b.Hold })
 }
 
 // plan makes the chains from all versions to a server's.

@@ -111,3 +111,17 @@ func TestTheGuidesKeptFieldHolds(t *testing.T) {
 		t.Errorf("%v; keeps: %v", err, r.Keeps())
 	}
 }
+
+func TestTheGuidesGatewayIsOneOfARecord(t *testing.T) {
+	found := snippets(t)["yaml front"]
+	if len(found) != 1 {
+		t.Fatalf("the guide has %d such snippets", len(found))
+	}
+	r, err := Parse("orders.yaml", []byte(found[0]+read(t, orders)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Gateway.Pod != "orders-front" || r.Gateway.Ports[0] != 8080 {
+		t.Errorf("read %+v", r.Gateway)
+	}
+}

@@ -3,6 +3,7 @@ package record
 import (
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -68,6 +69,7 @@ func Parse(file string, data []byte, files fs.FS) (*Record, error) {
 	v.order()
 	v.protocol()
 	v.routes()
+	v.gateway()
 	r.modules = make([]modules, len(r.Pairs))
 	for i := range r.Pairs {
 		v.pair(i)
@@ -243,6 +245,27 @@ func (v *validator) routes() {
 	r.Router, problems = rules.CompileRoutes(r.Route)
 	for _, p := range problems {
 		v.add("route"+p.Field, p.Reason, p.Remedy)
+	}
+}
+
+func (v *validator) gateway() {
+	g := v.record.Gateway
+	if g == nil {
+		return
+	}
+	if v.record.Client.Header == "" {
+		v.add("gateway", "the record has no header that tells the servers' shims what a client speaks", "write client.header, or remove the gateway")
+	}
+	for i, port := range g.Ports {
+		if port < 1 || port > 65535 || slices.Contains(g.Ports[:i], port) {
+			v.add(fmt.Sprintf("gateway.ports[%d]", i), fmt.Sprintf("%d is no port, or there twice", port), "write a number between 1 and 65535")
+		}
+	}
+	if _, err := netip.ParseAddr(g.Address); g.Address != "" && err != nil {
+		v.add("gateway.address", fmt.Sprintf("%q is no address", g.Address), "write an IP address of the pods' network, or leave it out")
+	}
+	if g.Health != "" && g.Health[0] != '/' {
+		v.add("gateway.health", "is no path", "write health: /healthz, or leave it out")
 	}
 }
 

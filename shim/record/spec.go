@@ -20,7 +20,22 @@ type Spec struct {
 	Descriptors map[string]string `yaml:"descriptors"`
 	// Route says which calls belong to one server of a gateway, by what of the call.
 	Route []rules.Route `yaml:"route"`
-	Pairs []Pair        `yaml:"pairs" need:"write pairs: with one entry for each two neighbours, or pairs: [] for a single version"`
+	// Gateway is the pod that clients of the service connect to, where there is one.
+	Gateway *Gateway `yaml:"gateway"`
+	Pairs   []Pair   `yaml:"pairs" need:"write pairs: with one entry for each two neighbours, or pairs: [] for a single version"`
+}
+
+// Gateway is a pod that leads calls to the service's pods.
+type Gateway struct {
+	Pod string `yaml:"pod" need:"write pod: NAME, that of the gateway's pod"`
+	// Image and Command are of a program that does nothing: the pod's shim does the work.
+	Image   string   `yaml:"image" need:"write image: IMAGE, of a program that does not listen at the ports"`
+	Command []string `yaml:"command"`
+	// Address is the pod's, where it is to have a certain one.
+	Address string `yaml:"address"`
+	Ports   []int  `yaml:"ports" need:"write ports: [8080], where clients connect"`
+	// Health is a path that servers are asked for; without one a connection is enough.
+	Health string `yaml:"health"`
 }
 
 // Client says how a client's version is known: by the port that it connects to, else by a header, else by the default.

@@ -47,7 +47,9 @@ type ShimSpec struct {
 	// A collector's address, host:port, for spans; empty sends none.
 	Traces string `protobuf:"bytes,11,opt,name=traces,proto3" json:"traces,omitempty"`
 	// Counted up by the controller with each change. An agent refuses one that is lower than what it has.
-	Generation    uint64 `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation uint64 `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`
+	// A gateway's backends have shims of their own, which translate: it leaves calls as they are.
+	Pass          bool `protobuf:"varint,13,opt,name=pass,proto3" json:"pass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,13 +168,22 @@ func (x *ShimSpec) GetGeneration() uint64 {
 	return 0
 }
 
+func (x *ShimSpec) GetPass() bool {
+	if x != nil {
+		return x.Pass
+	}
+	return false
+}
+
 // ShimBackend is one server of a gateway. Keys of calls belong to its name.
 type ShimBackend struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// host:port.
-	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	Version       string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Calls to it wait until it is false again.
+	Hold          bool `protobuf:"varint,4,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -226,6 +237,13 @@ func (x *ShimBackend) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *ShimBackend) GetHold() bool {
+	if x != nil {
+		return x.Hold
+	}
+	return false
 }
 
 // ShimState is how the shim of a pod is, as its host finds it.
@@ -1059,7 +1077,7 @@ var File_drydock_v1_shim_proto protoreflect.FileDescriptor
 const file_drydock_v1_shim_proto_rawDesc = "" +
 	"\n" +
 	"\x15drydock/v1/shim.proto\x12\n" +
-	"drydock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x04\n" +
+	"drydock.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x04\n" +
 	"\bShimSpec\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x125\n" +
@@ -1076,18 +1094,20 @@ const file_drydock_v1_shim_proto_rawDesc = "" +
 	"\x06traces\x18\v \x01(\tR\x06traces\x12\x1e\n" +
 	"\n" +
 	"generation\x18\f \x01(\x04R\n" +
-	"generation\x1a8\n" +
+	"generation\x12\x12\n" +
+	"\x04pass\x18\r \x01(\bR\x04pass\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a:\n" +
 	"\fClientsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
 	"\vShimBackend\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\tR\aversion\"\xa5\x05\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x12\n" +
+	"\x04hold\x18\x04 \x01(\bR\x04hold\"\xa5\x05\n" +
 	"\tShimState\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x14\n" +

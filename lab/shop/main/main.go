@@ -27,12 +27,17 @@ func run(args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "serve":
 		return serve(args[1])
-	case len(args) == 1 && (args[0] == "up" || args[0] == "back"):
-		return shop.Transform(shop.Dir, args[0])
+	case len(args) == 2 && args[0] == "transform":
+		return shop.Transform(shop.Dir, shop.Kept, args[1])
+	case len(args) == 1 && args[0] == "idle":
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		<-ctx.Done()
+		return nil
 	case len(args) >= 3 && args[0] == "ask":
 		return ask(args[1], args[2], strings.Join(args[3:], " "))
 	}
-	return errors.New("usage: shop serve VERSION | up | back | ask METHOD URL [BODY]")
+	return errors.New("usage: shop serve VERSION | transform up|back|notes | idle | ask METHOD URL [BODY]")
 }
 
 func serve(version string) error {
@@ -42,15 +47,19 @@ func serve(version string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	server := &http.Server{Addr: fmt.Sprintf(":%d", shop.Port), Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Addr: fmt.Sprintf(":%d", shop.Port), Handler: handler, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
-		_ = server.Shutdown(context.Background())
+		ended <- server.Shutdown(context.Background())
 	}()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return nil
+	return <-ended
 }
 
 func ask(method, url, body string) error {

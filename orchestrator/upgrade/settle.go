@@ -1,0 +1,186 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/store"
+	"drydock/pods/manifest"
+)
+
+func (s *Services) keepShims(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := s.settleShims(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Error("shims of services", "error", err)
+		}
+		sleep(ctx, s.LookEvery)
+	}
+}
+
+// settleShims gives the pods of all services the shims that they need. It logs why it cannot once, not with every look.
+func (s *Services) settleShims(ctx context.Context) error {
+	items, err := store.List[drydockv1.ServiceRecord](ctx, s.Store, s.Prefix+"services/")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	now := make(map[string]string)
+	for _, item := range items {
+		_, missing, err := s.settle(ctx, item.Value)
+		errs = append(errs, err)
+		for pod, why := range missing {
+			if now[pod] = why; why != s.shimless[pod] && ctx.Err() == nil {
+				s.Log.Warn("the shim of a pod is not as its service needs it", "pod", pod, "reason", why)
+			}
+		}
+	}
+	s.shimless = now
+	return errors.Join(errs...)
+}
+
+// settle gives a service's pods the shims that they need, and takes away those that nobody needs any more; its gateway too. What is
+// not as it should be is said by pod. Pods that are being upgraded are left to that.
+func (s *Services) settle(ctx context.Context, stored *drydockv1.ServiceRecord) (f forShims, missing map[string]string, err error) {
+	pods, err := s.podsWithShims(ctx)
+	if err != nil {
+		return f, nil, err
+	}
+	if f, err = s.forShims(ctx, stored); err != nil {
+		return f, nil, err
+	}
+	missing = make(map[string]string)
+	for _, u := range usesOf(stored.GetName(), pods) {
+		name := u.pod.GetSpec().GetName()
+		wanted := f.shimOf(u.pod.GetSpec(), pods)
+		if u.client || f.becoming[name] != "" || proto.Equal(u.pod.GetSpec().GetShim(), wanted) {
+			continue
+		}
+		switch u.pod.GetPhase() {
+		case drydockv1.PodPhase_POD_PHASE_RUNNING:
+			if err := s.Controller.SetShim(ctx, name, wanted); err != nil {
+				missing[name] = err.Error()
+			}
+		case drydockv1.PodPhase_POD_PHASE_MOVING:
+			missing[name] = "it is moving"
+		}
+	}
+	if why := s.settleGateway(ctx, f, pods); why != "" {
+		missing[f.head.Gateway.Pod] = why
+	}
+	return f, missing, nil
+}
+
+// podsWithShims are all pods, with all of their shims: lists of pods leave out what is large.
+func (s *Services) podsWithShims(ctx context.Context) ([]*drydockv1.Pod, error) {
+	pods, err := s.Controller.ListPods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, pod := range pods {
+		if pod.GetSpec().GetShim() == nil {
+			continue
+		}
+		record, err := store.Get[drydockv1.PodRecord](ctx, s.Store, s.Prefix+"pods/"+pod.GetSpec().GetName())
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		pod.Spec.Shim = record.Value.GetSpec().GetShim()
+	}
+	return pods, nil
+}
+
+// shimsWithin is how long it may take until the service's pods have the shims that they need.
+const shimsWithin = 2 * time.Minute
+
+// shims has the service's other pods understand whoever speaks the new version, before a pod of it is there.
+func (x *execution) shims(ctx context.Context, p *drydockv1.UpgradePod) error {
+	began := x.Now()
+	for {
+		why, err := x.settled(ctx)
+		if err != nil || why == "" {
+			return err
+		}
+		if x.Now().After(began.Add(shimsWithin)) {
+			return failed(why, "see `drydock shim ls` and the log of its host")
+		}
+		if err := x.pause(ctx, p, why); err != nil {
+			return err
+		}
+	}
+}
+
+// settled says what keeps the service's pods from having the shims that they need; no text: nothing.
+func (x *execution) settled(ctx context.Context) (string, error) {
+	stored, err := x.record(ctx)
+	if err != nil {
+		return "", err
+	}
+	f, missing, err := x.settle(ctx, stored)
+	if err != nil {
+		return "", err
+	}
+	for pod, why := range missing {
+		return fmt.Sprintf("the shim of pod %s is not as mixed versions need it: %s", pod, why), nil
+	}
+	pods, err := x.podsWithShims(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, pod := range pods {
+		name := pod.GetSpec().GetName()
+		if !f.concerns(pod) || f.becoming[name] != "" || pod.GetPhase() != drydockv1.PodPhase_POD_PHASE_RUNNING {
+			continue
+		}
+		if _, err := x.shimServes(ctx, pod); err != nil {
+			return fmt.Sprintf("the shim of pod %s does not serve yet: %s", name, err), nil
+		}
+	}
+	return "", nil
+}
+
+// concerns says whether a pod serves the service, or is its gateway.
+func (f forShims) concerns(pod *drydockv1.Pod) bool {
+	labels := pod.GetSpec().GetLabels()
+	return labels[manifest.LabelService] == f.stored.GetName() || labels[manifest.LabelGateway] == f.stored.GetName()
+}
+
+// shimServes is the shim that a pod's record wants, as its host sees it; an error where that does not serve. It is nil where none is
+// wanted.
+func (x *execution) shimServes(ctx context.Context, pod *drydockv1.Pod) (*drydockv1.ShimState, error) {
+	name, wanted := pod.GetSpec().GetName(), pod.GetSpec().GetShim()
+	if wanted == nil {
+		return nil, nil
+	}
+	agent, _, err := x.Controller.Agent(ctx, "look at the shim of pod "+name, pod.GetHost())
+	if err != nil {
+		return nil, err
+	}
+	response, err := agent.GetPodShim(ctx, connect.NewRequest(&drydockv1.GetPodShimRequest{Pod: name}))
+	if err != nil {
+		return nil, err
+	}
+	state := response.Msg.GetState()
+	if state.GetState() != "serving" || state.GetGeneration() != wanted.GetGeneration() {
+		return nil, fmt.Errorf("it is %s, generation %d of %d", state.GetState(), state.GetGeneration(), wanted.GetGeneration())
+	}
+	return state, nil
+}
+
+// record is that of the upgrade's service.
+func (x *execution) record(ctx context.Context) (*drydockv1.ServiceRecord, error) {
+	u, err := x.head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	item, err := x.service(ctx, u.GetService())
+	return item.Value, err
+}
