@@ -101,6 +101,7 @@ pairs:
           match: {path: /shop.Orders/Put}
           request:
             - map: {field: note, values: {'': ''}}
+            - drop: {field: note}
         - name: get an order
           match: {path: /shop.Orders/Get}
           reply:
