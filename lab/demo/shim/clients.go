@@ -76,8 +76,8 @@ type client struct {
 	first string
 }
 
-// callLimit is for a call that waits in the gateway while its server is upgraded.
-const callLimit = 3 * time.Minute
+// callLimit is for a call that waits in the gateway while its server is upgraded. It is no promise about speed.
+const callLimit = 15 * time.Minute
 
 func newClient(version, protocol string, c shop.Client, b *book, seed uint64) *client {
 	return &client{

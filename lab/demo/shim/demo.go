@@ -201,24 +201,42 @@ func (d *demo) more(ctx context.Context) error {
 // to upgrades the service to a version, and drains host after host meanwhile.
 func (d *demo) to(version string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		upgraded := make(chan error, 1)
-		go func() {
-			upgraded <- d.drydock(ctx, "service", "upgrade", "shop", "--to", version, "--image", "shop:"+version)
-		}()
-		var err error
-		for _, host := range hosts {
-			if err = d.drain(ctx, host); err != nil {
-				cancel()
-				break
-			}
-		}
-		if err := errors.Join(err, <-upgraded); err != nil {
+		if err := d.drydock(ctx, "service", "upgrade", "shop", "--to", version, "--image", "shop:"+version, "--detach"); err != nil {
 			return err
 		}
-		return d.more(ctx)
+		for _, host := range hosts {
+			if err := d.drain(ctx, host); err != nil {
+				return err
+			}
+		}
+		var last upgrade
+		err := d.until(ctx, "the upgrade to "+version, func() bool {
+			all, err := d.upgrades(ctx)
+			if err == nil && len(all) > 0 {
+				last = all[0]
+			}
+			return last.State != "" && last.State != "UPGRADE_STATE_RUNNING" && last.State != "UPGRADE_STATE_WAITING"
+		})
+		if err == nil && last.State != "UPGRADE_STATE_FINISHED" {
+			err = errors.Join(fmt.Errorf("the upgrade to %s is %s", version, last.State), d.drydock(ctx, "upgrade", "show", last.ID))
+		}
+		return errors.Join(err, d.more(ctx))
 	}
+}
+
+// upgrade is what `drydock upgrade ls` says of one.
+type upgrade struct {
+	ID, State string
+	Pods      []struct{ State string }
+}
+
+// upgrades are the service's, the latest first.
+func (d *demo) upgrades(ctx context.Context) (all []upgrade, err error) {
+	var said bytes.Buffer
+	if err := d.command(ctx, &said, "upgrade", "ls", "--service", "shop", "-o", "json"); err != nil {
+		return nil, err
+	}
+	return all, json.Unmarshal(said.Bytes(), &all)
 }
 
 // drain empties a host, and lets pods come to it again. A pod that is being upgraded stays until that is over.
@@ -231,7 +249,10 @@ func (d *demo) drain(ctx context.Context, host string) error {
 	if err != nil {
 		return errors.Join(err, last)
 	}
-	return d.drydock(ctx, "host", "resume", host)
+	return errors.Join(d.until(ctx, "host "+host+" again", func() bool {
+		last = d.drydock(ctx, "host", "resume", host)
+		return last == nil
+	}), last)
 }
 
 // count takes down what was upgraded and what has moved.
@@ -245,12 +266,8 @@ func (d *demo) count(ctx context.Context) error {
 			d.report.Migrations++
 		}
 	}
-	var said bytes.Buffer
-	if err := d.command(ctx, &said, "upgrade", "ls", "--service", "shop", "-o", "json"); err != nil {
-		return err
-	}
-	var upgrades []struct{ Pods []struct{ State string } }
-	if err := json.Unmarshal(said.Bytes(), &upgrades); err != nil {
+	upgrades, err := d.upgrades(ctx)
+	if err != nil {
 		return err
 	}
 	for _, u := range upgrades {
