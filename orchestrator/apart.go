@@ -15,7 +15,7 @@ import (
 // failure domain. Whoever places a pod keeps to it, and not rollouts alone.
 func (c *Controller) keptApart(ctx context.Context, spec *drydockv1.PodSpec) (map[string]*drydockv1.Refusal, error) {
 	why := map[string]*drydockv1.Refusal{}
-	all := c.pools.all()
+	all := c.pools.All()
 	for _, name := range sortedKeys(all) {
 		if len(plan.ApartOf(all[name], spec.GetName(), spec.GetLabels())) == 0 {
 			continue

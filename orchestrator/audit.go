@@ -13,6 +13,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/pki"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -110,7 +111,7 @@ func outcomeOf(err error) (outcome, detail string) {
 	if err == nil {
 		return eventDone, ""
 	}
-	wire := onWire(err)
+	wire := refusal.OnWire(err)
 	detail = wire.Error()
 	var answer *connect.Error
 	if errors.As(wire, &answer) {

@@ -14,6 +14,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/pki"
+	"drydock/orchestrator/refusal"
 )
 
 // ReasonHeader is why an operator asks for a change: text, escaped as in a URL's query.
@@ -34,7 +35,7 @@ func (a audit) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		entry := a.entry(request.Spec().Procedure, request.Header())
 		message, _ := request.Any().(proto.Message)
 		if err := entry.begin(ctx, message); err != nil {
-			return nil, onWire(err)
+			return nil, refusal.OnWire(err)
 		}
 		response, err := next(ctx, request)
 		entry.end(ctx, err)

@@ -11,6 +11,7 @@ import (
 	"drydock/internal/faultpoint"
 	"drydock/internal/pki"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/rollout"
 	"drydock/orchestrator/store"
 	"drydock/orchestrator/upgrade"
 )
@@ -29,6 +30,8 @@ type Controller struct {
 	pools  *pools
 	// services have their upgrade records, and upgrades.
 	services *upgrade.Services
+	// rollouts patch pools.
+	rollouts *rollout.Rollouts
 	// proving is held while two hosts try the network between them.
 	proving sync.Mutex
 	// troubles is why pods are not yet what they should be.
@@ -51,7 +54,7 @@ func newController(cfg config.Controller, log *slog.Logger, db *store.Store, ca 
 		fault:   standAt(cfg.FaultDir, log),
 		changed: make(chan struct{}),
 	}
-	c.services = c.newServices()
+	c.services, c.rollouts = c.newServices(), c.newRollouts()
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -162,7 +163,7 @@ func (p pass) startElsewhere(ctx context.Context, but string) (bool, error) {
 	reasons := leaveOut(hosts, kept)
 	h, err := choosePlace(what, hosts, needOf(p.record.GetSpec()), []string{but})
 	if err != nil {
-		return false, noPlace(what, append(reasons, refusalsOf(err)...))
+		return false, noPlace(what, append(reasons, refusal.Of(err)...))
 	}
 	return p.did(p.r.owners.Start(ctx, p.name, p.own.Epoch, owner.Place{Host: h.name(), BootID: h.record.GetBootId()}))
 }

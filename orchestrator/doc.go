@@ -6,6 +6,6 @@
 // its record wants, and every call that changes a pod is a write followed by converge. Who may run a pod is never decided
 // here but by package migrate/owner.
 //
-// A pool is patched in the same way: the plan and each step of a rollout are written down before the next is begun, under the
-// leader's term, and every step may be done again. docs/rollouts.md says what is done, rollout_steps.go in which order.
+// Pools are patched by package rollout, and services upgraded by package upgrade, in the same way. Each says by its interfaces what it
+// asks of the controller; rollouts.go, rollouts_term.go and upgrades.go answer. What a plan is made from is this package's: survey.go.
 package orchestrator

@@ -3,14 +3,12 @@ package orchestrator
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
-	"connectrpc.com/connect"
-
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -161,11 +159,11 @@ func (d *drain) moveOff(ctx context.Context, pod string) {
 		report, err := d.c.migrate(ctx, d.r, &drydockv1.MigratePodRequest{Pod: pod, To: to.name(), Mode: d.spec.GetMode()}, "drain of "+d.host, d.progress)
 		switch {
 		case err != nil:
-			reasons = append(reasons, whyNot(err)...)
+			reasons = append(reasons, refusal.Why(err)...)
 		case d.moved(report):
 			return
 		default:
-			reasons = append(reasons, failures(report)...)
+			reasons = append(reasons, refusal.OfMigration(report)...)
 		}
 		if err == nil && report.GetOutcome() != drydockv1.MigrationOutcome_MIGRATION_OUTCOME_REFUSED {
 			break
@@ -208,26 +206,6 @@ func (d *drain) candidates(ctx context.Context, pod string) ([]host, []*drydockv
 	reasons := leaveOut(hosts, kept)
 	ranked, more := rank(hosts, needOf(item.Value.GetSpec()), []string{d.host})
 	return ranked, append(reasons, more...), nil
-}
-
-// whyNot is the reasons in an error, or the error as one.
-func whyNot(err error) []*drydockv1.Refusal {
-	if reasons := refusalsOf(err); len(reasons) > 0 {
-		return reasons
-	}
-	var wire *connect.Error
-	if errors.As(onWire(err), &wire) {
-		return []*drydockv1.Refusal{because(wire.Message(), "try again")}
-	}
-	return []*drydockv1.Refusal{because(err.Error(), "try again")}
-}
-
-func failures(report *drydockv1.MigrationReport) []*drydockv1.Refusal {
-	if len(report.GetRefusals()) > 0 {
-		return report.GetRefusals()
-	}
-	return []*drydockv1.Refusal{because(fmt.Sprintf("migration %s to %s failed: %s", report.GetId(), report.GetTo(), report.GetError()),
-		"see `drydock migration show "+report.GetId()+"`")}
 }
 
 func (d *drain) progress(progress *drydockv1.MigrationProgress) error {
@@ -313,7 +291,7 @@ func (d *drain) try(ctx context.Context, pod string, mode drydockv1.MigrationMod
 	for _, to := range candidates {
 		report, err := d.c.migrate(ctx, d.r, &drydockv1.MigratePodRequest{Pod: pod, To: to.name(), Mode: mode, DryRun: true}, "", d.progress)
 		if err != nil {
-			reasons = append(reasons, whyNot(err)...)
+			reasons = append(reasons, refusal.Why(err)...)
 			continue
 		}
 		d.push(&drydockv1.DrainHostResponse{Event: &drydockv1.DrainHostResponse_Report{Report: report}})

@@ -24,6 +24,7 @@ import (
 	"drydock/internal/pki"
 	"drydock/internal/version"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -185,7 +186,7 @@ func (l *lab) refused(err error, reasons ...string) {
 	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		l.Fatalf("not refused: %v", err)
 	}
-	got := refusalsOf(err)
+	got := refusal.Of(err)
 	if len(got) != len(reasons) {
 		l.Fatalf("got %d reasons, want %d: %v", len(got), len(reasons), err)
 	}

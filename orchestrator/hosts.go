@@ -15,6 +15,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/orchestrator/rollout"
 	"drydock/orchestrator/store"
 )
 
@@ -74,7 +75,7 @@ func (h host) why() *drydockv1.Refusal {
 
 // whyNotFor is why, for a rollout that may have cordoned the host itself. An operator's own cordon holds for the operator too.
 func (h host) whyNotFor(by string) *drydockv1.Refusal {
-	if h.state == hostCordoned && strings.HasPrefix(by, rolloutOwner) && h.record.GetCordon().GetOwner() == by {
+	if h.state == hostCordoned && strings.HasPrefix(by, rollout.OwnerPrefix) && h.record.GetCordon().GetOwner() == by {
 		h.state = hostReady
 	}
 	return h.why()

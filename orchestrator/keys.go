@@ -1,7 +1,5 @@
 package orchestrator
 
-import "fmt"
-
 // Where things are in the store.
 const (
 	keyRoot       = "/drydock/v1/"
@@ -21,11 +19,6 @@ const (
 	keyUsers      = keyRoot + "users/"
 	keyEvents     = keyRoot + "events/"
 	keyOutcomes   = keyRoot + "outcomes/"
-	keyPools      = keyRoot + "pools/"
-	keyRollouts   = keyRoot + "rollouts/"
-	// Beside a rollout: its hosts and its rounds, each below the rollout's id.
-	keyRolloutHosts  = keyRoot + "rollout-hosts/"
-	keyRolloutRounds = keyRoot + "rollout-rounds/"
 )
 
 func hostKey(name string) string       { return keyHosts + name }
@@ -38,9 +31,3 @@ func migrationKey(id string) string    { return keyMigrations + id }
 func linkKey(a, b string) string       { return keyLinks + a + "/" + b }
 func userKey(name string) string       { return keyUsers + name }
 func tokenKey(key string) string       { return keyTokens + key }
-
-func rolloutKey(id string) string           { return keyRollouts + id }
-func rolloutHostKey(id, host string) string { return keyRolloutHosts + id + "/" + host }
-func rolloutRoundKey(id string, n int) string {
-	return fmt.Sprintf("%s%s/%06d", keyRolloutRounds, id, n)
-}

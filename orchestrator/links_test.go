@@ -10,6 +10,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/config"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -97,7 +98,7 @@ func TestAHostThatFailsTheProofJoinsAndNoPodMovesThere(t *testing.T) {
 	}
 	_, _, err := l.move(t.Context(), "web", "h2", false)
 	l.refused(err, "the network from host h1 to h2 does not carry a pod's MAC")
-	if remedy := refusalsOf(err)[0].GetRemedy(); !contains(remedy, "network.kind: vxlan") {
+	if remedy := refusal.Of(err)[0].GetRemedy(); !contains(remedy, "network.kind: vxlan") {
 		t.Errorf("remedy is %q", remedy)
 	}
 	_, _, err = l.move(t.Context(), "web", "h2", true)

@@ -17,7 +17,7 @@ func (c *Controller) metrics() http.Handler {
 		leads:  prometheus.NewDesc("drydock_leader", "1 where this controller leads; one that shows 0 shows no hosts, pods and rollouts.", nil, nil),
 		faults: prometheus.NewDesc("drydock_pool_faults", "Files of pools that have a fault, at this controller.", nil, nil),
 	})
-	registry.MustRegister(ofLeader{c, newStatusCollector(c)}, ofLeader{c, newRolloutCollector(c)}, ofLeader{c, &collector{
+	registry.MustRegister(ofLeader{c, newStatusCollector(c)}, ofLeader{c, c.rollouts.Collector()}, ofLeader{c, &collector{
 		c:           c,
 		hosts:       prometheus.NewDesc("drydock_hosts", "Hosts by state.", []string{"state"}, nil),
 		pods:        prometheus.NewDesc("drydock_pods", "Pods by phase.", []string{"phase"}, nil),

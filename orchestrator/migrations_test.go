@@ -11,6 +11,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -268,7 +269,7 @@ func TestAnAgentsRefusalEndsTheMigration(t *testing.T) {
 	}
 }
 
-func refusalOnWire(reason *drydockv1.Refusal) error { return onWire(refuse("it", reason)) }
+func refusalOnWire(reason *drydockv1.Refusal) error { return refusal.OnWire(refuse("it", reason)) }
 
 func TestABegunMigrationThatItsSourceGivesUpIsAborted(t *testing.T) {
 	l, h1, h2 := pair(t)

@@ -11,6 +11,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -202,7 +203,7 @@ func (c *Controller) conclude(r *reign, spec *drydockv1.MigrationSpec, cause err
 	}
 	report := &drydockv1.MigrationReport{
 		Id: spec.GetId(), Pod: spec.GetPod(), From: spec.GetFrom(), To: spec.GetTo(), Mode: spec.GetMode(),
-		Outcome: drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED, Finished: timestamppb.New(c.now()), Error: onWire(cause).Error(),
+		Outcome: drydockv1.MigrationOutcome_MIGRATION_OUTCOME_ABORTED, Finished: timestamppb.New(c.now()), Error: refusal.OnWire(cause).Error(),
 	}
 	switch {
 	case mine && own.Outcome == owner.Commit && own.State == owner.Lost:
@@ -212,7 +213,7 @@ func (c *Controller) conclude(r *reign, spec *drydockv1.MigrationSpec, cause err
 	case mine && own.Outcome == owner.HandedBack:
 		report.Outcome = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_HANDED_BACK
 	case refused && !mine:
-		report.Outcome, report.Refusals = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_REFUSED, refusalsOf(cause)
+		report.Outcome, report.Refusals = drydockv1.MigrationOutcome_MIGRATION_OUTCOME_REFUSED, refusal.Of(cause)
 	}
 	return report
 }

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 
 	"drydock/internal/pki"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -81,7 +82,7 @@ func (c *Controller) findLeader(ctx context.Context, caller pki.Identity) (here 
 			again = time.After(reachAgain)
 		}
 		if !either(ctx, changed, again) {
-			return nil, nil, cmp.Or(err, errNobodyLeads)
+			return nil, nil, cmp.Or(err, refusal.ErrNobodyLeads)
 		}
 	}
 }

@@ -6,8 +6,12 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/plan"
+	"drydock/orchestrator/plan/wire"
 	"drydock/orchestrator/pool"
+	"drydock/orchestrator/rollout"
 )
+
+var _ rollout.Survey = (*survey)(nil)
 
 // planPool makes the whole plan of a rollout, and touches nothing.
 func (c *Controller) planPool(ctx context.Context, r *reign, p *pool.Pool, refresh bool) (*drydockv1.PoolPlan, error) {
@@ -18,15 +22,41 @@ func (c *Controller) planPool(ctx context.Context, r *reign, p *pool.Pool, refre
 	if err := s.resolve(ctx, refresh); err != nil {
 		return nil, err
 	}
+	return s.Plan(ctx)
+}
+
+// Plan tries by dry runs whether the pods that are to leave can be moved, and makes the plan.
+func (s *survey) Plan(ctx context.Context) (*drydockv1.PoolPlan, error) {
 	if err := s.probe(ctx); err != nil {
 		return nil, err
 	}
 	return s.makePlan(ctx)
 }
 
+// Away is why a host takes no part, or nil, and whether it is because it is cordoned.
+func (s *survey) Away(host string) (why *drydockv1.Refusal, cordoned bool) {
+	return s.away[host], s.hosts[host].state == hostCordoned
+}
+
+// Candidates are the hosts that take part, have room for a pod, and hold none of those that it is kept apart from.
+func (s *survey) Candidates(spec *drydockv1.PodSpec, except []string) (names []string, reasons []*drydockv1.Refusal) {
+	members := map[string]host{}
+	for _, name := range s.members {
+		if s.away[name] == nil {
+			members[name] = s.hosts[name]
+		}
+	}
+	reasons = leaveOut(members, s.keptApart(spec))
+	ranked, more := rank(members, needOf(spec), except)
+	for _, h := range ranked {
+		names = append(names, h.name())
+	}
+	return names, append(reasons, more...)
+}
+
 // makePlan makes the plan and has it verified.
 func (s *survey) makePlan(ctx context.Context) (*drydockv1.PoolPlan, error) {
-	in, err := s.input(ctx)
+	in, err := s.Input(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -37,12 +67,12 @@ func (s *survey) makePlan(ctx context.Context) (*drydockv1.PoolPlan, error) {
 	if err := plan.Verify(in, made); err != nil {
 		return nil, fmt.Errorf("the plan of pool %s does not hold, which is a fault of Drydock: %w", s.pool.Name, err)
 	}
-	wire := planWire(made, s.patches)
-	wire.Blockers = append(wire.Blockers, s.beyondBudget()...)
-	if len(wire.Blockers) > 0 {
-		wire.Rounds, wire.Pods, wire.Moves, wire.Restarts, wire.Duration = nil, nil, 0, 0, nil
+	message := wire.FromPlan(made, s.patches)
+	message.Blockers = append(message.Blockers, s.beyondBudget()...)
+	if len(message.Blockers) > 0 {
+		message.Rounds, message.Pods, message.Moves, message.Restarts, message.Duration = nil, nil, 0, 0, nil
 	}
-	return wire, nil
+	return message, nil
 }
 
 // beyondBudget are the hosts that cannot say what they lack, where they are more than may fail: then nothing is begun.
@@ -55,21 +85,4 @@ func (s *survey) beyondBudget() []*drydockv1.PlanBlocker {
 		blockers = append(blockers, &drydockv1.PlanBlocker{Host: name, Reason: s.away[name].GetReason(), Remedy: s.away[name].GetRemedy()})
 	}
 	return blockers
-}
-
-// blocked is a refusal by what is in a plan's way, or nil.
-func blocked(p *drydockv1.PoolPlan) error {
-	var reasons []*drydockv1.Refusal
-	for _, b := range p.GetBlockers() {
-		reasons = append(reasons, because(blockerText(b), b.GetRemedy()))
-	}
-	return refuse("patch pool "+p.GetPool(), reasons...)
-}
-
-// blockerText names the pod; that of a host names it already.
-func blockerText(b *drydockv1.PlanBlocker) string {
-	if b.GetPod() == "" {
-		return b.GetReason()
-	}
-	return fmt.Sprintf("pod %s on %s: %s", b.GetPod(), b.GetHost(), b.GetReason())
 }

@@ -13,7 +13,6 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/pool"
-	"drydock/orchestrator/store"
 )
 
 // lookForPools is how often a directory of pools is looked for that is not there.
@@ -74,7 +73,8 @@ func (p *pools) current() *pool.Dir {
 	return p.dir
 }
 
-func (p *pools) all() map[string]*pool.Pool {
+// All are the pools by name.
+func (p *pools) All() map[string]*pool.Pool {
 	if dir := p.current(); dir != nil {
 		return dir.Pools()
 	}
@@ -88,8 +88,8 @@ func (p *pools) faults() map[string]error {
 	return nil
 }
 
-// get is a pool, with the text that it was read from.
-func (p *pools) get(name string) (found *pool.Pool, file string, text []byte, err error) {
+// Get is a pool, with the text that it was read from; or an error whose code is NotFound.
+func (p *pools) Get(name string) (found *pool.Pool, file string, text []byte, err error) {
 	if dir := p.current(); dir != nil {
 		if file, text, ok := dir.Text(name); ok {
 			found, err := pool.Parse(file, text)
@@ -99,33 +99,22 @@ func (p *pools) get(name string) (found *pool.Pool, file string, text []byte, er
 	return nil, "", nil, notFound("pool", name, "drydock pool ls")
 }
 
-func poolKey(name string) string { return keyPools + name }
-
-// poolRecord is what is known of a pool beyond its file; empty where nothing is.
-func (c *Controller) poolRecord(ctx context.Context, name string) (store.Item[*drydockv1.PoolRecord], error) {
-	item, err := store.Get[drydockv1.PoolRecord](ctx, c.store, poolKey(name))
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Item[*drydockv1.PoolRecord]{Key: poolKey(name), Value: &drydockv1.PoolRecord{}}, nil
-	}
-	return item, err
-}
-
 func (c *Controller) listPools(ctx context.Context) (*drydockv1.ListPoolsResponse, error) {
 	hosts, err := c.hosts(ctx)
 	if err != nil {
 		return nil, err
 	}
 	response := &drydockv1.ListPoolsResponse{}
-	all := c.pools.all()
+	all := c.pools.All()
 	for _, name := range sortedKeys(all) {
-		record, err := c.poolRecord(ctx, name)
+		record, err := c.rollouts.Pool(ctx, name)
 		if err != nil {
 			return nil, err
 		}
 		status := all[name].WindowSet().At(c.now())
 		wire := &drydockv1.Pool{
 			Name: name, Hosts: membersOf(all[name], hosts), Schedule: all[name].Schedule, Open: status.Open,
-			Rollout: record.Value.GetRollout(), LastStarted: record.Value.GetStarted(), Problem: record.Value.GetProblem(),
+			Rollout: record.GetRollout(), LastStarted: record.GetStarted(), Problem: record.GetProblem(),
 		}
 		if !status.Until.IsZero() {
 			wire.Until = timestamppb.New(status.Until)
@@ -141,7 +130,7 @@ func (c *Controller) listPools(ctx context.Context) (*drydockv1.ListPoolsRespons
 
 // mixed says whether a host belongs to a pool of kernels of different ages.
 func (c *Controller) mixed(h host) bool {
-	for _, p := range c.pools.all() {
+	for _, p := range c.pools.All() {
 		if p.Mixed && p.HasHost(h.name(), h.report.GetInfo().GetLabels()) {
 			return true
 		}

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"drydock/migrate/owner"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -29,8 +30,6 @@ type reign struct {
 	over   bool
 	movers map[string]*mover
 	drains map[string]*drain
-	// rollouts are those that are worked on, by id.
-	rollouts map[string]*execution
 }
 
 func (c *Controller) newReign(ctx context.Context, term *store.Term) *reign {
@@ -39,7 +38,6 @@ func (c *Controller) newReign(ctx context.Context, term *store.Term) *reign {
 		term: term, ctx: ctx, cancel: cancel,
 		owners: owner.Registry{Store: c.owners.Guarded(term.Key(), term.Revision()), Leader: term.Revision()},
 		movers: make(map[string]*mover), drains: make(map[string]*drain),
-		rollouts: make(map[string]*execution),
 	}
 }
 
@@ -74,7 +72,7 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	r.spawn(func() { c.proveLinks(r) })
 	r.spawn(func() { c.keepEventsBounded(r) })
 	r.spawn(func() { c.promoteMembers(r) })
-	r.spawn(func() { c.patchPools(r) })
+	r.spawn(func() { c.rollouts.Run(rolloutTerm{c, r}) })
 	r.spawn(func() { c.services.Run(r.ctx) })
 	select {
 	case <-ctx.Done():
@@ -132,7 +130,7 @@ func (c *Controller) leading(ctx context.Context) (*reign, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, connect.NewError(connect.CodeUnavailable, errNobodyLeads)
+			return nil, connect.NewError(connect.CodeUnavailable, refusal.ErrNobodyLeads)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/orchestrator/rollout"
 )
 
 // fakePatcher is a host's PatchService that installs in its head. What the embedded handler answers, a host never does.
@@ -207,6 +208,25 @@ func (f *fakePatcher) RunHook(_ context.Context, request *connect.Request[drydoc
 	return connect.NewResponse(answer), nil
 }
 
+const (
+	rolloutWaiting  = drydockv1.RolloutState_ROLLOUT_STATE_WAITING
+	rolloutPaused   = drydockv1.RolloutState_ROLLOUT_STATE_PAUSED
+	rolloutStopped  = drydockv1.RolloutState_ROLLOUT_STATE_STOPPED
+	rolloutFinished = drydockv1.RolloutState_ROLLOUT_STATE_FINISHED
+	rolloutAborted  = drydockv1.RolloutState_ROLLOUT_STATE_ABORTED
+	rolloutOwner    = rollout.OwnerPrefix
+	hostPatched     = drydockv1.RolloutHostState_ROLLOUT_HOST_STATE_PATCHED
+)
+
+// goesOn says whether the leader carries a rollout on, hasEnded whether nobody will.
+func goesOn(r *drydockv1.Rollout) bool {
+	return r.GetState() == drydockv1.RolloutState_ROLLOUT_STATE_RUNNING || r.GetState() == rolloutWaiting
+}
+
+func hasEnded(r *drydockv1.Rollout) bool {
+	return r.GetState() == rolloutFinished || r.GetState() == rolloutAborted
+}
+
 // cluster is a lab with hosts that lack something, pods on them, and one pool.
 type cluster struct {
 	*lab
@@ -290,7 +310,7 @@ func (c *cluster) write(name, text string) {
 	c.must(os.WriteFile(file+".new", []byte(text), 0o600))
 	c.must(os.Rename(file+".new", file))
 	c.eventually("pool "+name+" is in force", func() bool {
-		_, _, got, err := c.pools.get(name)
+		_, _, got, err := c.pools.Get(name)
 		return err == nil && string(got) == text
 	})
 }
@@ -315,7 +335,7 @@ func (c *cluster) mustStart(name string) string {
 
 func (c *cluster) get(id string) *drydockv1.Rollout {
 	c.Helper()
-	whole, err := c.wholeRollout(context.Background(), id)
+	whole, err := c.Controller.rollouts.Get(context.Background(), id)
 	c.must(err)
 	return whole
 }
@@ -323,15 +343,15 @@ func (c *cluster) get(id string) *drydockv1.Rollout {
 // rests waits until a rollout is in a state.
 func (c *cluster) rests(id string, state drydockv1.RolloutState) *drydockv1.Rollout {
 	c.Helper()
-	c.eventually("rollout is "+stateWord(state), func() bool {
-		rollout, err := c.wholeRollout(context.Background(), id)
+	c.eventually("rollout is "+state.String(), func() bool {
+		rollout, err := c.Controller.rollouts.Get(context.Background(), id)
 		if err != nil {
 			c.Logf("the store does not answer: %v", err) // a machine under load may make it wait
 			return false
 		}
 		got := rollout.GetState()
-		if got != state && !active(got) {
-			c.Fatalf("rollout is %s: %v", stateWord(got), c.get(id))
+		if got != state && !goesOn(rollout) {
+			c.Fatalf("rollout is %s: %v", got.String(), c.get(id))
 		}
 		return got == state
 	})

@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/rollout"
 )
 
 // holds has a host wait in a step until the test lets it go on.
@@ -213,7 +214,7 @@ func TestAPoolIsPatchedByItselfOnceInAWindowAndNotMoreOftenThanMinPeriod(t *test
 	k := clockAt(time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC))
 	c := newCluster(t, plainPool+"schedule: window\nmin-period: 8d\nwindows: [{from: \"22:00\", to: \"05:00\"}]\n", timed(k))
 	count := func() int {
-		rollouts, err := c.listRollouts(t.Context(), "web", 0)
+		rollouts, err := c.Controller.rollouts.List(t.Context(), "web", 0)
 		c.must(err)
 		return len(rollouts)
 	}
@@ -222,16 +223,18 @@ func TestAPoolIsPatchedByItselfOnceInAWindowAndNotMoreOftenThanMinPeriod(t *test
 	}
 	k.forward(2*time.Hour + time.Minute)
 	c.eventually("a rollout has started", func() bool { return count() == 1 })
-	first, err := c.listRollouts(t.Context(), "web", 0)
+	first, err := c.Controller.rollouts.List(t.Context(), "web", 0)
 	c.must(err)
 	c.rests(first[0].GetId(), rolloutFinished)
-	if first[0].GetStartedBy() != scheduler {
+	if first[0].GetStartedBy() != rollout.Scheduler {
 		t.Errorf("started by %s", first[0].GetStartedBy())
 	}
 	k.forward(24 * time.Hour)
-	p, _, _, err := c.pools.get("web")
+	p, _, _, err := c.pools.Get("web")
 	c.must(err)
-	if due, err := c.timeHasCome(t.Context(), p); err != nil || due {
+	term, err := forRollouts{c.Controller}.Lead(t.Context())
+	c.must(err)
+	if due, err := c.Controller.rollouts.Due(t.Context(), term, p); err != nil || due {
 		t.Errorf("the next rollout comes before min-period is over: %v", err)
 	}
 	_, err = c.start("web")

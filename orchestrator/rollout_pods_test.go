@@ -17,6 +17,8 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/plan"
+	"drydock/orchestrator/plan/wire"
+	"drydock/orchestrator/refusal"
 )
 
 // refuses has a host refuse to move a pod, wherever to.
@@ -210,7 +212,7 @@ func TestTwoRolloutsAndManualMigrationsWantTheSamePods(t *testing.T) {
 				_, report, err := l.move(ctx, pod, names[(n+i)%len(names)], false)
 				switch {
 				case ctx.Err() != nil:
-				case err != nil && len(refusalsOf(err)) == 0:
+				case err != nil && len(refusal.Of(err)) == 0:
 					t.Errorf("pod %s: refused without a reason: %v", pod, err)
 				case err == nil && report.GetOutcome() != committed:
 					t.Errorf("pod %s: %v", pod, report)
@@ -234,7 +236,7 @@ func TestWebhooksAreToldOfEventsAndMetricsShowRollouts(t *testing.T) {
 	var mu sync.Mutex
 	var events []string
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		var n notice
+		var n struct{ Event, Host string }
 		_ = json.NewDecoder(r.Body).Decode(&n)
 		mu.Lock()
 		defer mu.Unlock()
@@ -291,7 +293,7 @@ func (c *cluster) told() func() []*drydockv1.MigrationSpec {
 
 func TestHostsChooseAMovesModeOfThoseThatPoolAndPodAllow(t *testing.T) {
 	auto := drydockv1.MigrationMode_MIGRATION_MODE_AUTO
-	stop, precopy := planModes[plan.Stop], planModes[plan.Precopy]
+	stop, precopy := wire.Mode(plan.Stop), wire.Mode(plan.Precopy)
 	for modes, want := range map[string]*drydockv1.MigrationSpec{
 		"[precopy, stop]":           {Mode: auto, Modes: []drydockv1.MigrationMode{stop, precopy}},
 		"[precopy, stop, postcopy]": {Mode: auto, Modes: []drydockv1.MigrationMode{stop, precopy}}, // the pods do not allow it

@@ -43,7 +43,7 @@ func TestARolloutPatchesEveryHostOnceAndEveryPodRunsOn(t *testing.T) {
 			t.Errorf("got %v", h)
 		}
 	}
-	if record, err := c.poolRecord(t.Context(), "web"); err != nil || record.Value.GetRollout() != "" {
-		t.Errorf("the pool is not free: %v, %v", record.Value, err)
+	if record, err := c.Controller.rollouts.Pool(t.Context(), "web"); err != nil || record.GetRollout() != "" {
+		t.Errorf("the pool is not free: %v, %v", record, err)
 	}
 }

@@ -17,15 +17,14 @@ import (
 
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/pki"
+	"drydock/orchestrator/refusal"
+	"drydock/orchestrator/rollout"
 	"drydock/orchestrator/store"
 	"drydock/orchestrator/upgrade"
 )
 
 // shutdownTime is how long open calls may take to end when the controller stops.
 const shutdownTime = 3 * time.Second
-
-// errNobodyLeads: whoever asks is asked to wait.
-var errNobodyLeads = errors.New("no controller leads at the moment: try again in a few seconds")
 
 // self is how this controller appears to the others when it leads.
 func (c *Controller) self() store.Leader {
@@ -35,7 +34,7 @@ func (c *Controller) self() store.Leader {
 func (c *Controller) leader(ctx context.Context) (store.Leader, error) {
 	leader, err := c.store.Leader(ctx, keyLeader)
 	if errors.Is(err, store.ErrNotFound) {
-		return leader, errNobodyLeads
+		return leader, refusal.ErrNobodyLeads
 	}
 	return leader, err
 }
@@ -43,9 +42,9 @@ func (c *Controller) leader(ctx context.Context) (store.Leader, error) {
 // handler is everything that a controller serves, before anybody is let in.
 func (c *Controller) handler() http.Handler {
 	mux := http.NewServeMux()
-	whole := connect.WithInterceptors(c.audit(), errorInterceptor{})
+	whole := connect.WithInterceptors(c.audit(), refusal.Interceptor{})
 	// Agents get an answer in good time, also while the store is away: that it is not known.
-	short := connect.WithHandlerOptions(connect.WithInterceptors(errorInterceptor{}, c.limit()), uncompressed())
+	short := connect.WithHandlerOptions(connect.WithInterceptors(refusal.Interceptor{}, c.limit()), uncompressed())
 	path, service := drydockv1connect.NewControllerServiceHandler(controllerService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
 	path, service = drydockv1connect.NewAccessServiceHandler(accessService{c}, whole)
@@ -53,7 +52,7 @@ func (c *Controller) handler() http.Handler {
 	path, service = drydockv1connect.NewClusterServiceHandler(clusterService{c}, whole)
 	mux.Handle(path, c.byLeader(service))
 	mux.Handle(drydockv1connect.ClusterServiceJoinControllerProcedure, service)
-	path, service = drydockv1connect.NewRolloutServiceHandler(rolloutService{c}, whole)
+	path, service = drydockv1connect.NewRolloutServiceHandler(rolloutService{rollout.Server{Rollouts: c.rollouts}, c}, whole)
 	mux.Handle(path, c.byLeader(service))
 	path, service = drydockv1connect.NewUpgradeServiceHandler(upgrade.Server{Services: c.services}, whole, connect.WithReadMaxBytes(recordAtMost))
 	mux.Handle(path, c.byLeader(service))

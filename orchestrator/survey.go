@@ -15,6 +15,7 @@ import (
 	"drydock/migrate/stack"
 	"drydock/orchestrator/plan"
 	"drydock/orchestrator/pool"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -74,15 +75,7 @@ func (s *survey) look(ctx context.Context) error {
 
 // ownCordon says whether nothing but a cordon of an ended rollout of this pool is in the way.
 func (s *survey) ownCordon(ctx context.Context, h host) bool {
-	if h.state != hostCordoned {
-		return false
-	}
-	id, ok := strings.CutPrefix(h.record.GetCordon().GetOwner(), rolloutOwner)
-	if !ok {
-		return false
-	}
-	record, err := s.rollout(ctx, id)
-	return err == nil && record.Value.GetRollout().GetPool() == s.pool.Name && over(record.Value.GetRollout().GetState())
+	return h.state == hostCordoned && s.rollouts.HasLeft(ctx, s.pool.Name, h.record.GetCordon())
 }
 
 func (s *survey) lookAtPods(ctx context.Context) error {
@@ -152,7 +145,7 @@ func (s *survey) resolveHost(ctx context.Context, name string, refresh bool) (*d
 	wanted := &drydockv1.PatchPolicy{What: s.pool.Patch.What, Packages: s.pool.Patch.Packages, Hold: s.pool.Patch.Hold}
 	answer, err := agent.Resolve(ctx, connect.NewRequest(&drydockv1.ResolveRequest{Policy: wanted, Refresh: refresh}))
 	if err != nil {
-		why := whyNot(fmt.Errorf("host %s: %w", name, err))[0]
+		why := refusal.Why(fmt.Errorf("host %s: %w", name, err))[0]
 		return nil, because(what+": "+why.GetReason(), why.GetRemedy())
 	}
 	if refusals := answer.Msg.GetRefusals(); len(refusals) > 0 {
@@ -167,8 +160,8 @@ func (s *survey) lacks(name string) bool {
 	return s.away[name] == nil && (len(patch.GetPackages()) > 0 || patch.GetRebootRequired() && s.pool.Reboot != pool.RebootNever)
 }
 
-// input is what the plan is made from.
-func (s *survey) input(ctx context.Context) (plan.Input, error) {
+// Input is what the plan is made from.
+func (s *survey) Input(ctx context.Context) (plan.Input, error) {
 	last, err := s.lastMigrations(ctx)
 	if err != nil {
 		return plan.Input{}, err

@@ -9,6 +9,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/plan"
+	"drydock/orchestrator/plan/wire"
 	"drydock/orchestrator/store"
 )
 
@@ -49,7 +50,7 @@ func measured(rates plan.Rates, items []store.Item[*drydockv1.MigrationRecord]) 
 	for _, item := range items {
 		report := item.Value.GetReport()
 		if report.GetOutcome() != drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED || report.GetFreeze() == nil ||
-			report.GetMode() == planModes[plan.Precopy] || report.GetMode() == planModes[plan.Postcopy] {
+			report.GetMode() == wire.Mode(plan.Precopy) || report.GetMode() == wire.Mode(plan.Postcopy) {
 			continue
 		}
 		reports = append(reports, report)

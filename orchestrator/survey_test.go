@@ -12,6 +12,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/stack"
 	"drydock/orchestrator/plan"
+	"drydock/orchestrator/plan/wire"
 	"drydock/orchestrator/pool"
 	"drydock/orchestrator/store"
 )
@@ -31,9 +32,9 @@ func TestForecastsGoByTheMedianOfPastMigrations(t *testing.T) {
 	if diff := cmp.Diff(defaults, measured(defaults, []store.Item[*drydockv1.MigrationRecord]{migration(aborted, time.Hour, time.Hour, 1<<30, time.Hour)})); diff != "" {
 		t.Error(diff)
 	}
-	mode = planModes[plan.Precopy]
+	mode = wire.Mode(plan.Precopy)
 	ahead := migration(committed, 10*time.Millisecond, time.Minute, 100<<20, time.Millisecond) // copied before it was frozen
-	mode = planModes[plan.Stop]
+	mode = wire.Mode(plan.Stop)
 	got := measured(defaults, []store.Item[*drydockv1.MigrationRecord]{
 		ahead,
 		migration(committed, 1200*time.Millisecond, 3200*time.Millisecond, 100<<20, time.Second),

@@ -14,9 +14,9 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/apttest"
+	"drydock/internal/patchtest"
 	"drydock/patch"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
@@ -25,24 +25,24 @@ func TestAPackageWhosePostinstFailsIsNamedWithItsLastWordsAndMayBeTriedAgain(t *
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
 	w.offer(apttest.Deb{Name: "other", Version: "2.0"}, apttest.Deb{Name: "tool", Version: "2.0", Scripts: map[string]string{
 		"postinst": "if [ ! -e " + w.Path("mended") + " ]; then echo the disk is on fire; exit 7; fi"}})
-	p := w.patch()
-	if err := w.download(p); err != nil {
+	p := w.Patch()
+	if err := w.Download(p); err != nil {
 		t.Fatal(err)
 	}
-	result := w.apply(p)
-	text := reasons(result.Refusals)
+	result := w.Apply(p)
+	text := patchtest.Reasons(result.Refusals)
 	if result.Done || len(result.Refusals) != 1 || !strings.HasPrefix(text, "package tool: ") || !strings.Contains(text, "exit status 7") || !strings.Contains(text, "the disk is on fire") {
 		t.Fatal(result)
 	}
 	w.at(map[string]string{"tool": "2.0 half-configured", "other": "2.0"})
-	if again := w.apply(p); !again.Ended.AsTime().Equal(result.Ended.AsTime()) || again.Done {
+	if again := w.Apply(p); !again.Ended.AsTime().Equal(result.Ended.AsTime()) || again.Done {
 		t.Error("it was tried again without being asked to:", again)
 	}
-	if res := w.resolve(all); len(res.Refusals) != 0 {
+	if res := w.Resolve(patchtest.All()); len(res.Refusals) != 0 {
 		t.Error("what can be mended refuses:", res.Refusals)
 	}
 	w.Write("mended", "")
-	w.done(w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep, Again: true}, func(int32, string) {}))
+	w.Done(w.ApplyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep, Again: true}, patchtest.Quiet))
 	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
 }
 
@@ -52,8 +52,8 @@ func (w *world) interruption(script string) (p *drydockv1.Patch) {
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
 	w.offer(apttest.Deb{Name: "other", Version: "2.0", Depends: "tool"},
 		apttest.Deb{Name: "tool", Version: "2.0", Files: map[string]string{"usr/lib/tool": "2.0"}, Scripts: map[string]string{script: w.slow("stands")}})
-	p = w.patch()
-	if err := w.download(p); err != nil {
+	p = w.Patch()
+	if err := w.Download(p); err != nil {
 		w.t.Fatal(err)
 	}
 	return p
@@ -69,16 +69,16 @@ func TestWhateverIsKilledHalfWayThePatchIsFinished(t *testing.T) {
 				p := w.interruption(script)
 				var group sync.WaitGroup
 				var result *drydockv1.PatchResult
-				group.Go(func() { result = w.apply(p) })
+				group.Go(func() { result = w.Apply(p) })
 				w.awaitFile("stands")
 				w.kill(names...)
 				time.Sleep(300 * time.Millisecond)
 				// The script is nobody's child now, or still dpkg's: it goes on either way, and so does one that is started anew.
 				w.letGo()
 				group.Wait()
-				w.done(result)
+				w.Done(result)
 				w.at(map[string]string{"tool": "2.0", "other": "2.0"})
-				w.await("the programs' end", func() bool { return len(w.processes(self())) == 0 })
+				w.Await("the programs' end", func() bool { return len(w.processes(self())) == 0 })
 			})
 		}
 	}
@@ -125,15 +125,15 @@ func TestWorkIsFoundAgainWhenWhoStartedItIsKilled(t *testing.T) {
 	if len(worker) != 1 {
 		t.Fatal("programs that work on packages:", worker)
 	}
-	if _, err := w.host.Apply(t.Context(), patch.Order{ID: "another", Patch: p, Conffiles: patch.Keep}, func(int32, string) {}); !strings.Contains(reasons(err), "another patch: r1/h1") {
+	if _, err := w.Host.Apply(t.Context(), patch.Order{ID: "another", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet); !strings.Contains(patchtest.Reasons(err), "another patch: r1/h1") {
 		t.Error("a second patch was begun beside the first:", err)
 	}
-	if res, err := w.host.Reboot(t.Context(), "boot-1", "", "test"); err != nil || !strings.Contains(reasons(res.Refusals), "packages are being installed: r1/h1") {
+	if res, err := w.Host.Reboot(t.Context(), "boot-1", "", "test"); err != nil || !strings.Contains(patchtest.Reasons(res.Refusals), "packages are being installed: r1/h1") {
 		t.Error(res, err)
 	}
 	w.begin()
 	told := ""
-	w.done(w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) {
+	w.Done(w.ApplyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) {
 		if strings.HasPrefix(activity, "Configuring tool") && !strings.Contains(told, "Configuring tool") {
 			w.letGo()
 		}
@@ -155,7 +155,7 @@ func TestAnInstallationThatSomebodyElseLeftHalfWayIsRepairedFirst(t *testing.T) 
 	}
 	w.Write("later", "")
 	w.letGo()
-	w.done(w.apply(p))
+	w.Done(w.Apply(p))
 	w.at(map[string]string{"tool": "2.0", "other": "2.0", "third": "1.0"})
 }
 
@@ -163,8 +163,8 @@ func TestAPackageWhoseUnpackingWasCutOffIsUnpackedAgain(t *testing.T) {
 	w := newWorld(t)
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
 	w.offer(apttest.Deb{Name: "other", Version: "2.0"}, apttest.Deb{Name: "tool", Version: "2.0", Files: map[string]string{"usr/lib/tool": "2.0"}})
-	p := w.patch()
-	if err := w.download(p); err != nil {
+	p := w.Patch()
+	if err := w.Download(p); err != nil {
 		t.Fatal(err)
 	}
 	// As dpkg leaves it when it is killed while it unpacks.
@@ -174,7 +174,7 @@ func TestAPackageWhoseUnpackingWasCutOffIsUnpackedAgain(t *testing.T) {
 	if got := w.Installed("tool"); got != "2.0 half-installed" {
 		t.Fatal(got)
 	}
-	w.done(w.apply(p))
+	w.Done(w.Apply(p))
 	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
 	if got := w.Read("usr/lib/tool"); got != "2.0" {
 		t.Errorf("its file holds %q", got)
@@ -185,31 +185,31 @@ func TestAnArchiveThatVanishes(t *testing.T) {
 	w := newWorld(t)
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
 	w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
-	p := w.patch()
+	p := w.Patch()
 	if err := os.Rename(w.Path("srv/stable"), w.Path("srv/away")); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.download(p); !strings.Contains(reasons(err), "apt cannot fetch the patch") {
+	if err := w.Download(p); !strings.Contains(patchtest.Reasons(err), "apt cannot fetch the patch") {
 		t.Error("before the download:", err)
 	}
-	if result := w.apply(p); result.Done || !strings.Contains(reasons(result.Refusals), "the file of tool 2.0 cannot be used") {
+	if result := w.Apply(p); result.Done || !strings.Contains(patchtest.Reasons(result.Refusals), "the file of tool 2.0 cannot be used") {
 		t.Error(result)
 	}
-	if text := reasons(w.resolve(all).Refusals); !strings.Contains(text, "the last refresh failed") {
+	if text := patchtest.Reasons(w.Resolve(patchtest.All()).Refusals); !strings.Contains(text, "the last refresh failed") {
 		t.Error(text)
 	}
 	w.at(map[string]string{"tool": "1.0"})
 	if err := os.Rename(w.Path("srv/away"), w.Path("srv/stable")); err != nil {
 		t.Fatal(err)
 	}
-	p = w.patch()
-	if err := w.download(p); err != nil {
+	p = w.Patch()
+	if err := w.Download(p); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(w.Path("srv/stable")); err != nil {
 		t.Fatal(err)
 	}
-	w.done(w.applyWith(patch.Order{ID: "r2/h1", Patch: p, Conffiles: patch.Keep}, func(int32, string) {}))
+	w.Done(w.ApplyWith(patch.Order{ID: "r2/h1", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet))
 	w.at(map[string]string{"tool": "2.0"})
 }
 
@@ -245,16 +245,16 @@ func TestNothingIsInstalledFromMetadataThatCannotBeBelieved(t *testing.T) {
 			w := newWorld(t)
 			w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
 			w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
-			p := w.patch()
+			p := w.Patch()
 			test.spoil(w)
-			res := w.resolve(all)
-			if text := reasons(res.Refusals); !strings.Contains(text, test.reason) || len(res.Patch.Packages) != 0 {
+			res := w.Resolve(patchtest.All())
+			if text := patchtest.Reasons(res.Refusals); !strings.Contains(text, test.reason) || len(res.Patch.Packages) != 0 {
 				t.Error("resolved:", res)
 			}
-			if err := w.download(p); reasons(err) == "" {
+			if err := w.Download(p); patchtest.Reasons(err) == "" {
 				t.Error("a patch that was resolved before is downloaded:", err)
 			}
-			if result := w.apply(p); result.Done || len(result.Refusals) == 0 {
+			if result := w.Apply(p); result.Done || len(result.Refusals) == 0 {
 				t.Error(result)
 			}
 			w.at(map[string]string{"tool": "1.0"})
@@ -267,10 +267,10 @@ func TestAPackageFileThatIsNotTheVerifiedOneIsNotInstalled(t *testing.T) {
 		w := newWorld(t)
 		w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
 		w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
-		p := w.patch()
+		p := w.Patch()
 		const file = "srv/stable/pool/tool_2.0_amd64.deb"
 		w.Write(file, strings.Replace(w.Read(file), "control", "contrll", 1))
-		if err := w.download(p); reasons(err) == "" {
+		if err := w.Download(p); patchtest.Reasons(err) == "" {
 			t.Error(err)
 		}
 	})
@@ -278,14 +278,14 @@ func TestAPackageFileThatIsNotTheVerifiedOneIsNotInstalled(t *testing.T) {
 		w := newWorld(t)
 		w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
 		w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
-		p := w.patch()
-		if err := w.download(p); err != nil {
+		p := w.Patch()
+		if err := w.Download(p); err != nil {
 			t.Fatal(err)
 		}
 		w.Make("other")
 		w.Build("other", apttest.Deb{Name: "tool", Version: "2.0", Scripts: map[string]string{"postinst": "touch " + w.Path("evil")}})
 		w.Write("data/patches/files/tool_2.0_amd64.deb", w.Read("other/tool_2.0_amd64.deb"))
-		if result := w.apply(p); result.Done || !strings.Contains(reasons(result.Refusals), "has SHA-256") {
+		if result := w.Apply(p); result.Done || !strings.Contains(patchtest.Reasons(result.Refusals), "has SHA-256") {
 			t.Error(result)
 		}
 		w.at(map[string]string{"tool": "1.0"})
@@ -293,7 +293,7 @@ func TestAPackageFileThatIsNotTheVerifiedOneIsNotInstalled(t *testing.T) {
 	t.Run("a package without a sum", func(t *testing.T) {
 		w := newWorld(t)
 		p := &drydockv1.Patch{Packages: []*drydockv1.PinnedPackage{{Name: "tool", Arch: "amd64", To: "2.0"}}}
-		if _, err := w.host.Apply(t.Context(), patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, func(int32, string) {}); reasons(err) == "" {
+		if _, err := w.Host.Apply(t.Context(), patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet); patchtest.Reasons(err) == "" {
 			t.Error(err)
 		}
 	})
@@ -305,8 +305,8 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			w := newWorld(t)
 			w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
 			w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
-			p := w.patch()
-			if err := w.download(p); err != nil {
+			p := w.Patch()
+			if err := w.Download(p); err != nil {
 				t.Fatal(err)
 			}
 			pid, release := w.LockedBy(lock)
@@ -314,7 +314,7 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			var group sync.WaitGroup
 			var result *drydockv1.PatchResult
 			group.Go(func() {
-				result = w.applyWith(patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) { told <- activity })
+				result = w.ApplyWith(patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) { told <- activity })
 			})
 			for activity := range told {
 				if strings.HasPrefix(activity, "waits: ") {
@@ -327,26 +327,7 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			w.at(map[string]string{"tool": "1.0"})
 			release()
 			group.Wait()
-			w.done(result)
+			w.Done(result)
 		})
-	}
-}
-
-func TestAKernelThatDoesNotFitIntoBootIsRefused(t *testing.T) {
-	w := newWorld(t)
-	if err := unix.Mount("boot", w.Path("boot"), "tmpfs", 0, "size=2m"); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Unmount(w.Path("boot"), 0)
-	w.Install(apttest.Deb{Name: oldKernel, Version: "6.12.94-1", Files: map[string]string{"boot/vmlinuz-6.12.94+deb13-amd64": strings.Repeat("k", 800<<10)}},
-		apttest.Deb{Name: "linux-image-amd64", Version: "6.12.94-1", Depends: oldKernel})
-	w.offer(apttest.Deb{Name: newKernel, Version: "6.12.117-1"}, apttest.Deb{Name: "linux-image-amd64", Version: "6.12.117-1", Depends: newKernel})
-	if res := w.resolve(all); len(res.Refusals) != 0 {
-		t.Fatal("there is room yet:", res.Refusals)
-	}
-	w.Write("boot/initrd.img-6.12.94+deb13-amd64", strings.Repeat("i", 900<<10))
-	res := w.resolve(all)
-	if text := reasons(res.Refusals); len(res.Refusals) != 1 || !strings.HasPrefix(text, w.Path("boot")+" has ") || !strings.Contains(text, "kernel 6.12.117+deb13-amd64 needs 2.5 MiB") {
-		t.Error(res.Refusals)
 	}
 }

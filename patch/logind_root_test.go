@@ -286,8 +286,8 @@ func TestUnderSystemdWorkOnPackagesIsAUnitOfItsOwn(t *testing.T) {
 	w := newWorld(t)
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
 	w.offer(apttest.Deb{Name: "tool", Version: "2.0"})
-	p := w.patch()
-	if err := w.download(p); err != nil {
+	p := w.Patch()
+	if err := w.Download(p); err != nil {
 		t.Fatal(err)
 	}
 	systemd(t, w.Path("run"), "running")
@@ -296,7 +296,7 @@ func TestUnderSystemdWorkOnPackagesIsAUnitOfItsOwn(t *testing.T) {
 	if err := os.Chmod(w.Path("run/systemd-run"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w.done(w.apply(p))
+	w.Done(w.Apply(p))
 	w.at(map[string]string{"tool": "2.0"})
 	if asked := w.Read("asked"); !strings.Contains(asked, "--unit=drydock-patch-r1_h1-") || !strings.Contains(asked, "--property=KillMode=process") {
 		t.Error(asked)

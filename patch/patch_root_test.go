@@ -10,6 +10,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/apttest"
+	"drydock/internal/patchtest"
 	"drydock/patch"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,7 +28,7 @@ func TestAPatchIsAnExactListWithAllThatItPullsIn(t *testing.T) {
 	w.offer(apttest.Deb{Name: "tool", Version: "2.0", Depends: "libtool"}, apttest.Deb{Name: "libtool", Version: "1:5-1"}, apttest.Deb{Name: "libc6", Version: "2.41-2"},
 		apttest.Deb{Name: "other", Version: "2.0"}, apttest.Deb{Name: newKernel, Version: "6.12.117-1"},
 		apttest.Deb{Name: "linux-image-amd64", Version: "6.12.117-1", Depends: newKernel})
-	res := w.resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"other"}})
+	res := w.Resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"other"}})
 	if len(res.Refusals) != 0 {
 		t.Fatal(res.Refusals)
 	}
@@ -49,14 +50,14 @@ func TestAPatchIsAnExactListWithAllThatItPullsIn(t *testing.T) {
 	if !p.RebootRequired || p.Kernel != "6.12.117+deb13-amd64" || len(p.RebootReasons) != 2 || !strings.Contains(p.RebootReasons[0], "libc6") || p.DownloadBytes == 0 {
 		t.Error(p)
 	}
-	if text := reasons(p.Left); !strings.Contains(text, "other stays at 1.0, below 2.0: the pool holds it") {
+	if text := patchtest.Reasons(p.Left); !strings.Contains(text, "other stays at 1.0, below 2.0: the pool holds it") {
 		t.Error(p.Left)
 	}
-	if err := w.download(p); err != nil {
+	if err := w.Download(p); err != nil {
 		t.Fatal(err)
 	}
-	result := w.apply(p)
-	w.done(result)
+	result := w.Apply(p)
+	w.Done(result)
 	w.at(map[string]string{"tool": "2.0", "libtool": "1:5-1", "libc6": "2.41-2", "other": "1.0", newKernel: "6.12.117-1", oldKernel: "6.12.94-1"})
 	if auto := w.apt("apt-mark", "showauto"); auto != "libtool\n"+newKernel+"\n" {
 		t.Errorf("marked as not asked for: %q", auto)
@@ -68,7 +69,7 @@ func TestAPatchIsAnExactListWithAllThatItPullsIn(t *testing.T) {
 	if left, err := os.ReadDir(w.Path("data/patches/files")); err == nil {
 		t.Error("package files are left:", left)
 	}
-	if res := w.resolve(all); len(res.Refusals) != 0 || len(res.Patch.Packages) != 1 {
+	if res := w.Resolve(patchtest.All()); len(res.Refusals) != 0 || len(res.Patch.Packages) != 1 {
 		t.Error(res)
 	}
 }
@@ -78,11 +79,11 @@ func TestAnUpdateOfAnOlderKernelThanTheOneThatRunsAsksForNoReboot(t *testing.T) 
 	w.running = "6.12.117+deb13-amd64"
 	w.Install(apttest.Deb{Name: oldKernel, Version: "6.12.94-1"}, apttest.Deb{Name: newKernel, Version: "6.12.117-1"})
 	w.offer(apttest.Deb{Name: oldKernel, Version: "6.12.94-2"})
-	if p := w.patch(); p.RebootRequired || p.Kernel != "" {
+	if p := w.Patch(); p.RebootRequired || p.Kernel != "" {
 		t.Error(p)
 	}
 	w.offer(apttest.Deb{Name: oldKernel, Version: "6.12.94-2"}, apttest.Deb{Name: newKernel, Version: "6.12.117-2"})
-	if p := w.patch(); !p.RebootRequired || p.Kernel != "" {
+	if p := w.Patch(); !p.RebootRequired || p.Kernel != "" {
 		t.Error("the kernel that runs is built anew under its name:", p)
 	}
 }
@@ -108,17 +109,17 @@ func TestThePolicySaysWhichUpdatesAreChosen(t *testing.T) {
 		"none that is due": {&drydockv1.PatchPolicy{What: patch.Named, Packages: []string{"elsewhere"}}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			res := w.resolve(test.policy)
+			res := w.Resolve(test.policy)
 			var got []string
 			for _, p := range res.Patch.Packages {
 				got = append(got, p.Name+"="+p.To)
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" || len(res.Refusals) != 0 || !strings.Contains(reasons(res.Patch.Left), test.left) {
+			if diff := cmp.Diff(test.want, got); diff != "" || len(res.Refusals) != 0 || !strings.Contains(patchtest.Reasons(res.Patch.Left), test.left) {
 				t.Error(diff, res.Refusals, res.Patch.Left)
 			}
 		})
 	}
-	if _, err := w.host.Resolve(context.Background(), &drydockv1.PatchPolicy{What: "some"}, false); err == nil {
+	if _, err := w.Host.Resolve(context.Background(), &drydockv1.PatchPolicy{What: "some"}, false); err == nil {
 		t.Error("a policy that is not known was taken")
 	}
 }
@@ -126,16 +127,16 @@ func TestThePolicySaysWhichUpdatesAreChosen(t *testing.T) {
 func TestExactlyThePinnedVersionsAreInstalledThoughNewerOnesAppear(t *testing.T) {
 	for name, when := range map[string]func(w *world, p *drydockv1.Patch) error{
 		"after the download": func(w *world, p *drydockv1.Patch) error {
-			err := w.download(p)
+			err := w.Download(p)
 			w.offer(apttest.Deb{Name: "tool", Version: "3.0"}, apttest.Deb{Name: "lib", Version: "3.0"})
-			w.resolve(all) // refreshes, as others on the host may
+			w.Resolve(patchtest.All()) // refreshes, as others on the host may
 			w.apt("apt-get", "clean")
 			return err
 		},
 		"beside the pinned ones": func(w *world, p *drydockv1.Patch) error {
 			w.offer(apttest.Deb{Name: "tool", Version: "2.0", Depends: "lib"}, apttest.Deb{Name: "lib", Version: "2.0"},
 				apttest.Deb{Name: "tool", Version: "3.0"}, apttest.Deb{Name: "lib", Version: "3.0"})
-			w.resolve(all)
+			w.Resolve(patchtest.All())
 			for _, pkg := range p.Packages { // built anew, they may be other files
 				for _, now := range w.offered() {
 					if now.name == pkg.Name && now.version == pkg.To {
@@ -143,18 +144,18 @@ func TestExactlyThePinnedVersionsAreInstalledThoughNewerOnesAppear(t *testing.T)
 					}
 				}
 			}
-			return w.download(p)
+			return w.Download(p)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.Install(apttest.Deb{Name: "tool", Version: "1.0"})
 			w.offer(apttest.Deb{Name: "tool", Version: "2.0", Depends: "lib"}, apttest.Deb{Name: "lib", Version: "2.0"})
-			p := w.patch()
+			p := w.Patch()
 			if err := when(w, p); err != nil {
 				t.Fatal(err)
 			}
-			w.done(w.apply(p))
+			w.Done(w.Apply(p))
 			w.at(map[string]string{"tool": "2.0", "lib": "2.0"})
 		})
 	}
@@ -168,11 +169,11 @@ func TestChangedConfigurationFilesAreKeptOrReplaced(t *testing.T) {
 			w.Install(apttest.Deb{Name: "tool", Version: "1.0", Files: file("old\n")})
 			w.Write("etc/tool.conf", "mine\n")
 			w.offer(apttest.Deb{Name: "tool", Version: "2.0", Files: file("new\n")})
-			p := w.patch()
-			if err := w.download(p); err != nil {
+			p := w.Patch()
+			if err := w.Download(p); err != nil {
 				t.Fatal(err)
 			}
-			w.done(w.applyWith(patch.Order{ID: "a", Patch: p, Conffiles: conffiles}, func(int32, string) {}))
+			w.Done(w.ApplyWith(patch.Order{ID: "a", Patch: p, Conffiles: conffiles}, patchtest.Quiet))
 			if got := w.Read("etc/tool.conf"); got != want {
 				t.Errorf("it holds %q", got)
 			}
@@ -184,11 +185,11 @@ func TestAPatchThatWouldRemoveAPackageIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
 	w.offer(apttest.Deb{Name: "tool", Version: "2.0", Conflicts: "other"})
-	res := w.resolve(all)
-	if text := reasons(res.Refusals); !strings.Contains(text, "tool 2.0: apt keeps it back: it would remove another package") {
+	res := w.Resolve(patchtest.All())
+	if text := patchtest.Reasons(res.Refusals); !strings.Contains(text, "tool 2.0: apt keeps it back: it would remove another package") {
 		t.Error(res.Refusals)
 	}
-	if res := w.resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"tool"}}); len(res.Refusals) != 0 || len(res.Patch.Packages) != 0 {
+	if res := w.Resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"tool"}}); len(res.Refusals) != 0 || len(res.Patch.Packages) != 0 {
 		t.Error("held:", res)
 	}
 }
@@ -197,12 +198,12 @@ func TestAPatchThatNeedsAHeldPackageIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.Install(apttest.Deb{Name: "lib", Version: "1.0"}, apttest.Deb{Name: "tool", Version: "1.0", Depends: "lib"})
 	w.offer(apttest.Deb{Name: "lib", Version: "2.0"}, apttest.Deb{Name: "tool", Version: "2.0", Depends: "lib (>= 2.0)"})
-	res := w.resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"lib"}})
-	if text := reasons(res.Refusals); !strings.Contains(text, "the pool holds lib, and tool 2.0 needs it") {
+	res := w.Resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"lib"}})
+	if text := patchtest.Reasons(res.Refusals); !strings.Contains(text, "the pool holds lib, and tool 2.0 needs it") {
 		t.Error(res.Refusals)
 	}
 	w.apt("apt-mark", "hold", "lib")
-	if text := reasons(w.resolve(all).Refusals); !strings.Contains(text, "tool 2.0: apt keeps it back") {
+	if text := patchtest.Reasons(w.Resolve(patchtest.All()).Refusals); !strings.Contains(text, "tool 2.0: apt keeps it back") {
 		t.Error(text)
 	}
 }
@@ -244,4 +245,22 @@ func (w *world) offered() []offer {
 		list = append(list, o)
 	}
 	return list
+}
+
+func TestAPatchThatWasInstalledNeedsNoFilesWhenItIsAskedForAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Install(apttest.Deb{Name: "tool", Version: "1.0"}, apttest.Deb{Name: "other", Version: "1.0"})
+	w.offer(apttest.Deb{Name: "tool", Version: "2.0"}, apttest.Deb{Name: "other", Version: "2.0"})
+	p := w.Ready()
+	w.Done(w.Apply(p))
+	if err := w.Download(p); err != nil {
+		t.Error(err)
+	}
+	w.Done(w.ApplyWith(patch.Order{ID: "r1/h1/again", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet))
+	w.Install(apttest.Deb{Name: "other", Version: "1.0"})
+	if err := w.Download(p); err != nil {
+		t.Fatal(err)
+	}
+	w.Done(w.ApplyWith(patch.Order{ID: "r2/h1", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet))
+	w.at(map[string]string{"tool": "2.0", "other": "2.0"})
 }

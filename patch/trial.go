@@ -79,11 +79,15 @@ func (h *Host) try(ctx context.Context, kernel string) (why string, refusals []*
 	if err != nil {
 		return "", nil, err
 	}
+	// It is written first: a host that ended in between would run a kernel that nobody makes the default.
+	if err := durable.Replace(h.trialPath(), data, 0o600); err != nil {
+		return "", nil, err
+	}
 	why, refusals, err = untried(h.cfg.Grub.Try(ctx, kernel, running))
 	if why != "" || len(refusals) > 0 || err != nil {
-		return why, refusals, err
+		return why, refusals, errors.Join(err, durable.Remove(h.trialPath()))
 	}
-	return "", nil, durable.Replace(h.trialPath(), data, 0o600)
+	return "", nil, nil
 }
 
 // tried is the last trial, nil where there is none that is not settled.

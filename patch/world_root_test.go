@@ -4,18 +4,17 @@ package patch_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/apttest"
+	"drydock/internal/patchtest"
 	"drydock/patch"
 	"drydock/patch/apt"
 	"drydock/status"
@@ -53,7 +52,7 @@ func actAgent(conf, dir string) error {
 	}
 	h, err := patch.New(patch.Config{Dir: filepath.Join(dir, "patches"), Installer: &apt.Apt{Config: conf}, Program: program(conf), Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
-		_, err = h.Apply(context.Background(), patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, func(int32, string) {})
+		_, err = h.Apply(context.Background(), patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet)
 	}
 	return err
 }
@@ -69,9 +68,9 @@ func program(conf string) []string {
 // world is a host with packages of its own that can be patched.
 type world struct {
 	*apttest.World
-	t    *testing.T
-	host *patch.Host
-	cfg  patch.Config
+	patchtest.Patcher
+	t   *testing.T
+	cfg patch.Config
 	// running is the kernel that seems to run.
 	running string
 	// pods are those that seem to be here.
@@ -80,7 +79,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{World: apttest.New(t), t: t, running: "6.12.94+deb13-amd64"}
+	w := &world{World: apttest.New(t), Patcher: patchtest.Patcher{T: t}, t: t, running: "6.12.94+deb13-amd64"}
 	// Tests publish at times of their own.
 	provider := &statusapt.Apt{Memory: packages.NewMemory(w.Path("memory.json")), MaxAge: 7 * 24 * time.Hour, Config: w.Path("apt.conf"), Now: func() time.Time { return w.Now }}
 	collector := status.NewCollector(provider, func([]string) string { return "" }, false)
@@ -111,7 +110,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) begin() {
 	w.t.Helper()
 	var err error
-	if w.host, err = patch.New(w.cfg); err != nil {
+	if w.Host, err = patch.New(w.cfg); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -127,55 +126,6 @@ func (w *world) offer(debs ...apttest.Deb) {
 	}
 }
 
-func (w *world) resolve(policy *drydockv1.PatchPolicy) *drydockv1.ResolveResponse {
-	w.t.Helper()
-	res, err := w.host.Resolve(context.Background(), policy, true)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return res
-}
-
-var all = &drydockv1.PatchPolicy{What: patch.All}
-
-// patch is that of all updates, and nothing is in its way.
-func (w *world) patch() *drydockv1.Patch {
-	w.t.Helper()
-	res := w.resolve(all)
-	if len(res.Refusals) != 0 || len(res.Patch.Packages) == 0 {
-		w.t.Fatal(res)
-	}
-	return res.Patch
-}
-
-func (w *world) download(p *drydockv1.Patch) error {
-	return w.host.Download(context.Background(), p, func(int32, string) {})
-}
-
-func (w *world) apply(p *drydockv1.Patch) *drydockv1.PatchResult {
-	w.t.Helper()
-	return w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, func(int32, string) {})
-}
-
-func (w *world) applyWith(o patch.Order, tell patch.Tell) *drydockv1.PatchResult {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	result, err := w.host.Apply(ctx, o, tell)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return result
-}
-
-// done fails the test where a result says that the patch was not applied.
-func (w *world) done(result *drydockv1.PatchResult) {
-	w.t.Helper()
-	if !result.Done || len(result.Refusals) != 0 {
-		w.t.Fatalf("not done: %v\n%s", result.Refusals, result.Log)
-	}
-}
-
 // at fails the test where dpkg has another version.
 func (w *world) at(versions map[string]string) {
 	w.t.Helper()
@@ -186,86 +136,31 @@ func (w *world) at(versions map[string]string) {
 	}
 }
 
-// reasons are those of an error or a list, in one text.
-func reasons(what any) string {
-	var list []*drydockv1.Refusal
-	switch what := what.(type) {
-	case []*drydockv1.Refusal:
-		list = what
-	case error:
-		var refused *patch.Refused
-		if errors.As(what, &refused) {
-			list = refused.Reasons
-		}
-	}
-	var text strings.Builder
-	for _, r := range list {
-		if r.Remedy == "" {
-			return ""
-		}
-		text.WriteString(r.Reason + "\n")
-	}
-	return text.String()
-}
-
 // slow is a script that waits, once it has said that it runs, until it is let go.
 func (w *world) slow(name string) string {
 	return fmt.Sprintf("touch %[1]s\nn=0\nwhile [ -e %[1]s ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done", w.Path(name))
 }
 
-func (w *world) await(what string, is func() bool) {
-	w.t.Helper()
-	for range 600 {
-		if is() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	w.t.Fatalf("waited in vain: %s", what)
-}
-
 func (w *world) awaitFile(name string) {
 	w.t.Helper()
-	w.await(name, func() bool { _, err := os.Stat(w.Path(name)); return err == nil })
+	w.Await(name, func() bool { _, err := os.Stat(w.Path(name)); return err == nil })
 }
 
 // processes are those of this world whose program has a name.
 func (w *world) processes(name string) []int {
 	w.t.Helper()
-	found, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var pids []int
-	for _, dir := range found {
+	return w.Processes(func(dir string) bool {
 		comm, _ := os.ReadFile(dir + "/comm")
 		line, _ := os.ReadFile(dir + "/cmdline")
-		if strings.TrimSpace(string(comm)) == name && strings.Contains(string(line), w.Root) {
-			if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && pid != os.Getpid() {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
+		return strings.TrimSpace(string(comm)) == name && strings.Contains(string(line), w.Root)
+	})
 }
 
 // kill ends processes of this world without warning.
 func (w *world) kill(names ...string) {
 	w.t.Helper()
 	for _, name := range names {
-		pids := w.processes(name)
-		if len(pids) == 0 {
-			w.t.Fatalf("no %s runs", name)
-		}
-		for _, pid := range pids {
-			p, err := os.FindProcess(pid)
-			if err == nil {
-				err = p.Kill()
-			}
-			if err != nil {
-				w.t.Fatal(err)
-			}
-		}
+		w.Kill(name, w.processes(name))
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 	"syscall"
 )
 
-// Freeze stops every process of the pod and returns when the kernel says that all of them are stopped.
+// Freeze stops every process of the pod and returns when the kernel says that all of them are stopped, where CRIU can dump them.
 func (r *Runtime) Freeze(ctx context.Context, pod string) error {
-	return r.eachCgroup(pod, func(c cgroup) error { return c.freeze(ctx) })
+	return r.eachCgroup(pod, func(c cgroup) error { return c.freezeWhole(ctx) })
 }
 
 // FreezeAll freezes, above the containers' own cgroups, the one that holds them all: CRIU thaws the former while it dumps,

@@ -2,7 +2,8 @@
 // parts, values of the wrong kind, aliases, a second document. Everything that is wrong is reported at once, with file,
 // line, column and remedy, and what is found wrong later can be reported at its place too.
 //
-// A field is required where its tag `need` says what to write. A type that stands for alternatives implements Alternatives.
+// A field goes by its tag `yaml`. It is required where its tag `need` says what to write, and where its key is not there it is
+// what its tag `default` says, written as it would be in YAML. A type that stands for alternatives implements Alternatives.
 package strictyaml
 
 import (
@@ -18,10 +19,23 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// Format is what kind of file it is. The zero one says nothing of it.
+type Format struct {
+	// Empty is the remedy for a file that holds nothing, and Second that for a second document in it.
+	Empty, Second string
+	// Table is what keys that the writer chooses are called together, and Example is one such value.
+	Table, Example string
+	// Unknown words a key that is not among those that are known.
+	Unknown func(key string, known []string) (reason, remedy string)
+	// Quotes: what YAML takes for a number or for true or false is no text unless it is in quotes.
+	Quotes bool
+}
+
 // Document remembers where everything stood in a file.
 type Document struct {
 	file     string
-	places   map[string]place
+	format   Format
+	places   map[string]Place
 	problems Problems
 	depth    int
 }
@@ -29,51 +43,79 @@ type Document struct {
 // maxDepth bounds how deep values nest: every place has its whole path as a name.
 const maxDepth = 100
 
-type place struct{ line, column int }
+// Place is where a value begins, and how it is written.
+type Place struct {
+	Line, Column int
+	Style        yaml.Style
+}
 
-// Decode reads one document into a pointer to a struct. The error, where there is one, is Problems.
+// Decode is that of the zero Format.
 func Decode(file string, data []byte, into any) (*Document, error) {
-	d := &Document{file: file, places: map[string]place{"": {1, 1}}}
+	return Format{}.Decode(file, data, into)
+}
+
+// Decode reads one document into a pointer to a struct. The error, where there is one, is Problems: what is right has been read
+// all the same. The Document is nil where there is none in the file.
+func (f Format) Decode(file string, data []byte, into any) (*Document, error) {
+	d := &Document{file: file, format: f.filled(), places: map[string]Place{"": {Line: 1, Column: 1}}}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var root yaml.Node
-	if err := decoder.Decode(&root); err != nil {
-		if errors.Is(err, io.EOF) {
-			d.report("", "the file is empty", "write it as the guide shows")
-			return d, d.problems
+	var root, second yaml.Node
+	switch err := decoder.Decode(&root); {
+	case errors.Is(err, io.EOF):
+		d.report("", "the file is empty", d.format.Empty)
+		return nil, d.problems
+	case err != nil:
+		d.syntax(err)
+		return nil, d.problems
+	}
+	switch err := decoder.Decode(&second); {
+	case err == nil:
+		d.at(&second, "", "a second document begins here", d.format.Second)
+	case !errors.Is(err, io.EOF):
+		d.syntax(err)
+	}
+	value := reflect.ValueOf(into).Elem()
+	d.fill(value)
+	d.decode("", root.Content[0], value)
+	return d, d.problems.Err()
+}
+
+// filled has words for everything.
+func (f Format) filled() Format {
+	if f.Empty == "" {
+		f.Empty = "write it as the guide shows"
+	}
+	if f.Second == "" {
+		f.Second = "put it into a file of its own"
+	}
+	if f.Unknown == nil {
+		f.Unknown = func(_ string, known []string) (reason, remedy string) {
+			return "unknown key", "remove it, or use one of: " + strings.Join(known, ", ")
 		}
-		d.syntax(err)
-		return d, d.problems
 	}
-	var second yaml.Node
-	if err := decoder.Decode(&second); err == nil {
-		d.places["second"] = place{max(second.Line, 1), max(second.Column, 1)}
-		d.report("second", "the file holds a second document", "put it into a file of its own")
-		return d, d.problems
-	} else if !errors.Is(err, io.EOF) {
-		d.syntax(err)
-		return d, d.problems
+	return f
+}
+
+// Has says whether the file has a value at a path.
+func (d *Document) Has(path string) bool {
+	_, ok := d.places[path]
+	return ok
+}
+
+// Place is that of a path, or of what would hold it where nothing stands there.
+func (d *Document) Place(path string) Place {
+	for {
+		if p, ok := d.places[path]; ok {
+			return p
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
-	content := root.Content[0]
-	d.walk("", content, reflect.TypeOf(into).Elem())
-	if err := d.problems.Err(); err != nil {
-		return d, err
-	}
-	if err := content.Decode(into); err != nil {
-		d.report("", err.Error(), "correct the value")
-		return d, d.problems
-	}
-	return d, nil
 }
 
 // Problem is a problem with what stands at a path. Where nothing stands there, its place is that of what would hold it.
 func (d *Document) Problem(path, reason, remedy string) Problem {
-	at := path
-	for {
-		if p, ok := d.places[at]; ok {
-			return Problem{File: d.file, Line: p.line, Column: p.column, Field: path, Reason: reason, Remedy: remedy}
-		}
-		at = at[:max(strings.LastIndexAny(at, ".["), 0)]
-	}
+	p := d.Place(path)
+	return Problem{File: d.file, Line: p.Line, Column: p.Column, Field: path, Reason: reason, Remedy: remedy}
 }
 
 // Sort puts problems in the order of the file.
@@ -90,20 +132,24 @@ func (d *Document) report(path, reason, remedy string) {
 	d.problems = append(d.problems, d.Problem(path, reason, remedy))
 }
 
-// syntax takes the line out of the parser's message, which knows no column.
+// at reports a problem at a node's place.
+func (d *Document) at(node *yaml.Node, path, reason, remedy string) {
+	d.problems = append(d.problems, Problem{
+		File: d.file, Line: max(node.Line, 1), Column: max(node.Column, 1), Field: path, Reason: reason, Remedy: remedy,
+	})
+}
+
+// syntax takes the line out of the parser's message, which knows no column, and at times no line.
 func (d *Document) syntax(err error) {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 1
-	if rest, ok := strings.CutPrefix(message, "line "); ok {
+	p := Problem{File: d.file, Reason: strings.TrimPrefix(err.Error(), "yaml: "), Remedy: "correct the YAML there"}
+	if rest, ok := strings.CutPrefix(p.Reason, "line "); ok {
 		if number, after, ok := strings.Cut(rest, ": "); ok {
 			if n, err := strconv.Atoi(number); err == nil {
-				line, message = n, after
+				p.Line, p.Column, p.Reason = n, 1, after
 			}
 		}
 	}
-	d.problems = append(d.problems, Problem{
-		File: d.file, Line: line, Column: 1, Reason: "no YAML: " + message, Remedy: "correct the indentation or the quotes around here",
-	})
+	d.problems = append(d.problems, p)
 }
 
 func join(path, key string) string {

@@ -7,7 +7,8 @@ import (
 
 // Problem is one thing that is wrong in a file.
 type Problem struct {
-	File         string
+	File string
+	// Line and Column count from 1; 0 where the file has no place for it.
 	Line, Column int
 	// Field is the path of what is wrong, as pairs[0].up.rules[2].match.
 	Field string
@@ -17,11 +18,14 @@ type Problem struct {
 
 // String begins as compilers do, so that editors find the place.
 func (p Problem) String() string {
-	field := p.Field
+	place, field := p.File, p.Field
+	if p.Line > 0 {
+		place = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+	}
 	if field != "" {
 		field += ": "
 	}
-	return fmt.Sprintf("%s:%d:%d: %s%s; %s", p.File, p.Line, p.Column, field, p.Reason, p.Remedy)
+	return fmt.Sprintf("%s: %s%s; %s", place, field, p.Reason, p.Remedy)
 }
 
 // Problems is everything that is wrong, in the order of the file.

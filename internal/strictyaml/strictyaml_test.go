@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -52,21 +53,24 @@ func TestEverythingWrongIsReportedAtItsPlace(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"an unknown key", "name: a\nparts:\n  - size: 1\n    sise: 2\n", "f.yaml:4:5: parts[0].sise: unknown key; remove it, or use one of: size"},
 		{"a missing key", "count: 1\n", "f.yaml:1:1: name: missing; write name: NAME"},
-		{"a key that is there twice", "name: a\nname: b\n", "f.yaml:2:1: name: the key is there twice; remove one of them"},
+		{"a key that is there twice", "name: a\nname: b\n", "f.yaml:2:1: name: stands in line 1 already; keep one of the two"},
 		{"a wrong number", "name: a\ncount: many\n", `f.yaml:2:8: count: "many" is not a whole number; write a whole number`},
-		{"a number without unit", "name: a\nwait: ten\n", `f.yaml:2:7: wait: "ten" is not a duration with its unit, as 30s; write a duration with its unit, as 30s`},
-		{"a list that is none", "name: a\nparts: 3\n", "f.yaml:2:8: parts: is one value, and a list is needed; write a list: [...], or a line with - for each"},
-		{"an empty value", "name:\n", "f.yaml:1:6: name: has no value; write a value, or remove the key"},
+		{"a number of another kind", "name: a\ncount: 1.5\n", `f.yaml:2:8: count: "1.5" is not a whole number; write a whole number`},
+		{"a key of another kind", "name: a\nwords: {seven: x}\n", `f.yaml:2:9: words.seven: "seven" is not a whole number; write a whole number`},
+		{"a list for keys", "name: a\nwords: [x]\n", "f.yaml:2:8: words: has no keys; write KEY: VALUE below it"},
+		{"a number without unit", "name: a\nwait: ten\n", `f.yaml:2:7: wait: "ten" is not a time with its unit, such as 90s, 30m, 12h or 7d; write a time with its unit, such as 90s, 30m, 12h or 7d`},
+		{"a list that is none", "name: a\nparts: 3\n", "f.yaml:2:8: parts: is no list; write it in brackets, or one entry in a line, each after a dash"},
+		{"an empty value", "name:\n", "f.yaml:1:6: name: has no value of its own; write a text"},
 		{"an unknown word", "name: a\npart: nothing\n", `f.yaml:2:7: part: "nothing" is not known here; write none, or what the guide shows for it`},
 		{"an alias", "name: a\nany: &x [1]\npart: *x\n", "f.yaml:2:6: any: anchors and aliases are not supported; write the value out\n" +
 			"f.yaml:3:7: part: anchors and aliases are not supported; write the value out"},
 		{"a merge", "name: a\nany:\n  <<: {a: 1}\n", "f.yaml:3:3: any.<<: only plain keys are supported; write the keys out"},
 		{"nothing", "", "f.yaml:1:1: the file is empty; write it as the guide shows"},
-		{"two documents", "name: a\n---\nname: b\n", "f.yaml:2:1: second: the file holds a second document; put it into a file of its own"},
-		{"no YAML", "name: a\n\tcount: 1\n", "no YAML"},
+		{"two documents", "name: a\n---\nname: b\n", "f.yaml:2:1: a second document begins here; put it into a file of its own"},
+		{"no YAML", "name: a\n\tcount: 1\n", "correct the YAML there"},
 		{"deep nesting", "name: a\nany: " + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "\n",
 			"f.yaml:2:105: any" + strings.Repeat("[0]", 99) + ": nested deeper than 100; write it flatter"},
-		{"no mapping", "- 1\n", "f.yaml:1:1: is a list, and keys with values are needed; write KEY: VALUE below it"},
+		{"no mapping", "- 1\n", "f.yaml:1:1: has no keys; write its keys below it: name, count, wait, parts, words, part, any"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var into thing
@@ -103,8 +107,12 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var into thing
 		d, err := Decode("f.yaml", data, &into)
-		if err != nil && len(d.problems) == 0 {
+		var problems Problems
+		switch {
+		case err != nil && (!errors.As(err, &problems) || len(problems) == 0):
 			t.Errorf("refused without a reason: %v", err)
+		case err == nil && d == nil:
+			t.Error("taken without a document")
 		}
 	})
 }

@@ -113,7 +113,7 @@ func (r *roll) expiredRelease() {
 	r.archive.Until = time.Now().Add(-time.Hour)
 	r.must(r.offer(nil))
 	pool := r.pool("")
-	r.must(r.refused(pool, "expired"))
+	r.must(r.refused(pool, "expired", "ask its keeper"))
 	r.archive.Until = until
 	r.must(r.publish())
 	r.must(r.patch(pool))
@@ -127,7 +127,7 @@ func (r *roll) wrongSignature() {
 	r.must(err)
 	r.archive.Key = archive.Key
 	r.must(r.offer(nil))
-	r.must(r.refused(r.pool(""), "host "+second+": source "))
+	r.must(r.refused(r.pool(""), "host "+second+": source ", "signed-by in /etc/apt/sources.list"))
 	// Neither host is drained: the other takes no pods while it cannot say what it lacks.
 	pool := r.pool("error-budget: {hosts: 1}\npatch: {without-drain: true}\n")
 	r.must(r.patch(pool))

@@ -69,7 +69,14 @@ func profileBetweenSignals(path string) {
 	<-signals
 	pprof.StopCPUProfile()
 	_ = file.Close() // a profile that was not written whole is not read
+	if heap, err := os.Create(path + heapSuffix); err == nil {
+		_ = pprof.Lookup("heap").WriteTo(heap, 0)
+		_ = heap.Close()
+	}
 }
+
+// heapSuffix is behind the name of the profile in the one of what its memory is for.
+const heapSuffix = ".heap"
 
 // useCores pins every thread of this process, and so all that come, to some cores.
 func useCores(cores []int) error {

@@ -54,7 +54,7 @@ func main() {
 	flag.DurationVar(&o.interval, "interval", 10*time.Second, "how often each reports")
 	flag.DurationVar(&o.settle, "settle", 30*time.Second, "how long all report before it is measured")
 	flag.DurationVar(&o.measure, "measure", time.Minute, "how long it is measured")
-	flag.StringVar(&o.profile, "profile", "", "file for a CPU profile of the controller while it is measured")
+	flag.StringVar(&o.profile, "profile", "", "file for a CPU profile of the controller while it is measured, and with .heap behind it for one of its memory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

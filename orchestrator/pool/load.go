@@ -1,12 +1,15 @@
 package pool
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
 	"strings"
 	"time"
 
+	"drydock/internal/spelling"
+	"drydock/internal/strictyaml"
 	"drydock/orchestrator/gate"
 	"drydock/orchestrator/window"
 )
@@ -22,17 +25,33 @@ func Load(file string) (*Pool, error) {
 
 // Parse is Load for what has been read already; file is what faults call it.
 func Parse(file string, data []byte) (*Pool, error) {
-	d := &decoder{file: file, lines: strings.Split(string(data), "\n"), places: map[string]place{"": {line: 1, column: 1}}}
 	p := new(Pool)
-	if node := d.root(data); node != nil {
-		d.setDefaults(reflect.ValueOf(p).Elem())
-		d.decode(node, "", reflect.ValueOf(p).Elem())
-		(&validator{decoder: d, pool: p}).all()
+	document, err := format().Decode(file, data, p)
+	v := &validator{document: document, lines: strings.Split(string(data), "\n"), pool: p}
+	var problems strictyaml.Problems
+	if errors.As(err, &problems) {
+		for _, problem := range problems {
+			v.add(problem)
+		}
 	}
-	if len(d.faults) > 0 {
-		return nil, d.faults.sorted()
+	if document != nil {
+		v.all()
+	}
+	if len(v.faults) > 0 {
+		return nil, v.faults.sorted()
 	}
 	return p, nil
+}
+
+// format is that of a pool's file.
+func format() strictyaml.Format {
+	return strictyaml.Format{
+		Empty: "describe a pool; see docs/pools.md", Second: "put each pool in a file of its own",
+		Table: "set of labels", Example: "{tier: web}", Quotes: true,
+		Unknown: func(key string, known []string) (reason, remedy string) {
+			return "is not known", fmt.Sprintf("did you mean `%s`? The keys here are %s", spelling.Nearest(key, known), strings.Join(known, ", "))
+		},
+	}
 }
 
 // Keys are all keys that a pool's file may have, as paths; entries of lists are written name[].
@@ -44,7 +63,7 @@ type Key struct{ Path, Default string }
 func keysBelow(t reflect.Type, prefix string) []Key {
 	var keys []Key
 	for field := range t.Fields() {
-		path, inner := prefix+field.Tag.Get("key"), field.Type
+		path, inner := prefix+field.Tag.Get("yaml"), field.Type
 		keys = append(keys, Key{path, field.Tag.Get("default")})
 		if inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct {
 			path += "[]"

@@ -7,13 +7,25 @@ import (
 	"time"
 
 	"drydock/internal/config"
+	"drydock/internal/strictyaml"
 	"drydock/orchestrator/window"
 )
 
 // validator finds what no single key shows: what is missing, impossible or contradicts itself.
 type validator struct {
-	*decoder
-	pool *Pool
+	document *strictyaml.Document
+	lines    []string
+	pool     *Pool
+	faults   Faults
+}
+
+func (v *validator) add(p strictyaml.Problem) {
+	v.faults = append(v.faults, Fault{File: p.File, Line: p.Line, Column: p.Column, Key: p.Field, Message: p.Reason, Remedy: p.Remedy})
+}
+
+// fault is about a key that may be missing: its place is then that of the nearest key around it.
+func (v *validator) fault(path, message, remedy string) {
+	v.add(v.document.Problem(path, message, remedy))
 }
 
 func (v *validator) all() {
@@ -39,10 +51,7 @@ func (v *validator) all() {
 }
 
 // set says whether the file has the key.
-func (v *validator) set(path string) bool {
-	_, ok := v.places[path]
-	return ok
-}
+func (v *validator) set(path string) bool { return v.document.Has(path) }
 
 func (v *validator) name(path, name string) {
 	switch {

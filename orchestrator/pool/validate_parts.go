@@ -104,24 +104,24 @@ func (v *validator) cel(path, source string) {
 		return
 	}
 	remedy := "see docs/pools.md for what an expression may use"
-	at := v.placeOf(path)
 	var wrong *gate.ExpressionError
 	if !errors.As(err, &wrong) {
 		v.fault(path, err.Error(), remedy)
 		return
 	}
+	place, found := v.document.Place(path), v.document.Problem(path, wrong.Message, remedy)
 	switch {
-	case at.style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
-		first := v.lines[min(at.line, len(v.lines)-1)]
-		at.column = wrong.Column + len(first) - len(strings.TrimLeft(first, " "))
-		at.line += wrong.Line
+	case place.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		first := v.lines[min(place.Line, len(v.lines)-1)]
+		found.Column = wrong.Column + len(first) - len(strings.TrimLeft(first, " "))
+		found.Line += wrong.Line
 	case wrong.Line == 1:
-		at.column += wrong.Column - 1
-		if at.style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
-			at.column++
+		found.Column += wrong.Column - 1
+		if place.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
+			found.Column++
 		}
 	}
-	v.faults = append(v.faults, Fault{File: v.file, Line: at.line, Column: at.column, Key: path, Message: wrong.Message, Remedy: remedy})
+	v.add(found)
 }
 
 func (v *validator) url(path, text string) {

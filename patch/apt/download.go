@@ -19,18 +19,25 @@ func (a *Apt) Download(ctx context.Context, p *drydockv1.Patch, dir string, tell
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	if err := kept.Offered(ctx, a.Judge, missing); err != nil {
-		return err
-	}
 	where, err := a.paths(ctx)
 	if err != nil {
+		return err
+	}
+	all, err := a.database(ctx, where)
+	if err != nil {
+		return err
+	}
+	if missing = packed(all, missing); len(missing) == 0 {
+		return nil // the patch was installed before, and is asked for again after what came then
+	}
+	if err := kept.Offered(ctx, a.Judge, missing); err != nil {
 		return err
 	}
 	if err := a.turn(ctx, where.downloading(), func(activity string) { tell(0, activity) }); err != nil {
 		return err
 	}
 	was := cached(where.archives, missing)
-	args := slices.Concat([]string{"install", "--download-only", "--no-remove", "--no-install-recommends"}, quiet,
+	args := slices.Concat([]string{"install", "--download-only", "--no-remove", "--no-install-recommends"}, again, quiet,
 		[]string{"-o", "APT::Status-Fd=3", "-o", "Acquire::Retries=2", "-o", "DPkg::Lock::Timeout=60"}, pins(kept.Updates(missing)))
 	if _, err := a.watched(a.command(ctx, "apt-get", args...), filepath.Dir(dir), filepath.Join(filepath.Dir(dir), "download.log"), false, tell); err != nil {
 		var failed *failure

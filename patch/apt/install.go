@@ -109,18 +109,24 @@ func (i *installation) conffiles() []string {
 	return []string{"--force-confdef", "--force-confold"}
 }
 
-// files are those of the packages that are not installed as they are to be.
+// files are those of the packages that are to be unpacked.
 func (i *installation) files(all []have) ([]string, error) {
-	pkgs := slices.DeleteFunc(slices.Clone(i.work.Patch.Packages), func(p *drydockv1.PinnedPackage) bool {
-		h, found := of(all, p)
-		return found && h.version == p.To && h.whole()
-	})
-	return kept.Usable(pkgs, i.work.Files, fileName)
+	return kept.Usable(packed(all, i.work.Patch.Packages), i.work.Files, fileName)
 }
 
-// again has apt unpack what it takes for installed already, since dpkg notes the new version before it has unpacked all of it. Only
-// packages that are not as they are to be are named.
-var again = []string{"--reinstall"}
+// packed are the packages whose files are needed: those that are not installed as they are to be. One that is unpacked whole lacks
+// only what it needs, and is configured with that.
+func packed(all []have, pkgs []*drydockv1.PinnedPackage) []*drydockv1.PinnedPackage {
+	return slices.DeleteFunc(slices.Clone(pkgs), func(p *drydockv1.PinnedPackage) bool {
+		h, found := of(all, p)
+		return found && h.version == p.To && (h.whole() || h.state == "unpacked" && h.flag == "ok")
+	})
+}
+
+// again has apt unpack what it takes for installed already, since dpkg notes the new version before it has unpacked all of it, and
+// go on where dpkg has unpacked a package but not what it needs: without being told to, apt works on no host that lacks something.
+// It knows no package to mend that with but those named, and only those that are not as they are to be are named.
+var again = []string{"--reinstall", "--fix-broken"}
 
 // unchanged has apt say what installing the files would do: nothing but what the patch says.
 func (i *installation) unchanged(ctx context.Context, files []string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -25,6 +26,13 @@ func (d *Dnf) Download(ctx context.Context, p *drydockv1.Patch, dir string, tell
 	missing, err := kept.Lacking(p, dir, fileName)
 	if err != nil || len(missing) == 0 {
 		return err
+	}
+	installed, err := d.state(ctx)
+	if err != nil {
+		return err
+	}
+	if missing = slices.DeleteFunc(missing, installed.whole); len(missing) == 0 {
+		return nil // the patch was installed before, and is asked for again after what came then
 	}
 	if err := kept.Offered(ctx, d.Judge, missing); err != nil {
 		return err

@@ -37,7 +37,11 @@ def verify(p):
     """Takes keys only that the host's administrator has put on the host."""
     result, text = base.package_signature_check(p)
     if result == 1 and p.repo.gpgkey and all(key.startswith("file:") for key in p.repo.gpgkey):
-        base.package_import_key(p, askcb=lambda *asked: True)
+        try:
+            base.package_import_key(p, askcb=lambda *asked: True)
+        except dnf.exceptions.Error as e:
+            refuse("the signature of %s is not good: %s" % (p, " ".join(str(e).split())),
+                   "see who answers in the place of repository %s; where the package's key is another one, name it by gpgkey in %s" % (p.repoid, p.repo.repofile))
         result, text = base.package_signature_check(p)
     if result:
         refuse("the signature of %s is not good: %s" % (p, text),

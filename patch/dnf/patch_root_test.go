@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"drydock/internal/dnftest"
+	"drydock/internal/patchtest"
 	"drydock/patch"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -26,7 +27,7 @@ func TestAPatchIsAnExactListWithAllThatItPullsIn(t *testing.T) {
 	w.offer(dnftest.RPM{Name: "tool", Version: "2.0", More: "Requires: libtool", Files: map[string]string{"usr/bin/tool": "2.0"}},
 		dnftest.RPM{Name: "libtool", Version: "5", More: "Epoch: 1"}, dnftest.RPM{Name: "glibc", Version: "2.40"},
 		dnftest.RPM{Name: "other", Version: "2.0"}, dnftest.RPM{Name: "kernel-core", Version: "6.12.117", More: multi})
-	res := w.resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"other"}})
+	res := w.Resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"other"}})
 	if len(res.Refusals) != 0 {
 		t.Fatal(res.Refusals)
 	}
@@ -48,14 +49,14 @@ func TestAPatchIsAnExactListWithAllThatItPullsIn(t *testing.T) {
 	if !p.RebootRequired || p.Kernel != "6.12.117-1.noarch" || len(p.RebootReasons) != 2 || !strings.Contains(p.RebootReasons[0], "glibc") || p.DownloadBytes == 0 {
 		t.Error(p)
 	}
-	if text := reasons(p.Left); !strings.Contains(text, "other stays at 1.0-1, below 2.0-1: the pool holds it") {
+	if text := patchtest.Reasons(p.Left); !strings.Contains(text, "other stays at 1.0-1, below 2.0-1: the pool holds it") {
 		t.Error(p.Left)
 	}
-	if err := w.download(p); err != nil {
+	if err := w.Download(p); err != nil {
 		t.Fatal(err)
 	}
-	result := w.apply(p)
-	w.done(result)
+	result := w.Apply(p)
+	w.Done(result)
 	w.at(map[string]string{"tool": "2.0", "libtool": "5", "glibc": "2.40", "other": "1.0", "kernel-core": "6.12.94 6.12.117"})
 	if text := w.Read("root/usr/bin/tool"); text != "2.0" {
 		t.Errorf("its file holds %q", text)
@@ -67,7 +68,7 @@ func TestAPatchIsAnExactListWithAllThatItPullsIn(t *testing.T) {
 	if w.exists("data/patches/files") {
 		t.Error("package files are left")
 	}
-	if res := w.resolve(all); len(res.Refusals) != 0 || len(res.Patch.Packages) != 1 {
+	if res := w.Resolve(patchtest.All()); len(res.Refusals) != 0 || len(res.Patch.Packages) != 1 {
 		t.Error(res)
 	}
 }
@@ -101,18 +102,18 @@ func TestThePolicySaysWhichUpdatesAreChosen(t *testing.T) {
 		left   string
 	}{
 		"security":         {&drydockv1.PatchPolicy{What: patch.Security}, []string{"tool=1.1-1"}, ""},
-		"all":              {all, []string{"other=2.0-1", "tool=1.1-1"}, "kept stays at 1.0-1, below 2.0-1: the host's administrator holds it"},
+		"all":              {patchtest.All(), []string{"other=2.0-1", "tool=1.1-1"}, "kept stays at 1.0-1, below 2.0-1: the host's administrator holds it"},
 		"all but one":      {&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"tool"}}, []string{"other=2.0-1"}, "tool stays at 1.0-1, below 1.1-1: the pool holds it"},
 		"named":            {&drydockv1.PatchPolicy{What: patch.Named, Packages: []string{"other"}}, []string{"other=2.0-1"}, ""},
 		"none that is due": {&drydockv1.PatchPolicy{What: patch.Named, Packages: []string{"elsewhere"}}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			res := w.resolve(test.policy)
+			res := w.Resolve(test.policy)
 			var got []string
 			for _, p := range res.Patch.Packages {
 				got = append(got, p.Name+"="+p.To)
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" || len(res.Refusals) != 0 || !strings.Contains(reasons(res.Patch.Left), test.left) {
+			if diff := cmp.Diff(test.want, got); diff != "" || len(res.Refusals) != 0 || !strings.Contains(patchtest.Reasons(res.Patch.Left), test.left) {
 				t.Error(diff, res.Refusals, res.Patch.Left)
 			}
 		})
@@ -123,21 +124,21 @@ func TestAPatchThatNeedsAHeldPackageOrTheRemovalOfOneIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.Have(dnftest.RPM{Name: "lib", Version: "1.0"}, dnftest.RPM{Name: "tool", Version: "1.0", More: "Requires: lib"}, dnftest.RPM{Name: "old", Version: "1.0"})
 	w.offer(dnftest.RPM{Name: "lib", Version: "2.0"}, dnftest.RPM{Name: "tool", Version: "2.0", More: "Requires: lib >= 2.0"})
-	res := w.resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"lib"}})
-	if text := reasons(res.Refusals); !strings.Contains(text, "the pool holds lib, and tool 2.0-1 needs it") {
+	res := w.Resolve(&drydockv1.PatchPolicy{What: patch.All, Hold: []string{"lib"}})
+	if text := patchtest.Reasons(res.Refusals); !strings.Contains(text, "the pool holds lib, and tool 2.0-1 needs it") {
 		t.Error(res.Refusals)
 	}
 	w.Write("root/etc/dnf/plugins/versionlock.list", "lib-1.0-1.noarch\n")
-	res = w.resolve(all)
-	if text := reasons(res.Refusals); !strings.Contains(text, "lib is held by the host's administrator, and tool 2.0-1 needs it") || !strings.Contains(res.Refusals[0].Remedy, "versionlock delete lib") {
+	res = w.Resolve(patchtest.All())
+	if text := patchtest.Reasons(res.Refusals); !strings.Contains(text, "lib is held by the host's administrator, and tool 2.0-1 needs it") || !strings.Contains(res.Refusals[0].Remedy, "versionlock delete lib") {
 		t.Error(res.Refusals)
 	}
 	w.offer(dnftest.RPM{Name: "tool", Version: "2.0", More: "Obsoletes: old"})
-	if text := reasons(w.resolve(all).Refusals); !strings.Contains(text, "dnf would remove old-1.0-1.noarch, and a patch removes nothing") {
+	if text := patchtest.Reasons(w.Resolve(patchtest.All()).Refusals); !strings.Contains(text, "dnf would remove old-1.0-1.noarch, and a patch removes nothing") {
 		t.Error(text)
 	}
 	w.offer(dnftest.RPM{Name: "tool", Version: "2.0", More: "Conflicts: old"})
-	if text := reasons(w.resolve(all).Refusals); !strings.Contains(text, "tool 2.0-1: dnf keeps it back") {
+	if text := patchtest.Reasons(w.Resolve(patchtest.All()).Refusals); !strings.Contains(text, "tool 2.0-1: dnf keeps it back") {
 		t.Error(text)
 	}
 }
@@ -146,10 +147,10 @@ func TestExactlyThePinnedVersionsAreInstalledThoughNewerOnesAppear(t *testing.T)
 	w := newWorld(t)
 	w.Install(dnftest.RPM{Name: "tool", Version: "1.0"})
 	w.offer(dnftest.RPM{Name: "tool", Version: "2.0", More: "Requires: lib"}, dnftest.RPM{Name: "lib", Version: "2.0"})
-	p := w.ready()
+	p := w.Ready()
 	w.offer(dnftest.RPM{Name: "tool", Version: "3.0"}, dnftest.RPM{Name: "lib", Version: "3.0"})
-	w.resolve(all) // refreshes, as others on the host may
-	w.done(w.apply(p))
+	w.Resolve(patchtest.All()) // refreshes, as others on the host may
+	w.Done(w.Apply(p))
 	w.at(map[string]string{"tool": "2.0", "lib": "2.0"})
 }
 
@@ -165,8 +166,8 @@ func TestChangedConfigurationFilesAreKeptOrReplaced(t *testing.T) {
 				w.Write("root/etc/tool.conf", "mine\n")
 				w.Write("root/etc/tool.conf.rpmold", "of no package\n")
 				w.offer(tool("2.0", "new\n"))
-				result := w.applyWith(patch.Order{ID: "a", Patch: w.ready(), Conffiles: conffiles}, func(int32, string) {})
-				w.done(result)
+				result := w.ApplyWith(patch.Order{ID: "a", Patch: w.Ready(), Conffiles: conffiles}, patchtest.Quiet)
+				w.Done(result)
 				other := map[string]string{"mine\n": "new\n", "new\n": "mine\n"}[want[0]]
 				if got, beside := w.Read("root/etc/tool.conf"), w.Read("root/etc/tool.conf"+want[1]); got != want[0] || beside != other {
 					t.Errorf("it holds %q, and the one beside it %q", got, beside)
@@ -181,4 +182,19 @@ func TestChangedConfigurationFilesAreKeptOrReplaced(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestAPatchThatWasInstalledNeedsNoFilesWhenItIsAskedForAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Install(dnftest.RPM{Name: "tool", Version: "1.0"})
+	w.offer(dnftest.RPM{Name: "tool", Version: "2.0"})
+	p := w.Ready()
+	w.Done(w.Apply(p))
+	if err := os.RemoveAll(w.Path("srv/base")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Download(p); err != nil {
+		t.Error(err)
+	}
+	w.Done(w.ApplyWith(patch.Order{ID: "r1/h1/again", Patch: p, Conffiles: patch.Keep}, patchtest.Quiet))
 }

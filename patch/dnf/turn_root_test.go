@@ -49,7 +49,7 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			w := newWorld(t)
 			w.Install(dnftest.RPM{Name: "tool", Version: "1.0"})
 			w.offer(dnftest.RPM{Name: "tool", Version: "2.0"})
-			p := w.ready()
+			p := w.Ready()
 			lock := test.lock(w)
 			other := exec.Command("python3", "-c", test.script, lock)
 			in, err := other.StdinPipe()
@@ -72,7 +72,7 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			var group sync.WaitGroup
 			var result *drydockv1.PatchResult
 			group.Go(func() {
-				result = w.applyWith(patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) { told <- activity })
+				result = w.ApplyWith(patch.Order{ID: "a", Patch: p, Conffiles: patch.Keep}, func(_ int32, activity string) { told <- activity })
 			})
 			for activity := range told {
 				if strings.HasPrefix(activity, "waits: ") {
@@ -85,7 +85,7 @@ func TestItWaitsForOthersThatWorkOnPackagesAndSaysWho(t *testing.T) {
 			w.at(map[string]string{"tool": "1.0"})
 			end()
 			group.Wait()
-			w.done(result)
+			w.Done(result)
 			w.at(map[string]string{"tool": "2.0"})
 		})
 	}
@@ -95,13 +95,13 @@ func TestALockOfAProcessThatWasKilledIsNotWaitedForThoughItsNumberIsInUse(t *tes
 	w := newWorld(t)
 	w.Install(dnftest.RPM{Name: "tool", Version: "1.0"})
 	w.offer(dnftest.RPM{Name: "tool", Version: "2.0"})
-	p := w.ready()
+	p := w.Ready()
 	const lock = "root/var/lib/dnf/rpmdb_lock.pid"
 	w.Write(lock, strconv.Itoa(os.Getpid()))
 	long := time.Now().Add(-24 * time.Hour)
 	if err := os.Chtimes(w.Path(lock), long, long); err != nil {
 		t.Fatal(err)
 	}
-	w.done(w.apply(p))
+	w.Done(w.Apply(p))
 	w.at(map[string]string{"tool": "2.0"})
 }

@@ -4,18 +4,17 @@ package dnf_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/dnftest"
+	"drydock/internal/patchtest"
 	"drydock/patch"
 	"drydock/patch/dnf"
 	"drydock/status"
@@ -46,8 +45,8 @@ func installer(top string) *dnf.Dnf {
 // world is a host with packages of its own that can be patched.
 type world struct {
 	*dnftest.World
+	patchtest.Patcher
 	t       *testing.T
-	host    *patch.Host
 	running string
 	look    func(ctx context.Context, refresh bool) (*drydockv1.HostStatus, error)
 	// late is how far the clock is ahead.
@@ -56,7 +55,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{World: dnftest.New(t), t: t, running: "6.12.94-1.noarch"}
+	w := &world{World: dnftest.New(t), Patcher: patchtest.Patcher{T: t}, t: t, running: "6.12.94-1.noarch"}
 	with := installer(w.Top)
 	provider := &statusdnf.Dnf{Library: with.Library, Memory: packages.NewMemory(w.Path("memory.json")), MaxAge: 7 * 24 * time.Hour, Now: func() time.Time { return time.Now().Add(w.late) }}
 	with.Judge = provider
@@ -77,7 +76,7 @@ func newWorld(t *testing.T) *world {
 		return found, err
 	}
 	w.Make("boot")
-	w.host, err = patch.New(patch.Config{
+	w.Host, err = patch.New(patch.Config{
 		Dir: w.Path("data/patches"), Installer: with, Program: []string{self, "act", w.Top},
 		Look:       w.look,
 		Users:      func(context.Context, []string) ([]string, error) { return nil, nil },
@@ -104,63 +103,6 @@ func (w *world) offer(rpms ...dnftest.RPM) {
 	}
 }
 
-func (w *world) resolve(policy *drydockv1.PatchPolicy) *drydockv1.ResolveResponse {
-	w.t.Helper()
-	res, err := w.host.Resolve(context.Background(), policy, true)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return res
-}
-
-var all = &drydockv1.PatchPolicy{What: patch.All}
-
-// patch is that of all updates, and nothing is in its way.
-func (w *world) patch() *drydockv1.Patch {
-	w.t.Helper()
-	res := w.resolve(all)
-	if len(res.Refusals) != 0 || len(res.Patch.Packages) == 0 {
-		w.t.Fatal(res)
-	}
-	return res.Patch
-}
-
-func (w *world) download(p *drydockv1.Patch) error {
-	return w.host.Download(context.Background(), p, func(int32, string) {})
-}
-
-// ready is the patch of all updates, downloaded.
-func (w *world) ready() *drydockv1.Patch {
-	w.t.Helper()
-	p := w.patch()
-	if err := w.download(p); err != nil {
-		w.t.Fatal(err)
-	}
-	return p
-}
-
-func (w *world) apply(p *drydockv1.Patch) *drydockv1.PatchResult {
-	w.t.Helper()
-	return w.applyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep}, func(int32, string) {})
-}
-
-func (w *world) applyWith(o patch.Order, tell patch.Tell) *drydockv1.PatchResult {
-	w.t.Helper()
-	result, err := w.host.Apply(context.Background(), o, tell)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return result
-}
-
-// done fails the test where a result says that the patch was not applied.
-func (w *world) done(result *drydockv1.PatchResult) {
-	w.t.Helper()
-	if !result.Done || len(result.Refusals) != 0 {
-		w.t.Fatalf("not done: %v\n%s", result.Refusals, result.Log)
-	}
-}
-
 // at fails the test where rpm has another version.
 func (w *world) at(versions map[string]string) {
 	w.t.Helper()
@@ -171,41 +113,8 @@ func (w *world) at(versions map[string]string) {
 	}
 }
 
-// reasons are those of an error or a list, in one text.
-func reasons(what any) string {
-	var list []*drydockv1.Refusal
-	switch what := what.(type) {
-	case []*drydockv1.Refusal:
-		list = what
-	case error:
-		var refused *patch.Refused
-		if errors.As(what, &refused) {
-			list = refused.Reasons
-		}
-	}
-	var text strings.Builder
-	for _, r := range list {
-		if r.Remedy == "" {
-			return ""
-		}
-		text.WriteString(r.Reason + "\n")
-	}
-	return text.String()
-}
-
 // slow is a scriptlet that waits, once it has said that it runs, until it is let go.
 const slow = ": >/stands\nn=0\nwhile [ -e /stands ] && [ $n -lt 9000 ]; do sleep 0.1; n=$((n+1)); done"
-
-func (w *world) await(what string, is func() bool) {
-	w.t.Helper()
-	for range 12000 {
-		if is() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	w.t.Fatalf("waited in vain: %s", what)
-}
 
 func (w *world) exists(name string) bool {
 	_, err := os.Stat(w.Path(name))
@@ -215,41 +124,19 @@ func (w *world) exists(name string) bool {
 // processes are those of this world whose command line begins with a program.
 func (w *world) processes(program string) []int {
 	w.t.Helper()
-	found, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var pids []int
-	for _, dir := range found {
+	return w.Processes(func(dir string) bool {
 		line, _ := os.ReadFile(dir + "/cmdline")
 		work, _ := os.Readlink(dir + "/fd/1")
 		name, _, _ := strings.Cut(string(line), "\x00")
-		if filepath.Base(name) == program && strings.HasPrefix(work, w.Top) {
-			if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && pid != os.Getpid() {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
+		return filepath.Base(name) == program && strings.HasPrefix(work, w.Top)
+	})
 }
 
 // kill ends processes of this world without warning.
 func (w *world) kill(programs ...string) {
 	w.t.Helper()
 	for _, program := range programs {
-		pids := w.processes(program)
-		if len(pids) == 0 {
-			w.t.Fatalf("no %s runs", program)
-		}
-		for _, pid := range pids {
-			p, err := os.FindProcess(pid)
-			if err == nil {
-				err = p.Kill()
-			}
-			if err != nil {
-				w.t.Fatal(err)
-			}
-		}
+		w.Kill(program, w.processes(program))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -201,9 +202,10 @@ func (p *Probe) clean() error {
 	if _, err := os.Stat(p.Dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	// A restore that was killed leaves the container's root bound in runc's directory.
-	if err := unix.Unmount(p.path("state/"+id+"/criu-root"), unix.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
-		return fmt.Errorf("unmount the root of a probe: %w", err)
+	// A restore that was killed leaves the container's root bound in runc's directory, or its mounts bound in the root. What follows
+	// would remove through them.
+	if err := p.unmount(); err != nil {
+		return err
 	}
 	if _, err := os.Stat(p.path("state/" + id)); err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanWithin)
@@ -215,12 +217,22 @@ func (p *Probe) clean() error {
 	if err := network.RemoveAlone(p.path("netns")); err != nil {
 		return err
 	}
-	mounted, err := mountinfo.GetMounts(mountinfo.PrefixFilter(p.Dir + "/"))
-	if err != nil {
-		return err
-	}
-	if len(mounted) > 0 {
-		return fmt.Errorf("%s is mounted yet", mounted[0].Mountpoint)
-	}
 	return os.RemoveAll(p.Dir)
+}
+
+// unmount takes away all that is mounted below the probe's directory, the last first.
+func (p *Probe) unmount() error {
+	mounted, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return !strings.HasPrefix(m.Mountpoint, p.Dir+"/"), false
+	})
+	if err != nil {
+		return fmt.Errorf("read the mounts below %s: %w", p.Dir, err)
+	}
+	for _, m := range slices.Backward(mounted) {
+		err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) {
+			return fmt.Errorf("unmount %s, which an earlier probe left: %w", m.Mountpoint, err)
+		}
+	}
+	return nil
 }

@@ -91,6 +91,15 @@ func TestAHostThatCanDumpAndRestoreIsToldFromOneThatCannot(t *testing.T) {
 		t.Error("every one was over before it was killed")
 	}
 	clean()
+	// So is what a runc that was killed in its restore left mounted: the root in its own directory, and a bind mount in the root.
+	mounts := "cd " + dir + " && touch rootfs/program && mount --bind " + program + " rootfs/program && mount --rbind rootfs state/drydock-probe/criu-root"
+	if out, err := on("sh", "-c", "mkdir -p "+dir+"/rootfs "+dir+"/state/drydock-probe/criu-root && "+mounts); err != nil {
+		t.Fatal(err, out)
+	}
+	if out, err := on(program, "run", dir); err != nil {
+		t.Errorf("after a restore that was killed: %v: %s", err, out)
+	}
+	clean()
 	// One that comes back with another word than it should is not believed either.
 	if out, err := on("sh", "-c", "p=$(command -v runc); mv $p $p.real; printf '#!/bin/sh\\ncase \" $* \" in *\" restore \"*) echo lost >"+dir+
 		"/rootfs/answer; exit 0;; esac\\nexec %s.real \"$@\"\\n' $p >$p; chmod 755 $p"); err != nil {

@@ -19,11 +19,11 @@ func bounds(in plan.Input) (moves, rounds int) {
 	for _, p := range in.Pods {
 		pods[p.Host]++
 	}
-	kinds := map[plan.Stack]bool{}
+	kinds := map[[2]plan.Stack]bool{}
 	for _, h := range in.Hosts {
 		moves += pods[h.Name]
 		racks[h.Domain]++
-		kinds[h.Before] = true
+		kinds[[2]plan.Stack{h.Before, h.After}] = true
 	}
 	emptiest := slices.MinFunc(in.Hosts, func(a, b plan.Host) int { return cmp.Compare(pods[a.Name], pods[b.Name]) })
 	moves += pods[emptiest.Name]

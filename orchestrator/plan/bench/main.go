@@ -41,6 +41,9 @@ func main() {
 
 func run(dir string, seed uint64, s size) error {
 	in := instance(s, seed)
+	if len(in.Pods) != s.pods {
+		return fmt.Errorf("only %d of %d pods found a host: give them less of the memory", len(in.Pods), s.pods)
+	}
 	r, err := measure(in)
 	if err != nil {
 		return err

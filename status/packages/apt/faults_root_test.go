@@ -129,7 +129,7 @@ func TestNothingIsInstalledFromMetadataThatCannotBeBelieved(t *testing.T) {
 			w.replace(file, "Label: Debian", "Label: Drebian")
 			w.Touch(file)
 			w.refresh()
-		}, refreshFailed, "the last refresh failed"},
+		}, badSignature, "the last refresh failed"},
 		"of an archive that vanished": {func(w *world) {
 			os.RemoveAll(w.Path("srv/stable"))
 			w.refresh()
@@ -184,6 +184,40 @@ func (w *world) forget() {
 		if err := os.Remove(file); err != nil {
 			w.t.Fatal(err)
 		}
+	}
+}
+
+func TestWhatAptTurnsDownHasItsOwnRemedy(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil  func(w *world, a *archive)
+		fault  drydockv1.MetadataFault
+		remedy string
+	}{
+		"signed by a stranger": {func(w *world, a *archive) {
+			w.Key("stranger")
+			a.Key = "stranger"
+		}, badSignature, "see that the archive is the right one and that signed-by in "},
+		"unsigned":  {func(_ *world, a *archive) { a.Key = "" }, unsigned, "have the archive signed"},
+		"expired":   {func(w *world, a *archive) { a.Until = w.Now.Add(-time.Minute) }, expired, "ask its keeper"},
+		"too early": {func(w *world, a *archive) { a.Date = w.Now.Add(24 * time.Hour) }, notYetValid, "clock"},
+		"renamed":   {func(_ *world, a *archive) { a.Label = "Debris" }, refreshFailed, "--allow-releaseinfo-change"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			a := w.Good()
+			w.Publish(a)
+			w.Trust("stable")
+			w.Have("tool 1.0-1")
+			w.refresh()
+			test.spoil(w, &a)
+			w.Publish(a)
+			w.refresh()
+			problems := w.collect().Status.Sources[0].Problems
+			if len(problems) == 0 || problems[0].Fault != test.fault || !strings.HasPrefix(problems[0].Reason, "the last refresh failed: ") ||
+				!strings.Contains(problems[0].Remedy, test.remedy) {
+				t.Errorf("problems: %v", problems)
+			}
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,10 +65,46 @@ func (s *source) fault(fault drydockv1.MetadataFault, remedy, format string, arg
 // remember takes over what the last refresh was told.
 func (s *source) remember(known packages.Remembered) {
 	if failure := known.Failed(s.base, s.written()); failure != "" {
-		s.fault(drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "bring the archive back, or mend its entry "+s.wire.Configured+"; then refresh",
-			"the last refresh failed: %s", failure)
+		fault, remedy := s.turnedDown(failure)
+		s.fault(fault, remedy, "the last refresh failed: %s", failure)
 	}
 	s.confirmedAt(known.Confirmed[s.base])
+}
+
+// turnedDown is the fault of a source for which apt has complained, and what would mend it. What apt says is made for people, and
+// differs between its versions; the order is that of how sure it is what is meant.
+func (s *source) turnedDown(complaint string) (fault drydockv1.MetadataFault, remedy string) {
+	for _, known := range []struct {
+		signs  []string
+		fault  drydockv1.MetadataFault
+		remedy string
+	}{
+		{[]string{"GPG error", "signature verification", "verify signature"}, drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, s.signedRemedy()},
+		{[]string{"not signed", "no longer signed"}, drydockv1.MetadataFault_METADATA_FAULT_UNSIGNED, s.unsignedRemedy()},
+		{[]string{"is expired"}, drydockv1.MetadataFault_METADATA_FAULT_EXPIRED, s.outOfDateRemedy()},
+		{[]string{"not valid yet"}, drydockv1.MetadataFault_METADATA_FAULT_NOT_YET_VALID, clockRemedy},
+		{[]string{"changed its"}, drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED,
+			"see that it is the right archive, then run `apt-get update --allow-releaseinfo-change` on the host"},
+	} {
+		if slices.ContainsFunc(known.signs, func(sign string) bool { return strings.Contains(complaint, sign) }) {
+			return known.fault, known.remedy
+		}
+	}
+	return drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "bring the archive back, or mend its entry " + s.wire.Configured + "; then refresh"
+}
+
+const clockRemedy = "set the host's clock right"
+
+func (s *source) signedRemedy() string {
+	return "see that the archive is the right one and that signed-by in " + s.wire.Configured + " names its key; then refresh"
+}
+
+func (s *source) unsignedRemedy() string {
+	return "remove the entry " + s.wire.Configured + ", or have the archive signed and name its key with signed-by"
+}
+
+func (s *source) outOfDateRemedy() string {
+	return "refresh the host's package lists (`drydock status HOST --refresh`); where the archive itself is out of date, ask its keeper, or remove " + s.wire.Configured
 }
 
 // copies are a source's Release files, taken aside: what is verified must be what is read.
@@ -78,7 +115,7 @@ type copies struct {
 
 // copyTo takes the Release file aside; nil where there is none, or none that is signed, which is then the source's problem.
 func (s *source) copyTo(path string) (*copies, error) {
-	remedy := "remove the entry " + s.wire.Configured + ", or have the archive signed and name its key with signed-by"
+	remedy := s.unsignedRemedy()
 	if told := s.told(); told != "" {
 		s.fault(drydockv1.MetadataFault_METADATA_FAULT_UNSIGNED, "remove "+told+" from "+s.wire.Configured+", and name the archive's key with signed-by",
 			"apt is told by %s not to verify it", told)
@@ -127,8 +164,7 @@ func (a *Apt) verifySource(ctx context.Context, m *method, s *source, c *copies,
 		return err
 	}
 	if verdict.failure != "" {
-		s.fault(drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, "see that the archive is the right one and that signed-by in "+s.wire.Configured+
-			" names its key; then refresh", "its signature is not good: %s", verdict.failure)
+		s.fault(drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, s.signedRemedy(), "its signature is not good: %s", verdict.failure)
 		return nil
 	}
 	s.wire.Keys = verdict.keys
@@ -175,12 +211,12 @@ func (s *source) describe() {
 // was told not to look at dates does not make old metadata new.
 func (a *Apt) dates(s *source) error {
 	now, r := a.Now(), s.release
-	refresh := "refresh the host's package lists (`drydock status HOST --refresh`); where the archive itself is out of date, ask its keeper, or remove " + s.wire.Configured
+	refresh := s.outOfDateRemedy()
 	if !r.validUntil.IsZero() && now.After(r.validUntil) {
 		s.fault(drydockv1.MetadataFault_METADATA_FAULT_EXPIRED, refresh, "it expired on %s", r.validUntil.Format(time.RFC3339))
 	}
 	if r.date.After(now.Add(futureTolerance)) {
-		s.fault(drydockv1.MetadataFault_METADATA_FAULT_NOT_YET_VALID, "set the host's clock right",
+		s.fault(drydockv1.MetadataFault_METADATA_FAULT_NOT_YET_VALID, clockRemedy,
 			"it was made on %s, but the host's clock says %s", r.date.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 		return nil // its date must not count as the newest that was seen
 	}

@@ -114,7 +114,16 @@ func TestNothingIsInstalledFromARepositoryThatCannotBeBelieved(t *testing.T) {
 		"that was changed on the way": {func(w *world) {
 			w.Replace(w.Path("srv/base/repodata/repomd.xml"), "<revision>", "<revision>1")
 			w.refresh()
-		}, drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "the last refresh failed"},
+		}, drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, "the last refresh failed"},
+		"that was signed by another on the way": {func(w *world) {
+			w.Key("stranger")
+			w.Sign("base", "stranger")
+			w.refresh()
+		}, drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, "the last refresh failed"},
+		"whose signature vanished": {func(w *world) {
+			os.Remove(w.Path("srv/base/repodata/repomd.xml.asc"))
+			w.refresh()
+		}, drydockv1.MetadataFault_METADATA_FAULT_UNSIGNED, "the last refresh failed"},
 		"that was never fetched": {func(w *world) {
 			os.RemoveAll(w.Root + "/var/cache/dnf")
 		}, drydockv1.MetadataFault_METADATA_FAULT_MISSING, "never fetched"},
@@ -133,6 +142,9 @@ func TestNothingIsInstalledFromARepositoryThatCannotBeBelieved(t *testing.T) {
 			problems := inventory.Status.Sources[0].Problems
 			if len(problems) == 0 || problems[0].Fault != test.fault || !strings.Contains(problems[0].Reason, test.reason) || problems[0].Remedy == "" {
 				t.Errorf("problems: %v", problems)
+			}
+			if test.fault == drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE && !strings.Contains(problems[0].Remedy, "gpgkey in ") {
+				t.Errorf("the remedy says nothing of keys: %v", problems)
 			}
 			for _, u := range inventory.Status.Updates {
 				if len(u.Blocked) == 0 || u.Blocked[0].Remedy == "" {

@@ -76,7 +76,8 @@ const refreshRemedy = "refresh the host's package lists: `drydock status HOST --
 // updates that come of it can be listed as blocked by it.
 func (d *Dnf) verify(ctx context.Context, r repo, s source, known packages.Remembered, into *index) error {
 	if failure := known.Failed(r.key(), changed(r.list())); failure != "" {
-		s.fault(drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "bring the repository back, or mend it in "+r.File+"; then refresh", "the last refresh failed: %s", failure)
+		fault, remedy := r.turnedDown(failure)
+		s.fault(fault, remedy, "the last refresh failed: %s", failure)
 	}
 	path := r.list()
 	data, err := os.ReadFile(path)
@@ -106,6 +107,23 @@ func (d *Dnf) verify(ctx context.Context, r repo, s source, known packages.Remem
 	return readFiles(r, s, list, into)
 }
 
+// turnedDown is the fault of a repository for which dnf has complained, and what would mend it.
+func (r repo) turnedDown(complaint string) (fault drydockv1.MetadataFault, remedy string) {
+	switch {
+	case strings.Contains(complaint, "GPG signature is not available"):
+		return drydockv1.MetadataFault_METADATA_FAULT_UNSIGNED, unsignedRemedy
+	case strings.Contains(complaint, "GPG signature verification"):
+		return drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, r.signedRemedy()
+	}
+	return drydockv1.MetadataFault_METADATA_FAULT_REFRESH_FAILED, "bring the repository back, or mend it in " + r.File + "; then refresh"
+}
+
+const unsignedRemedy = "have the repository sign its repomd.xml, then refresh"
+
+func (r repo) signedRemedy() string {
+	return "see that the repository is the right one and that gpgkey in " + r.File + " names its key; then refresh"
+}
+
 // signature has gpgv verify the bytes of repomd.xml that were read, with the repository's keys and no others.
 func (d *Dnf) signature(ctx context.Context, r repo, s source, path string, data []byte) error {
 	if !r.Verified {
@@ -115,7 +133,7 @@ func (d *Dnf) signature(ctx context.Context, r repo, s source, path string, data
 	}
 	signature, err := os.ReadFile(path + ".asc")
 	if errors.Is(err, fs.ErrNotExist) {
-		s.fault(drydockv1.MetadataFault_METADATA_FAULT_UNSIGNED, "have the repository sign its repomd.xml, then refresh", "it is not signed: there is no repomd.xml.asc")
+		s.fault(drydockv1.MetadataFault_METADATA_FAULT_UNSIGNED, unsignedRemedy, "it is not signed: there is no repomd.xml.asc")
 		return nil
 	}
 	if err != nil {
@@ -145,8 +163,7 @@ func (d *Dnf) signature(ctx context.Context, r repo, s source, path string, data
 	}
 	if exit != nil || len(s.wire.Keys) == 0 {
 		s.wire.Keys = nil
-		s.fault(drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, "see that the repository is the right one and that gpgkey in "+r.File+" names its key; then refresh",
-			"its signature is not good: %s", strings.Join(badSignature.FindAllString(string(out), -1), ", "))
+		s.fault(drydockv1.MetadataFault_METADATA_FAULT_BAD_SIGNATURE, r.signedRemedy(), "its signature is not good: %s", strings.Join(badSignature.FindAllString(string(out), -1), ", "))
 	}
 	return nil
 }
