@@ -23,7 +23,7 @@ help: ## Show this
 		printf '  make %-16s %s\n' $$name "$$text"; done
 
 .PHONY: help build deb images translators generate lint test test-unit test-sim test-root test-e2e test-life test-vm
-.PHONY: test-faults test-faults-ci matrix demo demo-patch demo-real soak bench-migrate bench-precopy bench-overhead bench-plan bench-fleet bench-shim clean
+.PHONY: test-faults test-faults-ci matrix demo demo-patch demo-real demo-shim soak bench-migrate bench-precopy bench-overhead bench-plan bench-fleet bench-shim clean
 
 bootstrap-%:
 	@scripts/bootstrap $*
@@ -98,6 +98,9 @@ demo-real: build bootstrap-lab ## Patch two virtual machines to a newer kernel w
 	$(GO) run ./packaging
 	$(GO) build -o build/bin/demo-real ./lab/demo/real
 	build/bin/demo-real
+
+demo-shim: build bootstrap-lab ## Upgrade a service with clients of three versions while hosts are drained: build/demo-shim.json
+	$(GO) run ./lab/demo/shim
 
 soak: build bootstrap-lab ## Move one Redis 100 times under writes, and look for leaks: build/soak.json
 	$(GO) build -o build/bin/soak ./lab/soak/main

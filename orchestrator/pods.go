@@ -60,6 +60,7 @@ func (c *Controller) runPod(ctx context.Context, r *reign, asked *drydockv1.PodS
 	if err := c.claimAs(ctx, r, spec, h); err != nil {
 		return nil, err
 	}
+	c.services.Announce(ctx, spec)
 	progress(fmt.Sprintf("placed on %s with address %s", h.name(), spec.GetAddresses()[0]))
 	if err := c.create(ctx, r, spec.GetName()); err != nil {
 		return nil, fmt.Errorf("run pod %s on %s: %w", spec.GetName(), h.name(), err)
@@ -71,6 +72,9 @@ func (c *Controller) runPod(ctx context.Context, r *reign, asked *drydockv1.PodS
 func (c *Controller) claimAs(ctx context.Context, r *reign, spec *drydockv1.PodSpec, h host) error {
 	defer forUpgrades{c}.Lock("services")()
 	if err := c.services.Admit(ctx, spec); err != nil {
+		return err
+	}
+	if err := c.services.Equip(ctx, spec); err != nil {
 		return err
 	}
 	record := &drydockv1.PodRecord{Spec: spec, Desired: wantRunning, Host: h.name(), Created: timestamppb.New(c.now()), StopGrace: spec.GetStopGrace()}

@@ -46,6 +46,7 @@ func (u *fakeUpgrades) created(spec *drydockv1.PodSpec) {
 		u.specs[spec.GetName()] = proto.CloneOf(spec)
 		u.stored[spec.GetName()] = spec.GetLabels()["drydock/version"]
 		u.shims[spec.GetName()] = spec.GetShim()
+		u.events = append(u.events, spec.GetName()+" is made")
 	}
 }
 

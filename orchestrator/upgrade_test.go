@@ -274,7 +274,7 @@ func TestEveryPodUnderstandsAVersionBeforeAPodOfItIsThere(t *testing.T) {
 	l.becomes(l.mustUpgradeTo("v2", "shop-0"), upgradeFinished)
 	var events []string
 	h.set(func() { events = append(events, h.upgrades.events...) })
-	if diff := cmp.Diff([]string{"shim of shop-1 v1", "shop-0 becomes v2"}, events); diff != "" {
+	if diff := cmp.Diff([]string{"shop-0 is made", "shop-1 is made", "shim of shop-1 v1", "shop-0 becomes v2"}, events); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if shim := l.view("shop-0").GetSpec().GetShim(); shim.GetVersion() != "v2" || len(shim.GetPorts()) != 1 {
@@ -287,6 +287,19 @@ func TestEveryPodUnderstandsAVersionBeforeAPodOfItIsThere(t *testing.T) {
 	l.must(l.applyRecord(record("v2"))) // now everybody speaks v2
 	l.eventually("nobody has a shim", func() bool {
 		return l.view("shop-0").GetSpec().GetShim() == nil && l.view("shop-1").GetSpec().GetShim() == nil
+	})
+}
+
+func TestAPodThatIsRunHasItsShimAndSoHaveTheOthersWhenItIsThere(t *testing.T) {
+	l, h := newShop(t, oneByOne)
+	l.must(l.applyRecord(strings.Replace(shopRecord(oneByOne), "{default: v1}", "{default: v1, header: X-Shop}", 1)))
+	ports := map[string]string{"drydock/ports": "80"}
+	l.serve("shop-0", "v1", ports)
+	l.serve("shop-1", "v2", ports)
+	h.set(func() {
+		if diff := cmp.Diff([]string{"shop-0 is made", "shim of shop-0 v1", "shop-1 is made"}, h.upgrades.events); diff != "" || h.upgrades.specs["shop-1"].GetShim().GetVersion() != "v2" {
+			t.Errorf("shop-1 was made with %v (-want +got):\n%s", h.upgrades.specs["shop-1"].GetShim(), diff)
+		}
 	})
 }
 

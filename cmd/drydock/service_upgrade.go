@@ -75,7 +75,7 @@ func (a *app) watchUpgrade(ctx context.Context, c *client, id string) error {
 }
 
 // upgradeSteps is how many steps a pod goes through, for its bar.
-const upgradeSteps = 7
+const upgradeSteps = 9
 
 // showUpgrade has a line or a bar for the service, and for each pod that was begun.
 func showUpgrade(show progress, u *v1.Upgrade) {

@@ -133,7 +133,7 @@ func (l *ledger) none(t *testing.T, after string) {
 }
 
 func shopClient() *http.Client {
-	return &http.Client{Timeout: 3 * time.Minute, Transport: &http.Transport{DialContext: load.Dialer{Netns: shared.NetNS(lab.ClientNode)}.DialContext}}
+	return &http.Client{Timeout: 15 * time.Minute, Transport: &http.Transport{DialContext: load.Dialer{Netns: shared.NetNS(lab.ClientNode)}.DialContext}}
 }
 
 func TestClientsOfAllVersionsBehindAGatewayLoseNothingWhilePodsAreUpgradedAndMove(t *testing.T) {

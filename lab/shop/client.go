@@ -96,6 +96,12 @@ func (c *HTTP) Get(ctx context.Context, id string) (Sold, string, error) {
 	return s, served, err
 }
 
+// Missing looks for an order that was never there.
+func (c *HTTP) Missing(ctx context.Context, id string) (string, error) {
+	_, served, err := c.call(ctx, http.MethodGet, id, nil, http.StatusNotFound)
+	return served, err
+}
+
 // Delete deletes an order that was never there, which servers of v3 answer with 404, and others do not have.
 func (c *HTTP) Delete(ctx context.Context, id string) (string, error) {
 	_, served, err := c.call(ctx, http.MethodDelete, id, nil, http.StatusNotFound)

@@ -101,10 +101,11 @@ pairs:
           match: {path: /shop.Orders/Put}
           request:
             - map: {field: note, values: {'': ''}}
+            - drop: {field: note}
         - name: get an order
           match: {path: /shop.Orders/Get}
           reply:
-            - keep: {field: note, by: 'header:X-Order'}
+            - keep: {field: note, by: id}
     transform: {command: [/shop, transform, notes], timeout: 1m}
     schedule: {kind: rolling, at-once: 1}
     disallowed:
@@ -133,8 +134,8 @@ pairs:
       - name: an order is got
         direction: down
         kept: {note: {'7': gift}}
-        new: {request: {method: POST, path: /shop.Orders/Get, header: {X-Order: '7'}, body: {id: '7'}}, reply: {status: 200, body: {id: '7', amount: '5', currency: EUR, note: gift}}}
-        old: {request: {method: POST, path: /shop.Orders/Get, header: {X-Order: '7'}, body: {id: '7'}}, reply: {status: 200, body: {id: '7', amount: '5', currency: EUR}}}
+        new: {request: {method: POST, path: /shop.Orders/Get, body: {id: '7'}}, reply: {status: 200, body: {id: '7', amount: '5', currency: EUR, note: gift}}}
+        old: {request: {method: POST, path: /shop.Orders/Get, body: {id: '7'}}, reply: {status: 200, body: {id: '7', amount: '5', currency: EUR}}}
       - name: an order with a note is got by one who knows none
         direction: up
         new: {request: {method: POST, path: /shop.Orders/Get, body: {id: '7'}}, reply: {status: 200, body: {id: '7', amount: '5', currency: EUR, note: gift}}}

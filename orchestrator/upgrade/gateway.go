@@ -17,7 +17,8 @@ import (
 )
 
 // settleGateway runs a service's gateway where it is missing, and has it know the servers that there are. It returns what is in the
-// way. A gateway without servers stays as it is.
+// way. A gateway without servers stays as it is, and
+// a server is one when it serves for the first time.
 func (s *Services) settleGateway(ctx context.Context, f forShims, pods []*drydockv1.Pod) string {
 	g := f.head.Gateway
 	if g == nil {
@@ -82,7 +83,8 @@ func (f forShims) gatewayShim(has *drydockv1.ShimSpec, pods []*drydockv1.Pod) *d
 	for _, u := range usesOf(f.stored.GetName(), pods) {
 		spec := u.pod.GetSpec()
 		ports, err := portsOf(spec)
-		if u.client || err != nil || len(ports) == 0 || addressOf(spec) == "" {
+		known := slices.ContainsFunc(has.GetBackends(), func(b *drydockv1.ShimBackend) bool { return b.GetName() == spec.GetName() })
+		if u.client || err != nil || len(ports) == 0 || addressOf(spec) == "" || !known && !serves(u.pod) {
 			continue
 		}
 		shim.Backends = append(shim.Backends, &drydockv1.ShimBackend{
@@ -94,6 +96,16 @@ func (f forShims) gatewayShim(has *drydockv1.ShimSpec, pods []*drydockv1.Pod) *d
 		shim.Generation++
 	}
 	return shim
+}
+
+// serves says whether a pod runs, and whoever probes it has found it healthy.
+func serves(pod *drydockv1.Pod) bool {
+	probed := func(name string) bool {
+		return slices.ContainsFunc(pod.GetSpec().GetContainers(), func(c *drydockv1.Container) bool { return c.GetName() == name && c.GetProbe() != nil })
+	}
+	return pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_RUNNING && !slices.ContainsFunc(pod.GetContainers(), func(c *drydockv1.ContainerStatus) bool {
+		return probed(c.GetName()) && !c.GetHealthy()
+	})
 }
 
 // dropGateway removes the gateway of a service that has none any more, or another.

@@ -76,6 +76,46 @@ func (s *Services) settle(ctx context.Context, stored *drydockv1.ServiceRecord) 
 	return f, missing, nil
 }
 
+// Equip gives a pod that is to be run the shim that it needs from its start. The caller holds the lock "services" until the pod is on
+// record.
+func (s *Services) Equip(ctx context.Context, spec *drydockv1.PodSpec) error {
+	name := spec.GetLabels()[manifest.LabelService]
+	if name == "" || spec.GetShim() != nil {
+		return nil
+	}
+	item, err := store.Get[drydockv1.ServiceRecord](ctx, s.Store, s.serviceKey(name))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // it is not admitted
+	}
+	if err != nil {
+		return err
+	}
+	pods, err := s.Controller.ListPods(ctx)
+	if err != nil {
+		return err
+	}
+	f, err := s.forShims(ctx, item.Value)
+	if err == nil {
+		spec.Shim = f.shimOf(spec, pods)
+	}
+	return err
+}
+
+// Announce has a service's other pods understand a pod that is on record, before it is made. What cannot be done now is left to later.
+func (s *Services) Announce(ctx context.Context, spec *drydockv1.PodSpec) {
+	name := spec.GetLabels()[manifest.LabelService]
+	if name == "" {
+		return
+	}
+	item, err := s.service(ctx, name)
+	if err == nil {
+		_, _, err = s.settle(ctx, item.Value)
+	}
+	if err != nil {
+		s.Log.Warn("shims of a service before a pod of it is made", "service", name, "pod", spec.GetName(), "error", err)
+	}
+}
+
 // podsWithShims are all pods, with all of their shims: lists of pods leave out what is large.
 func (s *Services) podsWithShims(ctx context.Context) ([]*drydockv1.Pod, error) {
 	pods, err := s.Controller.ListPods(ctx)

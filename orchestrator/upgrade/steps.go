@@ -13,6 +13,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/pods/manifest"
+	"drydock/pods/sidecar"
 )
 
 // step is one thing that is done to a pod. It may be done again: by the next leader, from its beginning.
@@ -331,7 +332,7 @@ func verdict(pod *drydockv1.Pod, steady bool) (ok bool, why string, err error) {
 			return false, "container " + c.GetName() + " is " + c.GetState(), nil
 		case probe != nil && c.Healthy == nil:
 			return false, "container " + c.GetName() + " has not been asked yet", nil
-		case probe == nil && !steady:
+		case probe == nil && !steady && !sidecar.Is(c.GetName()): // a shim has served before the pod could be reached
 			return false, "container " + c.GetName() + " has no probe, and runs only for a moment", nil
 		}
 	}

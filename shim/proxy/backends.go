@@ -78,8 +78,8 @@ func (c *conditions) of(address string) *condition {
 // errHeld is that a call's server gets no calls at the moment.
 var errHeld = errors.New("the server is being upgraded")
 
-// holdAtMost is how long a call waits for that.
-const holdAtMost = 2 * time.Minute
+// holdAtMost is how long a call waits for that: a client that has less patience goes before.
+const holdAtMost = 10 * time.Minute
 
 // errNoBackend is a client whose version no chain leads from.
 var errNoBackend = errors.New("no backend")
