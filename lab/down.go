@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"drydock/internal/clictx"
+	"drydock/internal/netdump"
 	"github.com/vishvananda/netlink"
 )
 
@@ -116,7 +117,7 @@ func (l *Lab) removeSwitch() error {
 }
 
 func deleteLinks(h *netlink.Handle) error {
-	links, err := h.LinkList()
+	links, err := netdump.Whole(h.LinkList)
 	if err != nil {
 		return fmt.Errorf("links of the switch: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"drydock/internal/netdump"
+
 	"github.com/vishvananda/netlink"
 )
 
@@ -62,7 +64,7 @@ func unicastAddresses(inside *netlink.Handle) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", innerName, err)
 	}
-	list, err := inside.AddrList(inner, netlink.FAMILY_ALL)
+	list, err := netdump.Whole(func() ([]netlink.Addr, error) { return inside.AddrList(inner, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of %s: %w", innerName, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"drydock/internal/netdump"
+
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 )
@@ -101,7 +103,7 @@ func (h *Host) List(ctx context.Context) ([]string, error) {
 			pods = append(pods, entry.Name())
 		}
 	}
-	links, err := h.nl.LinkList()
+	links, err := netdump.Whole(h.nl.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

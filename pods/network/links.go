@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"drydock/internal/netdump"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -40,7 +42,7 @@ const known = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PR
 // refuseLinks returns an error if somebody made a link in the namespace. Those that are down come from the kernel itself,
 // which puts a tunnel of each kind into every new namespace, or do nothing.
 func refuseLinks(handle *netlink.Handle) error {
-	links, err := handle.LinkList()
+	links, err := netdump.Whole(handle.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
@@ -61,7 +63,7 @@ func saveAddresses(handle *netlink.Handle) ([]Address, error) {
 		if err != nil {
 			return nil, fmt.Errorf("look up %s: %w", name, err)
 		}
-		addrs, err := handle.AddrList(link, netlink.FAMILY_ALL)
+		addrs, err := netdump.Whole(func() ([]netlink.Addr, error) { return handle.AddrList(link, netlink.FAMILY_ALL) })
 		if err != nil {
 			return nil, fmt.Errorf("list addresses of %s: %w", name, err)
 		}
@@ -117,7 +119,7 @@ func loadAddresses(handle *netlink.Handle, addrs []Address) error {
 }
 
 func saveNeighbors(handle *netlink.Handle) ([]Neighbor, error) {
-	list, err := handle.NeighList(innerIndex, netlink.FAMILY_ALL)
+	list, err := netdump.Whole(func() ([]netlink.Neigh, error) { return handle.NeighList(innerIndex, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list neighbours: %w", err)
 	}

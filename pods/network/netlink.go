@@ -2,12 +2,12 @@ package network
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
+	"drydock/internal/netdump"
+
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -74,23 +74,17 @@ func appendAttribute(b []byte, kind uint16, value []byte) []byte {
 
 func padded(length int) int { return (length + 3) &^ 3 }
 
-// dump returns the bodies of all messages that answer a request. A table that changed meanwhile is read again.
+// dump returns the bodies of all messages that answer a request.
 func dump(ns netns.NsHandle, protocol, request int, body []byte) ([][]byte, error) {
-	const attempts = 5
-	var messages [][]byte
-	var err error
-	for range attempts {
+	return netdump.Whole(func() (messages [][]byte, err error) {
 		err = within(ns, func() (err error) {
 			req := nl.NewNetlinkRequest(request, unix.NLM_F_DUMP)
 			req.AddRawData(body)
 			messages, err = req.Execute(protocol, 0)
 			return err
 		})
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return messages, err
+		return messages, err
+	})
 }
 
 // send carries one request out and waits for the kernel's answer.

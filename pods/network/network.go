@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"drydock/internal/netdump"
+
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -212,7 +214,7 @@ func (n *Network) readConfig() (Config, error) {
 		return Config{}, fmt.Errorf("look up %s: %w", innerName, err)
 	}
 	cfg := Config{Pod: pod, Bridge: bridge, MAC: inner.Attrs().HardwareAddr, MTU: inner.Attrs().MTU}
-	addrs, err := handle.AddrList(inner, netlink.FAMILY_ALL)
+	addrs, err := netdump.Whole(func() ([]netlink.Addr, error) { return handle.AddrList(inner, netlink.FAMILY_ALL) })
 	if err != nil {
 		return Config{}, fmt.Errorf("list addresses of %s: %w", innerName, err)
 	}
@@ -227,7 +229,7 @@ func (n *Network) readConfig() (Config, error) {
 }
 
 func defaultGateway(handle *netlink.Handle, inner netlink.Link) (netip.Addr, error) {
-	routes, err := handle.RouteList(inner, netlink.FAMILY_ALL)
+	routes, err := netdump.Whole(func() ([]netlink.Route, error) { return handle.RouteList(inner, netlink.FAMILY_ALL) })
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("list routes of %s: %w", innerName, err)
 	}

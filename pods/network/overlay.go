@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"drydock/internal/netdump"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -138,7 +140,7 @@ func (h *Host) vxlan(o Overlay) (netlink.Link, error) {
 
 // setPeers makes what is not known to be anywhere go to exactly these hosts, and forgets what was behind others.
 func (h *Host) setPeers(link netlink.Link, o Overlay) error {
-	entries, err := h.nl.NeighList(link.Attrs().Index, unix.AF_BRIDGE)
+	entries, err := netdump.Whole(func() ([]netlink.Neigh, error) { return h.nl.NeighList(link.Attrs().Index, unix.AF_BRIDGE) })
 	if err != nil {
 		return fmt.Errorf("list peers: %w", err)
 	}
