@@ -303,6 +303,19 @@ func TestAPodThatIsRunHasItsShimAndSoHaveTheOthersWhenItIsThere(t *testing.T) {
 	})
 }
 
+func TestARecordThatIsTooLargeForShimsIsRefusedWhereTheyAreNeeded(t *testing.T) {
+	l, _ := newShop(t, oneByOne, "mute")
+	large := shopRecord(oneByOne) + "#" + strings.Repeat("x", 500<<10) + "\n"
+	l.must(l.applyRecord(large))
+	l.becomes(l.mustUpgradeTo("v2", "mute"), upgradeFinished) // it has no port, and so no shim
+	ports := map[string]string{"drydock/ports": "80"}
+	l.serve("shop-0", "v1", ports)
+	_, err := l.upgradeTo("v2")
+	l.refused(err, "more than the 460800 that the shims of pods can have")
+	_, err = l.runSpec(serving("shop-1", "v2", ports), "h1")
+	l.refused(err, "more than the 460800 that the shims of pods can have")
+}
+
 func TestNoPodIsStoppedBeforeTheOthersUnderstandItsNewVersion(t *testing.T) {
 	l, h := newShop(t, oneByOne)
 	l.must(l.applyRecord(strings.Replace(shopRecord(oneByOne), "{default: v1}", "{default: v1, header: X-Shop}", 1)))
