@@ -41,13 +41,17 @@ func (r *early) returned(late func() <-chan time.Time, end func() error) error {
 	return errors.New("containerd has not returned from a restore whose runc was ended: restart containerd")
 }
 
-// awaitReturned is returned for the restores of a pod.
+// awaitReturned is returned for the restores of a pod. Nothing is left of one that was ended.
 func (e *Engine) awaitReturned(pod string, r *early) error {
 	late := func() <-chan time.Time { return time.After(returnWithin) }
-	return r.returned(late, func() error {
+	err := r.returned(late, func() error {
 		e.Log.Error("a restore does not return, and is ended", "pod", pod, "after", returnWithin)
 		return e.Pods.EndRestore(pod)
 	})
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, e.Pods.CleanRestore(pod))
 }
 
 // overdue tells whether a CRIU that was let go on has not let its tasks go for much longer than that takes.

@@ -17,18 +17,20 @@ import (
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/config"
 	"drydock/internal/pki"
+	"drydock/orchestrator/audit"
+	"drydock/orchestrator/store"
 )
 
 // events are what was recorded, as one line each.
 func (l *lab) events(object string) []string {
 	l.Helper()
 	var lines []string
-	l.must(l.listEvents(l.Context(), &drydockv1.ListEventsRequest{Object: object}, func(e *drydockv1.Event) error {
+	l.must(l.trail.List(l.Context(), &drydockv1.ListEventsRequest{Object: object}, func(e *drydockv1.Event) error {
 		line := fmt.Sprintf("%s: %s %s: %s", e.GetActor(), e.GetVerb(), e.GetObject(), e.GetOutcome())
 		if e.GetReason() != "" {
 			line += " (" + e.GetReason() + ")"
 		}
-		if e.GetTime() == nil || e.GetOutcome() != eventBegun && e.GetEnded() == nil {
+		if e.GetTime() == nil || e.GetOutcome() != audit.Begun && e.GetEnded() == nil {
 			l.Errorf("%s has no time", line)
 		}
 		lines = append(lines, line)
@@ -69,7 +71,7 @@ func TestEveryChangeIsRecordedWithWhoAndWhyAndWhatBecameOfIt(t *testing.T) {
 	l.image("")
 	l.mustRun("web", "")
 	stop := connect.NewRequest(&drydockv1.StopPodRequest{Name: "web"})
-	stop.Header().Set(ReasonHeader, url.QueryEscape("täglich: 5% of load"))
+	stop.Header().Set(audit.ReasonHeader, url.QueryEscape("täglich: 5% of load"))
 	_, err := l.admin.StopPod(t.Context(), stop)
 	l.must(err)
 	if _, err := l.run("web", ""); err == nil {
@@ -191,9 +193,9 @@ func TestOldAndSurplusEventsAreRemovedAndThatIsRecorded(t *testing.T) {
 	ctx := t.Context()
 	at := func(ago time.Duration, pod string) {
 		k.forward(now.Add(-ago).Sub(k.now()))
-		event, err := l.begin(ctx, "pod stop", "pod "+pod, "")
+		event, err := l.trail.Begin(ctx, "pod stop", "pod "+pod, "")
 		l.must(err)
-		l.finish(ctx, event, eventDone, "")
+		l.trail.Finish(ctx, event, audit.Done, "")
 	}
 	at(3*time.Hour, "a")
 	at(2*time.Hour, "b")
@@ -201,7 +203,7 @@ func TestOldAndSurplusEventsAreRemovedAndThatIsRecorded(t *testing.T) {
 	at(time.Second, "d")
 	k.forward(time.Second)
 	trim := func(age time.Duration, events int64) []string {
-		l.must(l.trimEvents(ctx, config.Audit{MaxAge: age, MaxEvents: events}))
+		l.must(l.trail.Trim(ctx, config.Audit{MaxAge: age, MaxEvents: events}))
 		return l.events("")
 	}
 	pod := func(name string) string { return "controller c1: pod stop pod " + name + ": done" }
@@ -218,7 +220,7 @@ func TestOldAndSurplusEventsAreRemovedAndThatIsRecorded(t *testing.T) {
 	if diff := cmp.Diff([]string{byAge, trimmed("audit.max-age 24h0m0s, audit.max-events 2")}, trim(24*time.Hour, 2)); diff != "" {
 		t.Errorf("by number: -want +got:\n%s", diff)
 	}
-	outcomes, err := l.outcomes(ctx, 0, "", "~")
+	outcomes, err := store.List[drydockv1.Event](ctx, l.store, "/drydock/v1/outcomes/")
 	if err != nil || len(outcomes) != 0 {
 		t.Errorf("outcomes left: %v, %v", outcomes, err)
 	}
@@ -274,10 +276,10 @@ func TestAPodThatItsHostReportsLostIsRecordedOnce(t *testing.T) {
 
 func TestAnEventsOutcomeIsWrittenOnce(t *testing.T) {
 	l := newLab(t)
-	event, err := l.begin(context.Background(), "pod stop", "pod web", "")
+	event, err := l.trail.Begin(context.Background(), "pod stop", "pod web", "")
 	l.must(err)
-	l.finish(t.Context(), event, eventDone, "")
-	l.finish(t.Context(), event, eventFailed, "")
+	l.trail.Finish(t.Context(), event, audit.Done, "")
+	l.trail.Finish(t.Context(), event, audit.Failed, "")
 	if diff := cmp.Diff([]string{"controller c1: pod stop pod web: done"}, l.events("")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -22,6 +22,7 @@ import (
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/internal/config"
 	"drydock/internal/pki"
+	"drydock/orchestrator/audit"
 )
 
 // childConfig names the configuration of a controller that this test program is to be.
@@ -253,7 +254,7 @@ func (c *ensemble) loseLeaders() {
 	first := c.leader()
 	follower := c.order[(slices.Index(c.order, first)+1)%len(c.order)]
 	c.must(c.addUser(c.Context(), follower, "anna"))
-	if got := c.recordedBy(first, "anna"); got[eventDone] != first {
+	if got := c.recordedBy(first, "anna"); got[audit.Done] != first {
 		c.Errorf("a follower did not pass on: %v", got)
 	}
 
@@ -275,12 +276,12 @@ func (c *ensemble) loseLeaders() {
 	third := c.leader(second)
 	c.signal(second, syscall.SIGCONT)
 	err := <-answered
-	if by := c.recordedBy(third, "carl"); by[eventDone] == second || (err == nil) != (by[eventDone] != "") {
+	if by := c.recordedBy(third, "carl"); by[audit.Done] == second || (err == nil) != (by[audit.Done] != "") {
 		c.Errorf("what the paused leader was asked for: %v, recorded %v", err, by)
 	}
 	c.await("the one that was paused follows", func() bool { return c.states()[second] == controllerReady })
 	c.must(c.addUser(c.Context(), second, "emil"))
-	if got := c.recordedBy(first, "emil"); got[eventDone] != c.leader() {
+	if got := c.recordedBy(first, "emil"); got[audit.Done] != c.leader() {
 		c.Errorf("recorded by %v", got)
 	}
 }

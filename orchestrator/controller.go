@@ -11,6 +11,7 @@ import (
 	"drydock/internal/faultpoint"
 	"drydock/internal/pki"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/audit"
 	"drydock/orchestrator/rollout"
 	"drydock/orchestrator/store"
 	"drydock/orchestrator/upgrade"
@@ -28,6 +29,8 @@ type Controller struct {
 	seen   *sightings
 	locks  keyedLocks
 	pools  *pools
+	// trail is the record of what is changed.
+	trail *audit.Trail
 	// services have their upgrade records, and upgrades.
 	services *upgrade.Services
 	// rollouts patch pools.
@@ -54,6 +57,7 @@ func newController(cfg config.Controller, log *slog.Logger, db *store.Store, ca 
 		fault:   standAt(cfg.FaultDir, log),
 		changed: make(chan struct{}),
 	}
+	c.trail = c.newTrail()
 	c.services, c.rollouts = c.newServices(), c.newRollouts()
 	return c
 }

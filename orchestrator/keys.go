@@ -17,8 +17,6 @@ const (
 	keyLinks      = keyRoot + "links/"
 	keyNetwork    = keyRoot + "network"
 	keyUsers      = keyRoot + "users/"
-	keyEvents     = keyRoot + "events/"
-	keyOutcomes   = keyRoot + "outcomes/"
 )
 
 func hostKey(name string) string       { return keyHosts + name }

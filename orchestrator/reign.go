@@ -70,9 +70,9 @@ func (c *Controller) reign(ctx context.Context, term *store.Term) error {
 	r.spawn(func() { c.followFleet(r) })
 	r.spawn(func() { c.reconcile(r) })
 	r.spawn(func() { c.proveLinks(r) })
-	r.spawn(func() { c.keepEventsBounded(r) })
+	r.spawn(func() { c.trail.Keep(r.ctx, c.config.Audit) })
 	r.spawn(func() { c.promoteMembers(r) })
-	r.spawn(func() { c.rollouts.Run(rolloutTerm{c, r}) })
+	r.spawn(func() { c.rollouts.Run(c.termOf(r)) })
 	r.spawn(func() { c.services.Run(r.ctx) })
 	select {
 	case <-ctx.Done():

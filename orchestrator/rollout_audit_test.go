@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/audit"
 )
 
 // recordedOf are the events that a rollout has recorded by itself.
 func (c *cluster) recordedOf(id string) []*drydockv1.Event {
 	c.Helper()
 	var own []*drydockv1.Event
-	c.must(c.listEvents(c.Context(), &drydockv1.ListEventsRequest{}, func(e *drydockv1.Event) error {
+	c.must(c.trail.List(c.Context(), &drydockv1.ListEventsRequest{}, func(e *drydockv1.Event) error {
 		if strings.HasPrefix(e.GetReason(), rolloutOwner+id) {
 			own = append(own, e)
 		}
@@ -41,7 +42,7 @@ func TestEverythingThatARolloutDoesIsRecordedWithWhoAndWhyAndWhatBecameOfIt(t *t
 	rollout := c.rests(id, rolloutFinished)
 	events := c.recordedOf(id)
 	for _, e := range events {
-		if e.GetActor() != "controller c1" || e.GetOutcome() != eventDone || e.GetEnded() == nil {
+		if e.GetActor() != "controller c1" || e.GetOutcome() != audit.Done || e.GetEnded() == nil {
 			t.Errorf("got %v", e)
 		}
 	}
@@ -99,7 +100,7 @@ func TestWhatFailsInARolloutIsRecordedWithItsReason(t *testing.T) {
 		t.Fatalf("got %v", got)
 	}
 	for _, e := range events {
-		if e.GetOutcome() == eventFailed && !strings.Contains(e.GetDetail(), "apply is broken") && e.GetVerb() != "rollout admit" {
+		if e.GetOutcome() == audit.Failed && !strings.Contains(e.GetDetail(), "apply is broken") && e.GetVerb() != "rollout admit" {
 			t.Errorf("got %v", e)
 		}
 	}

@@ -63,7 +63,7 @@ func (f forRollouts) Lead(ctx context.Context) (rollout.Term, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rolloutTerm{f.c, r}, nil
+	return f.c.termOf(r), nil
 }
 
 func (f forRollouts) Lock(name string) func() { return f.c.locks.lock(name) }

@@ -10,6 +10,7 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/audit"
 	"drydock/orchestrator/pool"
 	"drydock/orchestrator/rollout"
 	"drydock/orchestrator/store"
@@ -17,11 +18,14 @@ import (
 
 // rolloutTerm is the controller in one of its terms, as rollouts see it.
 type rolloutTerm struct {
+	*audit.Trail
 	c *Controller
 	r *reign
 }
 
 var _ rollout.Term = rolloutTerm{}
+
+func (c *Controller) termOf(r *reign) rolloutTerm { return rolloutTerm{c.trail, c, r} }
 
 func (t rolloutTerm) Context() context.Context { return t.r.ctx }
 func (t rolloutTerm) Go(work func()) bool      { return t.r.spawn(work) }
@@ -132,17 +136,17 @@ func (t rolloutTerm) hand(ctx context.Context, pod string, to owner.Place) error
 }
 
 func (t rolloutTerm) Move(ctx context.Context, m *drydockv1.MigratePodRequest, by, why string, tell rollout.Tell) (*drydockv1.MigrationReport, error) {
-	event, err := t.c.begin(ctx, "migrate", "pod "+m.GetPod(), why)
+	event, err := t.Begin(ctx, "migrate", "pod "+m.GetPod(), why)
 	if err != nil {
 		return nil, err
 	}
 	report, err := t.c.migrate(ctx, t.r, m, by, tell)
 	if ctx.Err() == nil {
-		outcome, detail := outcomeOf(err)
+		outcome, detail := audit.OutcomeOf(err)
 		if err == nil && report != nil {
-			outcome, detail = outcomeOfMove(report)
+			outcome, detail = audit.OutcomeOfMove(report)
 		}
-		t.c.finish(ctx, event, outcome, detail)
+		t.Finish(ctx, event, outcome, detail)
 	}
 	return report, err
 }
@@ -165,22 +169,4 @@ func (t rolloutTerm) Survey(ctx context.Context, p *pool.Pool, known rollout.Kno
 	maps.Copy(s.patches, known.Patches)
 	maps.Copy(s.away, known.Away)
 	return s, s.look(ctx)
-}
-
-func (t rolloutTerm) Record(ctx context.Context, verb, object, reason string, err error) {
-	t.c.record(ctx, verb, object, reason, err)
-}
-
-func (t rolloutTerm) Begin(ctx context.Context, verb, object, reason string) (*drydockv1.Event, error) {
-	return t.c.begin(ctx, verb, object, reason)
-}
-
-func (t rolloutTerm) Finish(ctx context.Context, event *drydockv1.Event, outcome string, err error) {
-	detail := ""
-	if outcome == "" {
-		outcome, detail = outcomeOf(err)
-	} else if err != nil {
-		detail = err.Error()
-	}
-	t.c.finish(ctx, event, outcome, detail)
 }

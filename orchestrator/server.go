@@ -42,7 +42,7 @@ func (c *Controller) leader(ctx context.Context) (store.Leader, error) {
 // handler is everything that a controller serves, before anybody is let in.
 func (c *Controller) handler() http.Handler {
 	mux := http.NewServeMux()
-	whole := connect.WithInterceptors(c.audit(), refusal.Interceptor{})
+	whole := connect.WithInterceptors(c.trail.Interceptor(), refusal.Interceptor{})
 	// Agents get an answer in good time, also while the store is away: that it is not known.
 	short := connect.WithHandlerOptions(connect.WithInterceptors(refusal.Interceptor{}, c.limit()), uncompressed())
 	path, service := drydockv1connect.NewControllerServiceHandler(controllerService{c}, whole)
@@ -126,7 +126,7 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 // serve answers on both listeners until ctx ends.
 func (c *Controller) serve(ctx context.Context, on listeners) error {
 	guard := pki.NewGuard(pki.ControllerPolicy(), c.now)
-	guard.Users, guard.Refused = c.knownUser, c.recordRefused
+	guard.Users, guard.Refused = c.knownUser, c.trail.RecordRefused
 	handler := c.handler()
 	local := http.NewServeMux()
 	local.Handle("/metrics", c.metrics())

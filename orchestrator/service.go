@@ -48,7 +48,7 @@ func (s controllerService) DrainHost(ctx context.Context, request *connect.Reque
 	if m.GetDryRun() {
 		return s.c.tryDrain(ctx, r, m.GetName(), m.GetMode(), stream.Send)
 	}
-	d, err := s.c.drainHost(ctx, r, m.GetName(), s.c.actor(ctx), &drydockv1.Drain{Mode: m.GetMode(), Parallel: m.GetParallel()})
+	d, err := s.c.drainHost(ctx, r, m.GetName(), s.c.trail.Actor(ctx), &drydockv1.Drain{Mode: m.GetMode(), Parallel: m.GetParallel()})
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (s controllerService) MigratePod(ctx context.Context, request *connect.Requ
 	if err != nil {
 		return err
 	}
-	report, err := s.c.migrate(ctx, r, request.Msg, s.c.actor(ctx), func(progress *drydockv1.MigrationProgress) error {
+	report, err := s.c.migrate(ctx, r, request.Msg, s.c.trail.Actor(ctx), func(progress *drydockv1.MigrationProgress) error {
 		return stream.Send(&drydockv1.MigratePodResponse{Event: &drydockv1.MigratePodResponse_Progress{Progress: progress}})
 	})
 	if err != nil {

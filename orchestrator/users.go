@@ -42,7 +42,7 @@ func (s accessService) RemoveUser(ctx context.Context, request *connect.Request[
 
 // ListEvents sends the record of changes.
 func (s accessService) ListEvents(ctx context.Context, request *connect.Request[drydockv1.ListEventsRequest], stream *connect.ServerStream[drydockv1.ListEventsResponse]) error {
-	return s.c.listEvents(ctx, request.Msg, func(event *drydockv1.Event) error {
+	return s.c.trail.List(ctx, request.Msg, func(event *drydockv1.Event) error {
 		return stream.Send(&drydockv1.ListEventsResponse{Event: event})
 	})
 }

@@ -198,6 +198,21 @@ func (r *Runtime) removeRestoreRoot(pod, container string) error {
 	return nil
 }
 
+// CleanRestore takes away what a runc that was ended in a restore has left of it, also beside a pod that runs. Call it when no runc
+// restores the pod any more.
+func (r *Runtime) CleanRestore(pod string) error {
+	rec, err := r.Record(pod)
+	if err != nil {
+		return err
+	}
+	for _, c := range rec.Spec.Containers {
+		if err := r.removeRestoreRoot(pod, c.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 var errNoTask = errors.New("the container has no task")
 
 func (r *Runtime) task(ctx context.Context, pod, container string) (containerd.Task, error) {

@@ -9,7 +9,7 @@ import (
 
 	v1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
-	"drydock/orchestrator"
+	"drydock/orchestrator/audit"
 )
 
 var _ drydockv1connect.AccessServiceHandler = (*fakeController)(nil)
@@ -30,7 +30,7 @@ func (f *fakeController) ListUsers(_ context.Context, r *connect.Request[v1.List
 }
 
 func (f *fakeController) RemoveUser(_ context.Context, r *connect.Request[v1.RemoveUserRequest]) (*connect.Response[v1.RemoveUserResponse], error) {
-	f.record("RemoveUser "+r.Header().Get(orchestrator.ReasonHeader), r.Msg)
+	f.record("RemoveUser "+r.Header().Get(audit.ReasonHeader), r.Msg)
 	if r.Msg.Name == "lacking" {
 		err := connect.NewError(connect.CodePermissionDenied, errors.New("user anna has the role viewer, and \"user rm\" needs admin: ask an admin"))
 		if detail, failed := connect.NewErrorDetail(&v1.Refusal{Reason: "user anna has the role viewer, and \"user rm\" needs admin", Remedy: "ask an admin"}); failed == nil {
@@ -82,7 +82,7 @@ func (f *fakeController) ListControllers(_ context.Context, r *connect.Request[v
 }
 
 func (f *fakeController) CreateControllerToken(_ context.Context, r *connect.Request[v1.CreateControllerTokenRequest]) (*connect.Response[v1.CreateControllerTokenResponse], error) {
-	f.record("CreateControllerToken "+r.Header().Get(orchestrator.ReasonHeader), r.Msg)
+	f.record("CreateControllerToken "+r.Header().Get(audit.ReasonHeader), r.Msg)
 	return answer(&v1.CreateControllerTokenResponse{Token: "drydock1.c2VjcmV0.cGlu",
 		Expires: timestamppb.New(theTime().Add(r.Msg.Ttl.AsDuration()))}, f.fault("controller", r.Msg.Name))
 }

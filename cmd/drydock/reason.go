@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"drydock/internal/pki"
-	"drydock/orchestrator"
+	"drydock/orchestrator/audit"
 )
 
 // addReason gives every command whose call is recorded the flag that says why.
@@ -35,7 +35,7 @@ type giveReason struct{ reason string }
 
 func (g giveReason) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
-		request.Header().Set(orchestrator.ReasonHeader, url.QueryEscape(g.reason))
+		request.Header().Set(audit.ReasonHeader, url.QueryEscape(g.reason))
 		return next(ctx, request)
 	}
 }
@@ -43,7 +43,7 @@ func (g giveReason) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 func (g giveReason) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
 		conn := next(ctx, spec)
-		conn.RequestHeader().Set(orchestrator.ReasonHeader, url.QueryEscape(g.reason))
+		conn.RequestHeader().Set(audit.ReasonHeader, url.QueryEscape(g.reason))
 		return conn
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	drydockv1 "drydock/api/drydock/v1"
@@ -52,12 +53,20 @@ func unseen(m mode) []fault {
 }
 
 // hangs has a CRIU stand still when it has let a container's tasks go. Nothing is left for it to do, and nothing may wait for it
-// without end: neither the destination, which ends it, nor the source, whose report comes.
+// without end: neither the destination, which ends it, nor the source, whose report comes. Where its runc was ended, nothing of
+// that is left beside the pod that runs.
 func hangs(m mode) []fault {
-	return []fault{{
-		name: m.name + "/criu-post-resume/a CRIU that never ends", mode: m.mode, unwatched: true,
-		points: []point{{destination, "criu-post-resume"}}, strikes: []func(*scene) error{reportsMeanwhile},
-	}}
+	p := point{destination, "criu-post-resume"}
+	return []fault{
+		{
+			name: m.name + "/criu-post-resume/a CRIU that never ends", mode: m.mode, unwatched: true,
+			points: []point{p}, strikes: []func(*scene) error{reportsMeanwhile},
+		},
+		{
+			name: m.name + "/criu-post-resume/kill runc when the tasks run", mode: m.mode, unwatched: true,
+			points: []point{p}, strikes: []func(*scene) error{killRunc(p)},
+		},
+	}
 }
 
 // reportsMeanwhile waits for the migration's report while somebody stands at a point.
@@ -75,24 +84,65 @@ func reportsMeanwhile(s *scene) error {
 // killTheLast ends the one CRIU that stands at a point of its own, when every other that restores has ended.
 func killTheLast(p point) func(*scene) error {
 	return func(s *scene) error {
-		said, err := os.ReadFile(s.faultFile(p) + ".reached")
-		if err != nil {
-			return err
-		}
-		standing, number := 0, strings.TrimSpace(string(said))
-		err = until(s.ctx, "the end of the other containers' CRIU", func() (bool, string) {
-			pids, err := s.find(s.host(p.side), "criu")
+		standing := 0
+		err := until(s.ctx, "the end of the other containers' CRIU", func() (bool, string) {
+			found, all, err := s.standing(p)
 			if err != nil {
 				return false, err.Error()
 			}
-			pids = slices.DeleteFunc(pids, bringsPages)
-			if len(pids) == 1 && numberInside(pids[0]) == number {
-				standing = pids[0]
+			if len(all) == 1 {
+				standing = found
 			}
-			return standing != 0, fmt.Sprintf("CRIU %v, of which %s stands at the point", pids, number)
+			return standing != 0, fmt.Sprintf("CRIU %v, of which %d stands at the point", all, found)
 		})
 		return errors.Join(err, s.end(standing))
 	}
+}
+
+// killRunc ends the runc that waits for the CRIU which stands at a point.
+func killRunc(p point) func(*scene) error {
+	return func(s *scene) error {
+		found, all, err := s.standing(p)
+		if err == nil && found == 0 {
+			err = fmt.Errorf("none of CRIU %v stands at %s", all, p.name)
+		}
+		if err != nil {
+			return err
+		}
+		parent, err := parentOf(found)
+		return errors.Join(err, s.end(parent))
+	}
+}
+
+// standing is the CRIU that stands at a point, 0 where it does not, and all that restore on that host.
+func (s *scene) standing(p point) (found int, all []int, err error) {
+	said, err := os.ReadFile(s.faultFile(p) + ".reached")
+	if err != nil {
+		return 0, nil, err
+	}
+	if all, err = s.find(s.host(p.side), "criu"); err != nil {
+		return 0, nil, err
+	}
+	all = slices.DeleteFunc(all, bringsPages)
+	for _, pid := range all {
+		if numberInside(pid) == strings.TrimSpace(string(said)) {
+			found = pid
+		}
+	}
+	return found, all, nil
+}
+
+func parentOf(pid int) (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if parent, found := strings.CutPrefix(line, "PPid:"); found {
+			return strconv.Atoi(strings.TrimSpace(parent))
+		}
+	}
+	return 0, fmt.Errorf("process %d has no parent", pid)
 }
 
 // bringsPages tells whether a CRIU is a lazy-pages daemon.

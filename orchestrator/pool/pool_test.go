@@ -189,6 +189,13 @@ func TestEveryFaultOfAFileIsToldAtOnceInOrder(t *testing.T) {
 	}
 }
 
+func TestAsMuchMayHaveToBeLeftAsWindowsThatTouchHaveTogether(t *testing.T) {
+	p := parse(t, head+"windows: [{from: \"22:00\", to: \"24:00\", min-left: 3h}, {from: \"00:00\", to: \"04:00\"}]\n")
+	if ok, why, _ := p.WindowSet().MayStart(time.Date(2026, 1, 10, 23, 0, 0, 0, time.UTC), time.Hour); !ok {
+		t.Error(why)
+	}
+}
+
 func TestHostsBelongByNameOrByAllLabels(t *testing.T) {
 	p := parse(t, "name: web\nhosts: {names: [h1], labels: {tier: web, env: live}}\n")
 	for name, test := range map[string]struct {

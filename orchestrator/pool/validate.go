@@ -144,8 +144,8 @@ func (v *validator) length(path string, w Window, parsed window.Window) {
 		v.fault(path+".to", fmt.Sprintf("a window from %s to %s has no length", w.From, w.To), "for the whole day write from: \"00:00\", to: \"24:00\"")
 		return
 	}
-	if w.MinLeft >= parsed.Length() {
-		v.fault(path+".min-left", fmt.Sprintf("%s must be left to start a host, and the window lasts %s: no host would ever be started", w.MinLeft, parsed.Length()),
+	if lasts := v.pool.WindowSet().Lasts(parsed); w.MinLeft >= lasts {
+		v.fault(path+".min-left", fmt.Sprintf("%s must be left to start a host, and the window lasts %s: no host would ever be started", w.MinLeft, lasts),
 			"make it shorter, or the window longer")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/audit"
 )
 
 // What a rollout does is recorded by the controller that does it: object is what is changed, as a kind and a name, and why begins
@@ -21,8 +22,8 @@ func (x *execution) recorded(ctx context.Context, verb, object, why string, do f
 	}
 	err = do()
 	if ctx.Err() == nil {
-		outcome, cause := outcomeOf(err)
-		x.Finish(ctx, event, outcome, cause)
+		outcome, detail := outcomeOf(err)
+		x.Finish(ctx, event, outcome, detail)
 	}
 	return err
 }
@@ -35,27 +36,19 @@ func (x *execution) why(reason string) string {
 	return x.by() + ": " + reason
 }
 
-// Outcomes in the record.
-const (
-	eventFailed  = "failed"
-	eventRefused = "refused"
-	// eventLeft: what was begun is not at its end.
-	eventLeft = "left"
-)
-
-// outcomeOf is what an error of a rollout's own makes of an event; of others the controller judges.
-func outcomeOf(err error) (outcome string, cause error) {
+// outcomeOf is what an error within a rollout makes of an event.
+func outcomeOf(err error) (outcome, detail string) {
 	var failed *setback
 	var left *skipped
 	switch {
 	case errors.As(err, &failed):
-		return eventFailed, failed
+		return audit.Failed, failed.Error()
 	case errors.As(err, &left):
-		return eventRefused, left
+		return audit.Refused, left.Error()
 	case errors.Is(err, errAsked):
-		return eventLeft, errAsked
+		return audit.Left, errAsked.Error()
 	}
-	return "", err
+	return audit.OutcomeOf(err)
 }
 
 // whyOn says of each of a step's hosts why it is being done there.

@@ -129,8 +129,8 @@ type Audit interface {
 	Record(ctx context.Context, verb, object, reason string, err error)
 	// Begin enters that something is about to be done. What cannot be recorded must not be done.
 	Begin(ctx context.Context, verb, object, reason string) (*drydockv1.Event, error)
-	// Finish enters what became of it: as the outcome says, or where that is empty as every error of a controller's is judged.
-	Finish(ctx context.Context, event *drydockv1.Event, outcome string, err error)
+	// Finish enters what became of it: one of the outcomes of package audit.
+	Finish(ctx context.Context, event *drydockv1.Event, outcome, detail string)
 }
 
 // sleep waits, and says whether ctx is still alive.

@@ -98,24 +98,6 @@ func (s *Rollouts) Pool(ctx context.Context, name string) (*drydockv1.PoolRecord
 	return item.Value, err
 }
 
-// journal changes a record, again where somebody else was faster. That the term holds the store sees to, by ctx.
-func journal[T any, M interface {
-	*T
-	proto.Message
-}](ctx context.Context, db *store.Store, key string, change func(M) error) (M, error) {
-	item, err := store.Update(ctx, db, key, func(item store.Item[M]) error {
-		before := proto.CloneOf(item.Value)
-		if err := change(item.Value); err != nil {
-			return err
-		}
-		if proto.Equal(before, item.Value) {
-			return store.ErrUnchanged
-		}
-		return nil
-	})
-	return item.Value, err
-}
-
 // keepRollouts is how many are kept; those that have not ended are kept in any case.
 const keepRollouts = 200
 

@@ -153,6 +153,19 @@ func (s Set) At(t time.Time) Status {
 	return status
 }
 
+// someDay is one on which no zone is about to change its clock.
+func someDay() time.Time { return time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC) }
+
+// Lasts is for how long the set stays open from an opening of one of its windows on: for longer than that window where others
+// touch it.
+func (s Set) Lasts(w Window) time.Duration {
+	longest := w.Length()
+	for _, span := range (Set{w}).spans(someDay()) {
+		longest = max(longest, s.At(span.Open).Until.Sub(span.Open))
+	}
+	return longest
+}
+
 // MayStart tells whether another host may be started at t that is expected to take this long; if not, why not, and when to ask
 // again (zero: never).
 func (s Set) MayStart(t time.Time, takes time.Duration) (ok bool, why string, again time.Time) {

@@ -102,6 +102,26 @@ func TestWindowsThatTouchAreOne(t *testing.T) {
 	}
 }
 
+func TestAWindowLastsForAsLongAsOthersThatTouchItGoOn(t *testing.T) {
+	late := Window{Days: only(time.Saturday), From: clock(t, "22:00"), To: clock(t, "24:00"), Zone: time.UTC}
+	early := Window{Days: only(time.Sunday), From: clock(t, "00:00"), To: clock(t, "03:00"), Zone: time.UTC}
+	other := Window{Days: only(time.Sunday), From: clock(t, "04:00"), To: clock(t, "05:00"), Zone: time.UTC}
+	for name, test := range map[string]struct {
+		set  Set
+		of   Window
+		want time.Duration
+	}{
+		"alone":                  {Set{late}, late, 2 * time.Hour},
+		"with one that it ends":  {Set{late, early}, early, 3 * time.Hour},
+		"with one that goes on":  {Set{late, early, other}, late, 5 * time.Hour},
+		"with one that is apart": {Set{other, early}, other, time.Hour},
+	} {
+		if got := test.set.Lasts(test.of); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
+		}
+	}
+}
+
 func TestAHostIsStartedOnlyWhereEnoughOfTheWindowIsLeft(t *testing.T) {
 	set := Set{{Days: only(time.Saturday), From: clock(t, "02:00"), To: clock(t, "04:00"), Zone: time.UTC, MinLeft: 30 * time.Minute}}
 	for name, test := range map[string]struct {

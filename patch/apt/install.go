@@ -186,7 +186,7 @@ func (i *installation) killed() bool {
 func (i *installation) explain(lacking []*drydockv1.Refusal) error {
 	refused := &patch.Refused{}
 	for _, f := range i.report {
-		refused.Reasons = append(refused.Reasons, patch.Refusal("see "+i.work.Log+" on the host; mend what keeps it from being installed, run `dpkg --configure -a` there, and try again",
+		refused.Reasons = append(refused.Reasons, patch.Refusal("see "+i.work.Log+" on the host; mend what keeps it from being installed, and try again",
 			"package %s: %s: %s", f.name, f.words, lastWords(i.work.Log, f.name)))
 	}
 	if len(refused.Reasons) == 0 {

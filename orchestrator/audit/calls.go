@@ -1,4 +1,4 @@
-package orchestrator
+package audit
 
 import (
 	"context"
@@ -20,19 +20,21 @@ import (
 // ReasonHeader is why an operator asks for a change: text, escaped as in a URL's query.
 const ReasonHeader = "Drydock-Reason"
 
-// audit records every call that changes something: before it is done, and what became of it. What is recorded how is in
-// pki.ControllerPolicy.
-type audit struct {
-	c      *Controller
+// interceptor records every call that changes something: before it is done, and what became of it.
+type interceptor struct {
+	t      *Trail
 	policy pki.Policy
 }
 
-func (c *Controller) audit() audit { return audit{c: c, policy: pki.ControllerPolicy()} }
+// Interceptor records calls. What is recorded how is in pki.ControllerPolicy.
+func (t *Trail) Interceptor() connect.Interceptor {
+	return interceptor{t: t, policy: pki.ControllerPolicy()}
+}
 
 // WrapUnary implements connect.Interceptor.
-func (a audit) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
-		entry := a.entry(request.Spec().Procedure, request.Header())
+		entry := i.entry(request.Spec().Procedure, request.Header())
 		message, _ := request.Any().(proto.Message)
 		if err := entry.begin(ctx, message); err != nil {
 			return nil, refusal.OnWire(err)
@@ -44,14 +46,14 @@ func (a audit) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 }
 
 // WrapStreamingClient implements connect.Interceptor.
-func (a audit) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (i interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
 // WrapStreamingHandler implements connect.Interceptor. What is asked for is known with the first message.
-func (a audit) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		entry := a.entry(conn.Spec().Procedure, conn.RequestHeader())
+		entry := i.entry(conn.Spec().Procedure, conn.RequestHeader())
 		err := next(ctx, &auditedConn{StreamingHandlerConn: conn, ctx: ctx, entry: entry})
 		entry.end(ctx, err)
 		return err
@@ -82,7 +84,7 @@ func (s *auditedConn) Send(message any) error {
 
 // entry is what is recorded of one call.
 type entry struct {
-	c      *Controller
+	t      *Trail
 	rule   pki.Rule
 	reason string
 
@@ -93,15 +95,15 @@ type entry struct {
 	outcome, detail string
 }
 
-func (a audit) entry(procedure string, header http.Header) *entry {
+func (i interceptor) entry(procedure string, header http.Header) *entry {
 	reason := header.Get(ReasonHeader)
 	if plain, err := url.QueryUnescape(reason); err == nil {
 		reason = plain
 	}
-	return &entry{c: a.c, rule: a.policy.Rule(procedure), reason: reason}
+	return &entry{t: i.t, rule: i.policy.Rule(procedure), reason: reason}
 }
 
-// begin records the call, at its first message; a call that changes nothing is not recorded.
+// Begin records the call, at its first message; a call that changes nothing is not recorded.
 func (e *entry) begin(ctx context.Context, request proto.Message) (err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -112,7 +114,7 @@ func (e *entry) begin(ctx context.Context, request proto.Message) (err error) {
 	if e.rule.Verb == "" || isDryRun(request) {
 		return nil
 	}
-	e.event, err = e.c.begin(ctx, e.rule.Verb, strings.TrimSpace(e.rule.Object+" "+nameIn(request)), e.reason)
+	e.event, err = e.t.Begin(ctx, e.rule.Verb, strings.TrimSpace(e.rule.Object+" "+nameIn(request)), e.reason)
 	return err
 }
 
@@ -123,7 +125,7 @@ func (e *entry) note(message any) {
 	switch m := message.(type) {
 	case *drydockv1.MigratePodResponse:
 		if report := m.GetReport(); report != nil {
-			e.outcome, e.detail = outcomeOfMove(report)
+			e.outcome, e.detail = OutcomeOfMove(report)
 		}
 	case *drydockv1.DrainHostResponse:
 		if summary := m.GetSummary(); summary != nil {
@@ -140,23 +142,24 @@ func (e *entry) end(ctx context.Context, err error) {
 	}
 	outcome, detail := e.outcome, e.detail
 	if err != nil || outcome == "" {
-		outcome, detail = outcomeOf(err)
+		outcome, detail = OutcomeOf(err)
 	}
-	e.c.finish(ctx, e.event, outcome, detail)
+	e.t.Finish(ctx, e.event, outcome, detail)
 }
 
-func outcomeOfMove(report *drydockv1.MigrationReport) (outcome, detail string) {
+// OutcomeOfMove is what a migration's report makes of an event.
+func OutcomeOfMove(report *drydockv1.MigrationReport) (outcome, detail string) {
 	detail = fmt.Sprintf("migration %s from %s to %s", report.GetId(), report.GetFrom(), report.GetTo())
 	if report.GetOutcome() == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_COMMITTED {
-		return eventDone, detail
+		return Done, detail
 	}
 	if report.GetError() != "" {
 		detail += ": " + report.GetError()
 	}
 	if report.GetOutcome() == drydockv1.MigrationOutcome_MIGRATION_OUTCOME_REFUSED {
-		return eventRefused, detail
+		return Refused, detail
 	}
-	return eventFailed, detail
+	return Failed, detail
 }
 
 func outcomeOfDrain(summary *drydockv1.DrainSummary) (outcome, detail string) {
@@ -166,18 +169,18 @@ func outcomeOfDrain(summary *drydockv1.DrainSummary) (outcome, detail string) {
 	}
 	switch {
 	case len(summary.GetRefusals()) > 0:
-		return eventRefused, detail
+		return Refused, detail
 	case summary.GetRemaining() > 0:
-		return eventFailed, detail
+		return Failed, detail
 	}
-	return eventDone, detail
+	return Done, detail
 }
 
-// recordRefused enters that an operator asked for a change without the right to.
-func (c *Controller) recordRefused(ctx context.Context, caller pki.Identity, procedure string, err error) {
+// RecordRefused enters that an operator asked for a change without the right to.
+func (t *Trail) RecordRefused(ctx context.Context, caller pki.Identity, procedure string, err error) {
 	rule := pki.ControllerPolicy().Rule(procedure)
 	if rule.Verb != "" {
-		c.record(pki.WithIdentity(ctx, caller), rule.Verb, rule.Object, "", err)
+		t.Record(pki.WithIdentity(ctx, caller), rule.Verb, rule.Object, "", err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package orchestrator
+package audit
 
 import (
 	"context"
@@ -19,9 +19,9 @@ import (
 // eventPage is how many events are read from the store at a time.
 const eventPage = 1000
 
-// listEvents sends what was recorded, the oldest first, and with watch what is recorded from then on. An event whose outcome
+// List sends what was recorded, the oldest first, and with watch what is recorded from then on. An event whose outcome
 // comes later is sent again with it.
-func (c *Controller) listEvents(ctx context.Context, request *drydockv1.ListEventsRequest, send func(*drydockv1.Event) error) error {
+func (t *Trail) List(ctx context.Context, request *drydockv1.ListEventsRequest, send func(*drydockv1.Event) error) error {
 	from := ""
 	if request.GetSince() != nil {
 		from = eventID(request.GetSince().AsTime())
@@ -32,11 +32,11 @@ func (c *Controller) listEvents(ctx context.Context, request *drydockv1.ListEven
 		}
 		return nil
 	}
-	revision, err := c.pastEvents(ctx, from, picked)
+	revision, err := t.pastEvents(ctx, from, picked)
 	if err != nil || !request.GetWatch() {
 		return err
 	}
-	return c.comingEvents(ctx, revision+1, from, picked)
+	return t.comingEvents(ctx, revision+1, from, picked)
 }
 
 // concernsObject says whether an event is of an object, given as its name or as kind and name; all are of the empty one.
@@ -45,13 +45,13 @@ func concernsObject(event *drydockv1.Event, object string) bool {
 }
 
 // pastEvents sends what is in the store, as it was at the revision that it returns.
-func (c *Controller) pastEvents(ctx context.Context, from string, send func(*drydockv1.Event) error) (revision int64, err error) {
+func (t *Trail) pastEvents(ctx context.Context, from string, send func(*drydockv1.Event) error) (revision int64, err error) {
 	for {
-		options := []clientv3.OpOption{clientv3.WithRange(clientv3.GetPrefixRangeEnd(keyEvents)), clientv3.WithLimit(eventPage)}
+		options := []clientv3.OpOption{clientv3.WithRange(clientv3.GetPrefixRangeEnd(t.eventsPrefix())), clientv3.WithLimit(eventPage)}
 		if revision != 0 {
 			options = append(options, clientv3.WithRev(revision))
 		}
-		page, err := c.store.Client().Get(ctx, keyEvents+from, options...)
+		page, err := t.Store.Client().Get(ctx, t.eventsPrefix()+from, options...)
 		if err != nil {
 			return 0, fmt.Errorf("list events: %w", err)
 		}
@@ -61,8 +61,8 @@ func (c *Controller) pastEvents(ctx context.Context, from string, send func(*dry
 		if len(page.Kvs) == 0 {
 			return revision, nil
 		}
-		last := strings.TrimPrefix(string(page.Kvs[len(page.Kvs)-1].Key), keyEvents)
-		outcomes, err := c.outcomes(ctx, revision, strings.TrimPrefix(string(page.Kvs[0].Key), keyEvents), last+"\x00")
+		last := strings.TrimPrefix(string(page.Kvs[len(page.Kvs)-1].Key), t.eventsPrefix())
+		outcomes, err := t.outcomes(ctx, revision, strings.TrimPrefix(string(page.Kvs[0].Key), t.eventsPrefix()), last+"\x00")
 		if err != nil {
 			return 0, err
 		}
@@ -82,8 +82,8 @@ func (c *Controller) pastEvents(ctx context.Context, from string, send func(*dry
 	}
 }
 
-func (c *Controller) outcomes(ctx context.Context, revision int64, from, end string) (map[string]*drydockv1.Event, error) {
-	items, err := store.List[drydockv1.Event](ctx, c.store, keyOutcomes+from, clientv3.WithRange(keyOutcomes+end), clientv3.WithRev(revision))
+func (t *Trail) outcomes(ctx context.Context, revision int64, from, end string) (map[string]*drydockv1.Event, error) {
+	items, err := store.List[drydockv1.Event](ctx, t.Store, t.outcomesPrefix()+from, clientv3.WithRange(t.outcomesPrefix()+end), clientv3.WithRev(revision))
 	if err != nil {
 		return nil, err
 	}
@@ -103,12 +103,12 @@ func ended(event, outcome *drydockv1.Event) *drydockv1.Event {
 }
 
 // comingEvents sends what is recorded from a revision on, until ctx ends.
-func (c *Controller) comingEvents(ctx context.Context, revision int64, from string, send func(*drydockv1.Event) error) error {
+func (t *Trail) comingEvents(ctx context.Context, revision int64, from string, send func(*drydockv1.Event) error) error {
 	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	begun := c.store.Client().Watch(watching, keyEvents+from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(keyEvents)),
+	begun := t.Store.Client().Watch(watching, t.eventsPrefix()+from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(t.eventsPrefix())),
 		clientv3.WithRev(revision), clientv3.WithFilterDelete())
-	over := c.store.Client().Watch(watching, keyOutcomes+from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(keyOutcomes)),
+	over := t.Store.Client().Watch(watching, t.outcomesPrefix()+from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(t.outcomesPrefix())),
 		clientv3.WithRev(revision), clientv3.WithFilterDelete())
 	for {
 		var changes clientv3.WatchResponse
@@ -123,7 +123,7 @@ func (c *Controller) comingEvents(ctx context.Context, revision int64, from stri
 			return connect.NewError(connect.CodeUnavailable, errors.Join(errors.New("the store tells no further events: ask again"), err))
 		}
 		for _, change := range changes.Events {
-			event, err := c.changedEvent(ctx, string(change.Kv.Key), change.Kv.Value)
+			event, err := t.changedEvent(ctx, string(change.Kv.Key), change.Kv.Value)
 			if err != nil {
 				return err
 			}
@@ -135,15 +135,15 @@ func (c *Controller) comingEvents(ctx context.Context, revision int64, from stri
 }
 
 // changedEvent is the event that a change in the store is about.
-func (c *Controller) changedEvent(ctx context.Context, key string, value []byte) (*drydockv1.Event, error) {
+func (t *Trail) changedEvent(ctx context.Context, key string, value []byte) (*drydockv1.Event, error) {
 	event := new(drydockv1.Event)
 	if err := proto.Unmarshal(value, event); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", key, err)
 	}
-	if strings.HasPrefix(key, keyEvents) {
+	if strings.HasPrefix(key, t.eventsPrefix()) {
 		return event, nil
 	}
-	first, err := store.Get[drydockv1.Event](ctx, c.store, keyEvents+event.GetId())
+	first, err := store.Get[drydockv1.Event](ctx, t.Store, t.eventsPrefix()+event.GetId())
 	if err != nil {
 		return nil, err
 	}
@@ -153,24 +153,27 @@ func (c *Controller) changedEvent(ctx context.Context, key string, value []byte)
 // trimEvery is how often the leader looks whether events are too many or too old.
 const trimEvery = 10 * time.Minute
 
-func (c *Controller) keepEventsBounded(r *reign) {
+// Keep keeps the record within bounds until ctx, which is a term's, ends.
+func (t *Trail) Keep(ctx context.Context, bounds config.Audit) {
 	for {
-		if err := c.trimEvents(r.ctx, c.config.Audit); err != nil && r.ctx.Err() == nil {
-			c.log.Error("events not trimmed", "error", err)
+		if err := t.Trim(ctx, bounds); err != nil && ctx.Err() == nil {
+			t.Log.Error("events not trimmed", "error", err)
 		}
-		if !sleep(r.ctx, trimEvery) {
+		select {
+		case <-time.After(trimEvery):
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// trimEvents removes what is too old or too much, and records that in the same transaction.
-func (c *Controller) trimEvents(ctx context.Context, bounds config.Audit) error {
-	old, err := c.countEvents(ctx, keyEvents+eventID(c.now().Add(-bounds.MaxAge)))
+// Trim removes what is too old or too much, and records that in the same transaction.
+func (t *Trail) Trim(ctx context.Context, bounds config.Audit) error {
+	old, err := t.countEvents(ctx, t.eventsPrefix()+eventID(t.Now().Add(-bounds.MaxAge)))
 	if err != nil {
 		return err
 	}
-	all, err := c.countEvents(ctx, clientv3.GetPrefixRangeEnd(keyEvents))
+	all, err := t.countEvents(ctx, clientv3.GetPrefixRangeEnd(t.eventsPrefix()))
 	if err != nil {
 		return err
 	}
@@ -179,27 +182,27 @@ func (c *Controller) trimEvents(ctx context.Context, bounds config.Audit) error 
 	if old == 0 && all <= bounds.MaxEvents {
 		return nil
 	}
-	page, err := c.store.Client().Get(ctx, keyEvents, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(excess))
+	page, err := t.Store.Client().Get(ctx, t.eventsPrefix(), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(excess))
 	if err != nil || len(page.Kvs) == 0 {
 		return err
 	}
-	last := strings.TrimPrefix(string(page.Kvs[len(page.Kvs)-1].Key), keyEvents)
-	event := c.newEvent(ctx, "events trim", "events")
-	event.Outcome, event.Ended = eventDone, event.Time
+	last := strings.TrimPrefix(string(page.Kvs[len(page.Kvs)-1].Key), t.eventsPrefix())
+	event := t.newEvent(ctx, "events trim", "events")
+	event.Outcome, event.Ended = Done, event.Time
 	event.Reason = fmt.Sprintf("audit.max-age %s, audit.max-events %d", bounds.MaxAge, bounds.MaxEvents)
 	event.Detail = fmt.Sprintf("removed the oldest %d of %d events", len(page.Kvs), all)
-	_, err = c.store.Txn().
-		DeleteRange(keyEvents, keyEvents+last+"\x00").DeleteRange(keyOutcomes, keyOutcomes+last+"\x00").
-		Put(keyEvents+event.GetId(), event).Commit(ctx)
+	_, err = t.Store.Txn().
+		DeleteRange(t.eventsPrefix(), t.eventsPrefix()+last+"\x00").DeleteRange(t.outcomesPrefix(), t.outcomesPrefix()+last+"\x00").
+		Put(t.eventsPrefix()+event.GetId(), event).Commit(ctx)
 	if err == nil {
-		c.log.Info("events trimmed", "removed", len(page.Kvs), "of", all, "bounds", event.GetReason())
+		t.Log.Info("events trimmed", "removed", len(page.Kvs), "of", all, "bounds", event.GetReason())
 	}
 	return err
 }
 
 // countEvents counts the events before a key.
-func (c *Controller) countEvents(ctx context.Context, end string) (int64, error) {
-	response, err := c.store.Client().Get(ctx, keyEvents, clientv3.WithRange(end), clientv3.WithCountOnly())
+func (t *Trail) countEvents(ctx context.Context, end string) (int64, error) {
+	response, err := t.Store.Client().Get(ctx, t.eventsPrefix(), clientv3.WithRange(end), clientv3.WithCountOnly())
 	if err != nil {
 		return 0, fmt.Errorf("count events: %w", err)
 	}
