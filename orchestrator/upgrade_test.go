@@ -365,6 +365,48 @@ func TestAGatewayKnowsTheServersAndHoldsCallsToOneThatIsUpgraded(t *testing.T) {
 	}
 }
 
+// Whatever becomes of an upgrade and of its controller, calls come to the pod again.
+func TestAPodIsNotHeldForEver(t *testing.T) {
+	for _, test := range []struct {
+		name, dies, sick, end string
+		state                 drydockv1.UpgradeState
+	}{
+		{"a controller dies while calls are held", "upgrade did health of shop-0", "", "gateway front shop-0=v2 shop-1=v1", upgradeFinished},
+		{"a controller dies while it holds them", "upgrade did hold of shop-0", "", "gateway front shop-0=v2 shop-1=v1", upgradeFinished},
+		{"the new version is taken back", "upgrade undoes stop of shop-0", "it is sick", "gateway front shop-0=v1 shop-1=v1", upgradeStopped},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l, h := newShop(t, oneByOne)
+			l.must(l.applyRecord(strings.Replace(shopRecord(oneByOne), "{default: v1}", "{default: v1, header: X-Shop}\ngateway: {pod: front, image: 'shop:1', ports: [80]}", 1)))
+			ports := map[string]string{"drydock/ports": "8080"}
+			l.serve("shop-0", "v1", ports)
+			l.serve("shop-1", "v1", ports)
+			last := func(event string) func() bool {
+				return func() (is bool) {
+					h.set(func() { is = shimEvent("front", h.upgrades.shims["front"]) == event })
+					return is
+				}
+			}
+			l.eventually("the gateway knows both", last("gateway front shop-0=v1 shop-1=v1"))
+			h.set(func() {
+				if test.sick != "" {
+					h.upgrades.sick = map[string]string{"shop:2": test.sick}
+				}
+			})
+			died := l.dieAt(test.dies)
+			id := l.mustUpgradeTo("v2", "shop-0")
+			<-died
+			if held := last(strings.Replace(test.end, " shop-1", "! shop-1", 1)); test.sick == "" && !held() && !last("gateway front shop-0=v1! shop-1=v1")() {
+				t.Error("calls are not held")
+			}
+			l.stop()
+			l.start()
+			l.becomes(id, test.state)
+			l.eventually("calls come to it again", last(test.end))
+		})
+	}
+}
+
 func TestARecordIsNotTakenFromPodsThatNeedIt(t *testing.T) {
 	l, _ := newShop(t, oneByOne, "shop-0")
 	_, err := l.upgrades.RemoveService(l.Context(), connect.NewRequest(&drydockv1.RemoveServiceRequest{Name: "shop"}))
