@@ -284,9 +284,14 @@ func TestEveryPodUnderstandsAVersionBeforeAPodOfItIsThere(t *testing.T) {
 	if shim := l.view("shop-1").GetSpec().GetShim(); shim.GetVersion() != "v2" {
 		t.Errorf("the shim of shop-1 is %v", shim)
 	}
+	generation := l.view("shop-1").GetSpec().GetShim().GetGeneration()
 	l.must(l.applyRecord(record("v2"))) // now everybody speaks v2
 	l.eventually("nobody has a shim", func() bool {
 		return l.view("shop-0").GetSpec().GetShim() == nil && l.view("shop-1").GetSpec().GetShim() == nil
+	})
+	l.must(l.applyRecord(record("v1")))
+	l.eventually("it has a shim again, and not one that could be taken for the first", func() bool {
+		return l.view("shop-1").GetSpec().GetShim().GetGeneration() > generation
 	})
 }
 
