@@ -82,6 +82,9 @@ func (m *move) measure(ctx context.Context, info *drydockv1.HostInfo) (*drydockv
 		Restarts: m.rec.Restarts,
 	}
 	var err error
+	if needs.Started, err = m.Pods.Started(ctx, m.rec); err != nil {
+		return nil, err
+	}
 	if needs.MemoryBytes, err = m.Pods.Memory(m.spec.Pod); err != nil {
 		return nil, err
 	}

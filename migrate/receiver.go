@@ -50,6 +50,9 @@ func (e *Engine) Prepare(ctx context.Context, req *drydockv1.ReceivePrepareReque
 	if err := e.Pods.Create(ctx, rec, req.RuntimeSpecs); err != nil {
 		return err
 	}
+	if err := e.Pods.SetStarted(ctx, spec.Name, req.Needs.Started); err != nil {
+		return err
+	}
 	lap("containers")
 	if err := e.receiving(ctx, req); err != nil {
 		return err

@@ -3,6 +3,8 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/orchestrator/plan"
@@ -68,11 +70,33 @@ func (s *survey) makePlan(ctx context.Context) (*drydockv1.PoolPlan, error) {
 		return nil, fmt.Errorf("the plan of pool %s does not hold, which is a fault of Drydock: %w", s.pool.Name, err)
 	}
 	message := wire.FromPlan(made, s.patches)
-	message.Blockers = append(message.Blockers, s.beyondBudget()...)
+	message.Blockers = append(append(message.Blockers, s.beyondBudget()...), s.beyondWindows(made)...)
 	if len(message.Blockers) > 0 {
 		message.Rounds, message.Pods, message.Moves, message.Restarts, message.Duration = nil, nil, 0, 0, nil
 	}
 	return message, nil
+}
+
+// beyondWindows are the rounds that would wait for ever, since no window is open for as long as they take.
+func (s *survey) beyondWindows(made *plan.Plan) []*drydockv1.PlanBlocker {
+	longest := s.pool.WindowSet().Longest()
+	var blockers []*drydockv1.PlanBlocker
+	for _, round := range made.Rounds {
+		if longest == 0 || round.Duration <= longest {
+			continue
+		}
+		var names []string
+		for _, step := range round.Hosts {
+			names = append(names, step.Host)
+		}
+		blockers = append(blockers, &drydockv1.PlanBlocker{
+			Host: names[0],
+			Reason: fmt.Sprintf("patching %s takes about %s, and pool %s has no window of more than %s",
+				strings.Join(names, ", "), round.Duration.Round(time.Second), s.pool.Name, longest),
+			Remedy: "make a window of the pool longer; or allow its pods less, so that fewer or shorter moves are needed",
+		})
+	}
+	return blockers
 }
 
 // beyondBudget are the hosts that cannot say what they lack, where they are more than may fail: then nothing is begun.

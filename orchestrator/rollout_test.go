@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -28,6 +29,21 @@ func TestAPlanTouchesNothingAndSaysWhereEveryPodGoes(t *testing.T) {
 		}
 	}
 	c.allRun()
+}
+
+func TestAPlanNamesHostsForWhichNoWindowIsLongEnough(t *testing.T) {
+	c := newCluster(t, plainPool+"windows: [{from: \"22:00\", to: \"22:01\", min-left: 1s}]\n")
+	response, err := c.rollouts.PlanPool(t.Context(), connect.NewRequest(&drydockv1.PlanPoolRequest{Pool: "web"}))
+	c.must(err)
+	p := response.Msg.GetPlan()
+	if len(p.GetRounds()) != 0 || len(p.GetBlockers()) != 3 {
+		t.Fatalf("got %v", p)
+	}
+	for _, b := range p.GetBlockers() {
+		if !strings.Contains(b.GetReason(), "pool web has no window of more than 1m0s") || b.GetRemedy() == "" {
+			t.Errorf("got %v", b)
+		}
+	}
 }
 
 func TestARolloutPatchesEveryHostOnceAndEveryPodRunsOn(t *testing.T) {

@@ -110,6 +110,9 @@ func (r *Runtime) StartContainer(ctx context.Context, pod, container string) err
 	if err := os.MkdirAll(filepath.Dir(log), 0o700); err != nil {
 		return err
 	}
+	if err := noteStarted(ctx, c, time.Now()); err != nil {
+		return fmt.Errorf("container %s of pod %s: %w", container, pod, err)
+	}
 	task, err = c.NewTask(ctx, cio.LogFile(log))
 	if err != nil {
 		return fmt.Errorf("container %s of pod %s: %w", container, pod, err)

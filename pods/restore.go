@@ -216,20 +216,26 @@ func (r *Runtime) CleanRestore(pod string) error {
 var errNoTask = errors.New("the container has no task")
 
 func (r *Runtime) task(ctx context.Context, pod, container string) (containerd.Task, error) {
+	_, task, err := r.load(ctx, pod, container)
+	return task, err
+}
+
+// load finds a container that has a task, with the task.
+func (r *Runtime) load(ctx context.Context, pod, container string) (containerd.Container, containerd.Task, error) {
 	ctx = r.context(ctx)
 	c, err := r.client.LoadContainer(ctx, containerID(pod, container))
 	if errdefs.IsNotFound(err) {
-		return nil, fmt.Errorf("container %s of pod %s: %w", container, pod, errNoTask)
+		return nil, nil, fmt.Errorf("container %s of pod %s: %w", container, pod, errNoTask)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("container %s of pod %s: %w", container, pod, err)
+		return nil, nil, fmt.Errorf("container %s of pod %s: %w", container, pod, err)
 	}
 	task, err := c.Task(ctx, nil)
 	if errdefs.IsNotFound(err) {
-		return nil, fmt.Errorf("container %s of pod %s: %w", container, pod, errNoTask)
+		return nil, nil, fmt.Errorf("container %s of pod %s: %w", container, pod, errNoTask)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("task of container %s of pod %s: %w", container, pod, err)
+		return nil, nil, fmt.Errorf("task of container %s of pod %s: %w", container, pod, err)
 	}
-	return task, nil
+	return c, task, nil
 }

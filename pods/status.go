@@ -35,7 +35,7 @@ func (r *Runtime) Status(ctx context.Context, pod string) (*drydockv1.Pod, error
 
 func (r *Runtime) containerStatus(ctx context.Context, pod, container string) (*drydockv1.ContainerStatus, error) {
 	status := &drydockv1.ContainerStatus{Name: container, State: "absent"}
-	task, err := r.task(ctx, pod, container)
+	c, task, err := r.load(ctx, pod, container)
 	if errors.Is(err, errNoTask) {
 		return status, nil
 	}
@@ -47,6 +47,9 @@ func (r *Runtime) containerStatus(ctx context.Context, pod, container string) (*
 		return nil, err
 	}
 	status.State, status.ExitCode, status.Pid = string(now.Status), now.ExitStatus, task.Pid()
+	if now.Status == containerd.Running || now.Status == containerd.Paused {
+		status.Started = started(r.context(ctx), c)
+	}
 	if memory, err := containerMemory(r.containerCgroup(pod, container)); err == nil {
 		status.MemoryBytes = memory
 	}

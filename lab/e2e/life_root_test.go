@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -120,10 +121,15 @@ func probed(t *testing.T, args []string) {
 		return len(c) == 1 && c[0].Healthy != nil && *c[0].Healthy
 	}
 	until(t, "a healthy pod", healthy)
+	before := pod(t, "probed").Containers[0].Started
+	if age := time.Since(before.AsTime()); before == nil || age < 0 || age > time.Hour {
+		t.Errorf("it was started at %v", before)
+	}
 	move(t, "probed", "h2")
 	until(t, "a healthy pod after the move", healthy)
-	if n := pod(t, "probed").Containers[0].Restarts; n != 0 {
-		t.Errorf("restarted %d times", n)
+	after := pod(t, "probed").Containers[0]
+	if after.Restarts != 0 || !after.Started.AsTime().Equal(before.AsTime()) {
+		t.Errorf("restarted %d times, started at %v and then %v", after.Restarts, before, after.Started)
 	}
 }
 

@@ -116,16 +116,24 @@ func (a *agent) address(i int) string { return fmt.Sprintf("127.%d.%d.1:7441", 1
 
 func (a *agent) boot() string { return a.name + "-boot" }
 
-// report is one, as an agent on a host without pods sends it.
+// report is one, as an agent on a host without pods sends it, with those that ask for the rest of what is to be told of peers.
 func (a *agent) report(ctx context.Context, i int) error {
+	for {
+		if more, err := a.reportPart(ctx, i); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (a *agent) reportPart(ctx context.Context, i int) (more bool, err error) {
 	began := time.Now()
 	request := &drydockv1.ReportRequest{
 		BootId: a.boot(), Address: a.address(i), Info: someInfo(began), Summary: someSummary(began), Status: a.status,
-		StatusDigest: "digest of " + a.name, PeersRevision: a.revision,
+		StatusDigest: "digest of " + a.name, PeersRevision: a.revision, PeersInParts: true,
 	}
 	response, err := a.client.Report(ctx, connect.NewRequest(request))
 	if err != nil {
-		return fmt.Errorf("%s: %w", a.name, err)
+		return false, fmt.Errorf("%s: %w", a.name, err)
 	}
 	said := response.Msg
 	if !said.GetPeersChanged() {
@@ -133,7 +141,7 @@ func (a *agent) report(ctx context.Context, i int) error {
 	}
 	a.peers += len(said.GetPeers()) - len(said.GetPeersRemoved())
 	a.revision = said.GetPeersRevision()
-	return nil
+	return said.GetPeersMore(), nil
 }
 
 // tally is what the agents have seen.

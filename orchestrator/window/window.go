@@ -166,6 +166,15 @@ func (s Set) Lasts(w Window) time.Duration {
 	return longest
 }
 
+// Longest is for how long the set is open at a time at most; 0: it is always open.
+func (s Set) Longest() time.Duration {
+	var longest time.Duration
+	for _, w := range s {
+		longest = max(longest, s.Lasts(w))
+	}
+	return longest
+}
+
 // MayStart tells whether another host may be started at t that is expected to take this long; if not, why not, and when to ask
 // again (zero: never).
 func (s Set) MayStart(t time.Time, takes time.Duration) (ok bool, why string, again time.Time) {

@@ -120,6 +120,12 @@ func TestAWindowLastsForAsLongAsOthersThatTouchItGoOn(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
 	}
+	if got := (Set{other, late, early}).Longest(); got != 5*time.Hour {
+		t.Errorf("it is open for %s at most", got)
+	}
+	if got := (Set{}).Longest(); got != 0 {
+		t.Errorf("one that is always open is open for %s at most", got)
+	}
 }
 
 func TestAHostIsStartedOnlyWhereEnoughOfTheWindowIsLeft(t *testing.T) {

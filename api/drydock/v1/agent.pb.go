@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -1510,7 +1511,9 @@ type PodNeeds struct {
 	CpuFeatures []string               `protobuf:"bytes,7,rep,name=cpu_features,json=cpuFeatures,proto3" json:"cpu_features,omitempty"`
 	SharedPaths []string               `protobuf:"bytes,8,rep,name=shared_paths,json=sharedPaths,proto3" json:"shared_paths,omitempty"`
 	// Restarts of each container so far.
-	Restarts      map[string]int32 `protobuf:"bytes,9,rep,name=restarts,proto3" json:"restarts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Restarts map[string]int32 `protobuf:"bytes,9,rep,name=restarts,proto3" json:"restarts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// When each container's program was started, where that is known.
+	Started       map[string]*timestamppb.Timestamp `protobuf:"bytes,10,rep,name=started,proto3" json:"started,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1604,6 +1607,13 @@ func (x *PodNeeds) GetSharedPaths() []string {
 func (x *PodNeeds) GetRestarts() map[string]int32 {
 	if x != nil {
 		return x.Restarts
+	}
+	return nil
+}
+
+func (x *PodNeeds) GetStarted() map[string]*timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
 	}
 	return nil
 }
@@ -2614,7 +2624,7 @@ var File_drydock_v1_agent_proto protoreflect.FileDescriptor
 const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x16drydock/v1/agent.proto\x12\n" +
-	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x15drydock/v1/shim.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
+	"drydock.v1\x1a\x1bdrydock/v1/controller.proto\x1a\x1ddrydock/v1/coordination.proto\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x15drydock/v1/shim.proto\x1a\x17drydock/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
 	"\x12GetHostInfoRequest\"X\n" +
 	"\x13GetHostInfoResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.drydock.v1.HostInfoR\x04info\x12\x17\n" +
@@ -2691,7 +2701,7 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x10ReadBlobResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"D\n" +
 	"\x13AgentMigrateRequest\x12-\n" +
-	"\x04spec\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\x04spec\"\x87\x03\n" +
+	"\x04spec\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\x04spec\"\x9c\x04\n" +
 	"\bPodNeeds\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1d\n" +
@@ -2702,10 +2712,15 @@ const file_drydock_v1_agent_proto_rawDesc = "" +
 	"\x04arch\x18\x06 \x01(\tR\x04arch\x12!\n" +
 	"\fcpu_features\x18\a \x03(\tR\vcpuFeatures\x12!\n" +
 	"\fshared_paths\x18\b \x03(\tR\vsharedPaths\x12>\n" +
-	"\brestarts\x18\t \x03(\v2\".drydock.v1.PodNeeds.RestartsEntryR\brestarts\x1a;\n" +
+	"\brestarts\x18\t \x03(\v2\".drydock.v1.PodNeeds.RestartsEntryR\brestarts\x12;\n" +
+	"\astarted\x18\n" +
+	" \x03(\v2!.drydock.v1.PodNeeds.StartedEntryR\astarted\x1a;\n" +
 	"\rRestartsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x8c\x01\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\x1aV\n" +
+	"\fStartedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05value:\x028\x01\"\x8c\x01\n" +
 	"\x13ReceiveCheckRequest\x127\n" +
 	"\tmigration\x18\x01 \x01(\v2\x19.drydock.v1.MigrationSpecR\tmigration\x12*\n" +
 	"\x05needs\x18\x02 \x01(\v2\x14.drydock.v1.PodNeedsR\x05needs\x12\x10\n" +
@@ -2838,7 +2853,7 @@ func file_drydock_v1_agent_proto_rawDescGZIP() []byte {
 	return file_drydock_v1_agent_proto_rawDescData
 }
 
-var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_drydock_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_drydock_v1_agent_proto_goTypes = []any{
 	(*GetHostInfoRequest)(nil),      // 0: drydock.v1.GetHostInfoRequest
 	(*GetHostInfoResponse)(nil),     // 1: drydock.v1.GetHostInfoResponse
@@ -2890,146 +2905,150 @@ var file_drydock_v1_agent_proto_goTypes = []any{
 	(*ReceiveStateRequest)(nil),     // 47: drydock.v1.ReceiveStateRequest
 	(*ReceiveStateResponse)(nil),    // 48: drydock.v1.ReceiveStateResponse
 	nil,                             // 49: drydock.v1.PodNeeds.RestartsEntry
-	nil,                             // 50: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	nil,                             // 51: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	nil,                             // 52: drydock.v1.ReceiveRestoreRequest.FilesEntry
-	nil,                             // 53: drydock.v1.ReceiveRestoreRequest.SumsEntry
-	nil,                             // 54: drydock.v1.PageSource.PortsEntry
-	(*HostInfo)(nil),                // 55: drydock.v1.HostInfo
-	(*HostStatus)(nil),              // 56: drydock.v1.HostStatus
-	(*StatusSummary)(nil),           // 57: drydock.v1.StatusSummary
-	(*Peer)(nil),                    // 58: drydock.v1.Peer
-	(*PodSpec)(nil),                 // 59: drydock.v1.PodSpec
-	(*Refusal)(nil),                 // 60: drydock.v1.Refusal
-	(*Pod)(nil),                     // 61: drydock.v1.Pod
-	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
-	(*Image)(nil),                   // 63: drydock.v1.Image
-	(*MigrationSpec)(nil),           // 64: drydock.v1.MigrationSpec
-	(MigrationMode)(0),              // 65: drydock.v1.MigrationMode
-	(MigrationOutcome)(0),           // 66: drydock.v1.MigrationOutcome
-	(*DoctorHostRequest)(nil),       // 67: drydock.v1.DoctorHostRequest
-	(*ExecRequest)(nil),             // 68: drydock.v1.ExecRequest
-	(*GetPodLogsRequest)(nil),       // 69: drydock.v1.GetPodLogsRequest
-	(*SetPodShimRequest)(nil),       // 70: drydock.v1.SetPodShimRequest
-	(*GetPodShimRequest)(nil),       // 71: drydock.v1.GetPodShimRequest
-	(*TracePodShimRequest)(nil),     // 72: drydock.v1.TracePodShimRequest
-	(*ImportImageRequest)(nil),      // 73: drydock.v1.ImportImageRequest
-	(*PullImageRequest)(nil),        // 74: drydock.v1.PullImageRequest
-	(*DoctorHostResponse)(nil),      // 75: drydock.v1.DoctorHostResponse
-	(*ExecResponse)(nil),            // 76: drydock.v1.ExecResponse
-	(*GetPodLogsResponse)(nil),      // 77: drydock.v1.GetPodLogsResponse
-	(*SetPodShimResponse)(nil),      // 78: drydock.v1.SetPodShimResponse
-	(*GetPodShimResponse)(nil),      // 79: drydock.v1.GetPodShimResponse
-	(*TracePodShimResponse)(nil),    // 80: drydock.v1.TracePodShimResponse
-	(*ImportImageResponse)(nil),     // 81: drydock.v1.ImportImageResponse
-	(*PullImageResponse)(nil),       // 82: drydock.v1.PullImageResponse
-	(*MigratePodResponse)(nil),      // 83: drydock.v1.MigratePodResponse
+	nil,                             // 50: drydock.v1.PodNeeds.StartedEntry
+	nil,                             // 51: drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	nil,                             // 52: drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	nil,                             // 53: drydock.v1.ReceiveRestoreRequest.FilesEntry
+	nil,                             // 54: drydock.v1.ReceiveRestoreRequest.SumsEntry
+	nil,                             // 55: drydock.v1.PageSource.PortsEntry
+	(*HostInfo)(nil),                // 56: drydock.v1.HostInfo
+	(*HostStatus)(nil),              // 57: drydock.v1.HostStatus
+	(*StatusSummary)(nil),           // 58: drydock.v1.StatusSummary
+	(*Peer)(nil),                    // 59: drydock.v1.Peer
+	(*PodSpec)(nil),                 // 60: drydock.v1.PodSpec
+	(*Refusal)(nil),                 // 61: drydock.v1.Refusal
+	(*Pod)(nil),                     // 62: drydock.v1.Pod
+	(*durationpb.Duration)(nil),     // 63: google.protobuf.Duration
+	(*Image)(nil),                   // 64: drydock.v1.Image
+	(*MigrationSpec)(nil),           // 65: drydock.v1.MigrationSpec
+	(MigrationMode)(0),              // 66: drydock.v1.MigrationMode
+	(MigrationOutcome)(0),           // 67: drydock.v1.MigrationOutcome
+	(*timestamppb.Timestamp)(nil),   // 68: google.protobuf.Timestamp
+	(*DoctorHostRequest)(nil),       // 69: drydock.v1.DoctorHostRequest
+	(*ExecRequest)(nil),             // 70: drydock.v1.ExecRequest
+	(*GetPodLogsRequest)(nil),       // 71: drydock.v1.GetPodLogsRequest
+	(*SetPodShimRequest)(nil),       // 72: drydock.v1.SetPodShimRequest
+	(*GetPodShimRequest)(nil),       // 73: drydock.v1.GetPodShimRequest
+	(*TracePodShimRequest)(nil),     // 74: drydock.v1.TracePodShimRequest
+	(*ImportImageRequest)(nil),      // 75: drydock.v1.ImportImageRequest
+	(*PullImageRequest)(nil),        // 76: drydock.v1.PullImageRequest
+	(*DoctorHostResponse)(nil),      // 77: drydock.v1.DoctorHostResponse
+	(*ExecResponse)(nil),            // 78: drydock.v1.ExecResponse
+	(*GetPodLogsResponse)(nil),      // 79: drydock.v1.GetPodLogsResponse
+	(*SetPodShimResponse)(nil),      // 80: drydock.v1.SetPodShimResponse
+	(*GetPodShimResponse)(nil),      // 81: drydock.v1.GetPodShimResponse
+	(*TracePodShimResponse)(nil),    // 82: drydock.v1.TracePodShimResponse
+	(*ImportImageResponse)(nil),     // 83: drydock.v1.ImportImageResponse
+	(*PullImageResponse)(nil),       // 84: drydock.v1.PullImageResponse
+	(*MigratePodResponse)(nil),      // 85: drydock.v1.MigratePodResponse
 }
 var file_drydock_v1_agent_proto_depIdxs = []int32{
-	55, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
-	56, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
-	57, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
-	58, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
-	59, // 4: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
-	60, // 5: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
-	59, // 6: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
-	58, // 7: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
-	61, // 8: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
-	62, // 9: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
-	59, // 10: drydock.v1.TransformPodRequest.spec:type_name -> drydock.v1.PodSpec
-	62, // 11: drydock.v1.TransformPodRequest.timeout:type_name -> google.protobuf.Duration
-	58, // 12: drydock.v1.TransformPodRequest.image_hosts:type_name -> drydock.v1.Peer
-	61, // 13: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
-	58, // 14: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
-	63, // 15: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
-	63, // 16: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
-	64, // 17: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
-	59, // 18: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
+	56, // 0: drydock.v1.GetHostInfoResponse.info:type_name -> drydock.v1.HostInfo
+	57, // 1: drydock.v1.RefreshStatusResponse.status:type_name -> drydock.v1.HostStatus
+	58, // 2: drydock.v1.RefreshStatusResponse.summary:type_name -> drydock.v1.StatusSummary
+	59, // 3: drydock.v1.ReachPeerRequest.peer:type_name -> drydock.v1.Peer
+	60, // 4: drydock.v1.CheckPodRequest.spec:type_name -> drydock.v1.PodSpec
+	61, // 5: drydock.v1.CheckPodResponse.refusals:type_name -> drydock.v1.Refusal
+	60, // 6: drydock.v1.CreatePodRequest.spec:type_name -> drydock.v1.PodSpec
+	59, // 7: drydock.v1.CreatePodRequest.image_hosts:type_name -> drydock.v1.Peer
+	62, // 8: drydock.v1.CreatePodResponse.pod:type_name -> drydock.v1.Pod
+	63, // 9: drydock.v1.StopAgentPodRequest.grace:type_name -> google.protobuf.Duration
+	60, // 10: drydock.v1.TransformPodRequest.spec:type_name -> drydock.v1.PodSpec
+	63, // 11: drydock.v1.TransformPodRequest.timeout:type_name -> google.protobuf.Duration
+	59, // 12: drydock.v1.TransformPodRequest.image_hosts:type_name -> drydock.v1.Peer
+	62, // 13: drydock.v1.ListAgentPodsResponse.pods:type_name -> drydock.v1.Pod
+	59, // 14: drydock.v1.FetchImageRequest.from:type_name -> drydock.v1.Peer
+	64, // 15: drydock.v1.FetchImageResponse.image:type_name -> drydock.v1.Image
+	64, // 16: drydock.v1.ListAgentImagesResponse.images:type_name -> drydock.v1.Image
+	65, // 17: drydock.v1.AgentMigrateRequest.spec:type_name -> drydock.v1.MigrationSpec
+	60, // 18: drydock.v1.PodNeeds.spec:type_name -> drydock.v1.PodSpec
 	49, // 19: drydock.v1.PodNeeds.restarts:type_name -> drydock.v1.PodNeeds.RestartsEntry
-	64, // 20: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
-	31, // 21: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
-	60, // 22: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
-	55, // 23: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
-	64, // 24: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
-	31, // 25: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
-	58, // 26: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
-	50, // 27: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
-	65, // 28: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
-	51, // 29: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
-	52, // 30: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
-	42, // 31: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
-	53, // 32: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
-	54, // 33: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
-	44, // 34: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
-	66, // 35: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
-	41, // 36: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
-	0,  // 37: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
-	67, // 38: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
-	2,  // 39: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
-	4,  // 40: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
-	6,  // 41: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
-	10, // 42: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
-	12, // 43: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
-	14, // 44: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
-	16, // 45: drydock.v1.AgentService.TransformPod:input_type -> drydock.v1.TransformPodRequest
-	18, // 46: drydock.v1.AgentService.RevertPod:input_type -> drydock.v1.RevertPodRequest
-	20, // 47: drydock.v1.AgentService.SettlePod:input_type -> drydock.v1.SettlePodRequest
-	22, // 48: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
-	68, // 49: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
-	69, // 50: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
-	70, // 51: drydock.v1.AgentService.SetPodShim:input_type -> drydock.v1.SetPodShimRequest
-	71, // 52: drydock.v1.AgentService.GetPodShim:input_type -> drydock.v1.GetPodShimRequest
-	72, // 53: drydock.v1.AgentService.TracePodShim:input_type -> drydock.v1.TracePodShimRequest
-	73, // 54: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
-	74, // 55: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
-	24, // 56: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
-	26, // 57: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
-	28, // 58: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
-	30, // 59: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
-	32, // 60: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
-	34, // 61: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
-	36, // 62: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
-	38, // 63: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
-	40, // 64: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
-	45, // 65: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
-	47, // 66: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
-	8,  // 67: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
-	1,  // 68: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
-	75, // 69: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
-	3,  // 70: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
-	5,  // 71: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
-	7,  // 72: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
-	11, // 73: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
-	13, // 74: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
-	15, // 75: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
-	17, // 76: drydock.v1.AgentService.TransformPod:output_type -> drydock.v1.TransformPodResponse
-	19, // 77: drydock.v1.AgentService.RevertPod:output_type -> drydock.v1.RevertPodResponse
-	21, // 78: drydock.v1.AgentService.SettlePod:output_type -> drydock.v1.SettlePodResponse
-	23, // 79: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
-	76, // 80: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
-	77, // 81: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
-	78, // 82: drydock.v1.AgentService.SetPodShim:output_type -> drydock.v1.SetPodShimResponse
-	79, // 83: drydock.v1.AgentService.GetPodShim:output_type -> drydock.v1.GetPodShimResponse
-	80, // 84: drydock.v1.AgentService.TracePodShim:output_type -> drydock.v1.TracePodShimResponse
-	81, // 85: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
-	82, // 86: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
-	25, // 87: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
-	27, // 88: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
-	29, // 89: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
-	83, // 90: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
-	33, // 91: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
-	35, // 92: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
-	37, // 93: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
-	39, // 94: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
-	43, // 95: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
-	46, // 96: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
-	48, // 97: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
-	9,  // 98: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
-	68, // [68:99] is the sub-list for method output_type
-	37, // [37:68] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	50, // 20: drydock.v1.PodNeeds.started:type_name -> drydock.v1.PodNeeds.StartedEntry
+	65, // 21: drydock.v1.ReceiveCheckRequest.migration:type_name -> drydock.v1.MigrationSpec
+	31, // 22: drydock.v1.ReceiveCheckRequest.needs:type_name -> drydock.v1.PodNeeds
+	61, // 23: drydock.v1.ReceiveCheckResponse.refusals:type_name -> drydock.v1.Refusal
+	56, // 24: drydock.v1.ReceiveCheckResponse.info:type_name -> drydock.v1.HostInfo
+	65, // 25: drydock.v1.ReceivePrepareRequest.migration:type_name -> drydock.v1.MigrationSpec
+	31, // 26: drydock.v1.ReceivePrepareRequest.needs:type_name -> drydock.v1.PodNeeds
+	59, // 27: drydock.v1.ReceivePrepareRequest.source:type_name -> drydock.v1.Peer
+	51, // 28: drydock.v1.ReceivePrepareRequest.runtime_specs:type_name -> drydock.v1.ReceivePrepareRequest.RuntimeSpecsEntry
+	66, // 29: drydock.v1.ReceivePrepareRequest.mode:type_name -> drydock.v1.MigrationMode
+	52, // 30: drydock.v1.ReceivePrepareRequest.descriptors:type_name -> drydock.v1.ReceivePrepareRequest.DescriptorsEntry
+	53, // 31: drydock.v1.ReceiveRestoreRequest.files:type_name -> drydock.v1.ReceiveRestoreRequest.FilesEntry
+	42, // 32: drydock.v1.ReceiveRestoreRequest.pages:type_name -> drydock.v1.PageSource
+	54, // 33: drydock.v1.ReceiveRestoreRequest.sums:type_name -> drydock.v1.ReceiveRestoreRequest.SumsEntry
+	55, // 34: drydock.v1.PageSource.ports:type_name -> drydock.v1.PageSource.PortsEntry
+	44, // 35: drydock.v1.ReceiveRestoreResponse.result:type_name -> drydock.v1.ReceiveResult
+	67, // 36: drydock.v1.ReceiveResult.outcome:type_name -> drydock.v1.MigrationOutcome
+	68, // 37: drydock.v1.PodNeeds.StartedEntry.value:type_name -> google.protobuf.Timestamp
+	41, // 38: drydock.v1.ReceiveRestoreRequest.SumsEntry.value:type_name -> drydock.v1.ImageSums
+	0,  // 39: drydock.v1.AgentService.GetHostInfo:input_type -> drydock.v1.GetHostInfoRequest
+	69, // 40: drydock.v1.AgentService.Doctor:input_type -> drydock.v1.DoctorHostRequest
+	2,  // 41: drydock.v1.AgentService.RefreshStatus:input_type -> drydock.v1.RefreshStatusRequest
+	4,  // 42: drydock.v1.AgentService.ReachPeer:input_type -> drydock.v1.ReachPeerRequest
+	6,  // 43: drydock.v1.AgentService.CheckPod:input_type -> drydock.v1.CheckPodRequest
+	10, // 44: drydock.v1.AgentService.CreatePod:input_type -> drydock.v1.CreatePodRequest
+	12, // 45: drydock.v1.AgentService.StopAgentPod:input_type -> drydock.v1.StopAgentPodRequest
+	14, // 46: drydock.v1.AgentService.RemoveAgentPod:input_type -> drydock.v1.RemoveAgentPodRequest
+	16, // 47: drydock.v1.AgentService.TransformPod:input_type -> drydock.v1.TransformPodRequest
+	18, // 48: drydock.v1.AgentService.RevertPod:input_type -> drydock.v1.RevertPodRequest
+	20, // 49: drydock.v1.AgentService.SettlePod:input_type -> drydock.v1.SettlePodRequest
+	22, // 50: drydock.v1.AgentService.ListAgentPods:input_type -> drydock.v1.ListAgentPodsRequest
+	70, // 51: drydock.v1.AgentService.Exec:input_type -> drydock.v1.ExecRequest
+	71, // 52: drydock.v1.AgentService.GetLogs:input_type -> drydock.v1.GetPodLogsRequest
+	72, // 53: drydock.v1.AgentService.SetPodShim:input_type -> drydock.v1.SetPodShimRequest
+	73, // 54: drydock.v1.AgentService.GetPodShim:input_type -> drydock.v1.GetPodShimRequest
+	74, // 55: drydock.v1.AgentService.TracePodShim:input_type -> drydock.v1.TracePodShimRequest
+	75, // 56: drydock.v1.AgentService.ImportArchive:input_type -> drydock.v1.ImportImageRequest
+	76, // 57: drydock.v1.AgentService.Pull:input_type -> drydock.v1.PullImageRequest
+	24, // 58: drydock.v1.AgentService.FetchImage:input_type -> drydock.v1.FetchImageRequest
+	26, // 59: drydock.v1.AgentService.ListAgentImages:input_type -> drydock.v1.ListAgentImagesRequest
+	28, // 60: drydock.v1.AgentService.ReadBlob:input_type -> drydock.v1.ReadBlobRequest
+	30, // 61: drydock.v1.AgentService.Migrate:input_type -> drydock.v1.AgentMigrateRequest
+	32, // 62: drydock.v1.ReceiveService.Check:input_type -> drydock.v1.ReceiveCheckRequest
+	34, // 63: drydock.v1.ReceiveService.Prepare:input_type -> drydock.v1.ReceivePrepareRequest
+	36, // 64: drydock.v1.ReceiveService.Ready:input_type -> drydock.v1.ReceiveReadyRequest
+	38, // 65: drydock.v1.ReceiveService.Hold:input_type -> drydock.v1.ReceiveHoldRequest
+	40, // 66: drydock.v1.ReceiveService.Restore:input_type -> drydock.v1.ReceiveRestoreRequest
+	45, // 67: drydock.v1.ReceiveService.Discard:input_type -> drydock.v1.ReceiveDiscardRequest
+	47, // 68: drydock.v1.ReceiveService.GetState:input_type -> drydock.v1.ReceiveStateRequest
+	8,  // 69: drydock.v1.ReceiveService.AnswerProbe:input_type -> drydock.v1.AnswerProbeRequest
+	1,  // 70: drydock.v1.AgentService.GetHostInfo:output_type -> drydock.v1.GetHostInfoResponse
+	77, // 71: drydock.v1.AgentService.Doctor:output_type -> drydock.v1.DoctorHostResponse
+	3,  // 72: drydock.v1.AgentService.RefreshStatus:output_type -> drydock.v1.RefreshStatusResponse
+	5,  // 73: drydock.v1.AgentService.ReachPeer:output_type -> drydock.v1.ReachPeerResponse
+	7,  // 74: drydock.v1.AgentService.CheckPod:output_type -> drydock.v1.CheckPodResponse
+	11, // 75: drydock.v1.AgentService.CreatePod:output_type -> drydock.v1.CreatePodResponse
+	13, // 76: drydock.v1.AgentService.StopAgentPod:output_type -> drydock.v1.StopAgentPodResponse
+	15, // 77: drydock.v1.AgentService.RemoveAgentPod:output_type -> drydock.v1.RemoveAgentPodResponse
+	17, // 78: drydock.v1.AgentService.TransformPod:output_type -> drydock.v1.TransformPodResponse
+	19, // 79: drydock.v1.AgentService.RevertPod:output_type -> drydock.v1.RevertPodResponse
+	21, // 80: drydock.v1.AgentService.SettlePod:output_type -> drydock.v1.SettlePodResponse
+	23, // 81: drydock.v1.AgentService.ListAgentPods:output_type -> drydock.v1.ListAgentPodsResponse
+	78, // 82: drydock.v1.AgentService.Exec:output_type -> drydock.v1.ExecResponse
+	79, // 83: drydock.v1.AgentService.GetLogs:output_type -> drydock.v1.GetPodLogsResponse
+	80, // 84: drydock.v1.AgentService.SetPodShim:output_type -> drydock.v1.SetPodShimResponse
+	81, // 85: drydock.v1.AgentService.GetPodShim:output_type -> drydock.v1.GetPodShimResponse
+	82, // 86: drydock.v1.AgentService.TracePodShim:output_type -> drydock.v1.TracePodShimResponse
+	83, // 87: drydock.v1.AgentService.ImportArchive:output_type -> drydock.v1.ImportImageResponse
+	84, // 88: drydock.v1.AgentService.Pull:output_type -> drydock.v1.PullImageResponse
+	25, // 89: drydock.v1.AgentService.FetchImage:output_type -> drydock.v1.FetchImageResponse
+	27, // 90: drydock.v1.AgentService.ListAgentImages:output_type -> drydock.v1.ListAgentImagesResponse
+	29, // 91: drydock.v1.AgentService.ReadBlob:output_type -> drydock.v1.ReadBlobResponse
+	85, // 92: drydock.v1.AgentService.Migrate:output_type -> drydock.v1.MigratePodResponse
+	33, // 93: drydock.v1.ReceiveService.Check:output_type -> drydock.v1.ReceiveCheckResponse
+	35, // 94: drydock.v1.ReceiveService.Prepare:output_type -> drydock.v1.ReceivePrepareResponse
+	37, // 95: drydock.v1.ReceiveService.Ready:output_type -> drydock.v1.ReceiveReadyResponse
+	39, // 96: drydock.v1.ReceiveService.Hold:output_type -> drydock.v1.ReceiveHoldResponse
+	43, // 97: drydock.v1.ReceiveService.Restore:output_type -> drydock.v1.ReceiveRestoreResponse
+	46, // 98: drydock.v1.ReceiveService.Discard:output_type -> drydock.v1.ReceiveDiscardResponse
+	48, // 99: drydock.v1.ReceiveService.GetState:output_type -> drydock.v1.ReceiveStateResponse
+	9,  // 100: drydock.v1.ReceiveService.AnswerProbe:output_type -> drydock.v1.AnswerProbeResponse
+	70, // [70:101] is the sub-list for method output_type
+	39, // [39:70] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_agent_proto_init() }
@@ -3049,7 +3068,7 @@ func file_drydock_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_agent_proto_rawDesc), len(file_drydock_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
