@@ -82,7 +82,10 @@ func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, shim
 			return refuse(what, upgradingReason(record))
 		}
 		before = record.GetSpec().GetShim()
-		record.Spec.Shim = nextShim(before, shim)
+		record.Spec.Shim = nextShim(before, shim, record.GetShimGeneration())
+		if shim == nil {
+			record.ShimGeneration = max(record.GetShimGeneration(), before.GetGeneration())
+		}
 		return nil
 	})
 	if err != nil {
@@ -106,13 +109,14 @@ func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, shim
 	return nil, fmt.Errorf("%s: %w", what, err)
 }
 
-// nextShim is what is wanted, with a generation of its own where that is something else than before.
-func nextShim(before, wanted *drydockv1.ShimSpec) *drydockv1.ShimSpec {
+// nextShim is what is wanted, with a generation of its own where that is something else than before; gone is that of the last one that
+// was taken away, which a host that has not heard of it may still have.
+func nextShim(before, wanted *drydockv1.ShimSpec, gone uint64) *drydockv1.ShimSpec {
 	if wanted == nil {
 		return nil
 	}
 	next := proto.CloneOf(wanted)
-	next.Generation = before.GetGeneration()
+	next.Generation = max(before.GetGeneration(), gone)
 	if !proto.Equal(before, next) {
 		next.Generation++
 	}

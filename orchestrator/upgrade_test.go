@@ -284,9 +284,14 @@ func TestEveryPodUnderstandsAVersionBeforeAPodOfItIsThere(t *testing.T) {
 	if shim := l.view("shop-1").GetSpec().GetShim(); shim.GetVersion() != "v2" {
 		t.Errorf("the shim of shop-1 is %v", shim)
 	}
+	generation := l.view("shop-1").GetSpec().GetShim().GetGeneration()
 	l.must(l.applyRecord(record("v2"))) // now everybody speaks v2
 	l.eventually("nobody has a shim", func() bool {
 		return l.view("shop-0").GetSpec().GetShim() == nil && l.view("shop-1").GetSpec().GetShim() == nil
+	})
+	l.must(l.applyRecord(record("v1")))
+	l.eventually("it has a shim again, and not one that could be taken for the first", func() bool {
+		return l.view("shop-1").GetSpec().GetShim().GetGeneration() > generation
 	})
 }
 
@@ -301,6 +306,19 @@ func TestAPodThatIsRunHasItsShimAndSoHaveTheOthersWhenItIsThere(t *testing.T) {
 			t.Errorf("shop-1 was made with %v (-want +got):\n%s", h.upgrades.specs["shop-1"].GetShim(), diff)
 		}
 	})
+}
+
+func TestARecordThatIsTooLargeForShimsIsRefusedWhereTheyAreNeeded(t *testing.T) {
+	l, _ := newShop(t, oneByOne, "mute")
+	large := shopRecord(oneByOne) + "#" + strings.Repeat("x", 500<<10) + "\n"
+	l.must(l.applyRecord(large))
+	l.becomes(l.mustUpgradeTo("v2", "mute"), upgradeFinished) // it has no port, and so no shim
+	ports := map[string]string{"drydock/ports": "80"}
+	l.serve("shop-0", "v1", ports)
+	_, err := l.upgradeTo("v2")
+	l.refused(err, "more than the 460800 that the shims of pods can have")
+	_, err = l.runSpec(serving("shop-1", "v2", ports), "h1")
+	l.refused(err, "more than the 460800 that the shims of pods can have")
 }
 
 func TestNoPodIsStoppedBeforeTheOthersUnderstandItsNewVersion(t *testing.T) {
@@ -349,6 +367,48 @@ func TestAGatewayKnowsTheServersAndHoldsCallsToOneThatIsUpgraded(t *testing.T) {
 	l.must(err)
 	if _, err := l.admin.GetPod(l.Context(), connect.NewRequest(&drydockv1.GetPodRequest{Name: "front"})); connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("the gateway is still there: %v", err)
+	}
+}
+
+// Whatever becomes of an upgrade and of its controller, calls come to the pod again.
+func TestAPodIsNotHeldForEver(t *testing.T) {
+	for _, test := range []struct {
+		name, dies, sick, end string
+		state                 drydockv1.UpgradeState
+	}{
+		{"a controller dies while calls are held", "upgrade did health of shop-0", "", "gateway front shop-0=v2 shop-1=v1", upgradeFinished},
+		{"a controller dies while it holds them", "upgrade did hold of shop-0", "", "gateway front shop-0=v2 shop-1=v1", upgradeFinished},
+		{"the new version is taken back", "upgrade undoes stop of shop-0", "it is sick", "gateway front shop-0=v1 shop-1=v1", upgradeStopped},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l, h := newShop(t, oneByOne)
+			l.must(l.applyRecord(strings.Replace(shopRecord(oneByOne), "{default: v1}", "{default: v1, header: X-Shop}\ngateway: {pod: front, image: 'shop:1', ports: [80]}", 1)))
+			ports := map[string]string{"drydock/ports": "8080"}
+			l.serve("shop-0", "v1", ports)
+			l.serve("shop-1", "v1", ports)
+			last := func(event string) func() bool {
+				return func() (is bool) {
+					h.set(func() { is = shimEvent("front", h.upgrades.shims["front"]) == event })
+					return is
+				}
+			}
+			l.eventually("the gateway knows both", last("gateway front shop-0=v1 shop-1=v1"))
+			h.set(func() {
+				if test.sick != "" {
+					h.upgrades.sick = map[string]string{"shop:2": test.sick}
+				}
+			})
+			died := l.dieAt(test.dies)
+			id := l.mustUpgradeTo("v2", "shop-0")
+			<-died
+			if held := last(strings.Replace(test.end, " shop-1", "! shop-1", 1)); test.sick == "" && !held() && !last("gateway front shop-0=v1! shop-1=v1")() {
+				t.Error("calls are not held")
+			}
+			l.stop()
+			l.start()
+			l.becomes(id, test.state)
+			l.eventually("calls come to it again", last(test.end))
+		})
 	}
 }
 

@@ -103,20 +103,35 @@ func (r *Runtime) makeProgram(ctx context.Context, t Transform, volumes string) 
 	}
 	in := spec.Input{
 		Pod: pod, Container: index, Image: config.Config, NetNS: filepath.Join(dir, "netns"),
-		Cgroup: filepath.Join(r.podCgroup(pod.Name), "transform"), Cgroup2: CgroupVersion() == 2, Volumes: make(map[string]string),
+		Cgroup: filepath.Join(r.podCgroup(pod.Name), "transform"), Cgroup2: CgroupVersion() == 2,
 		Hosts: filepath.Join(dir, "hosts"), Hostname: filepath.Join(dir, "hostname"), ResolvConf: filepath.Join(dir, "resolv.conf"),
 		Empty: filepath.Join(r.cfg.DataDir, "empty"), CRIUConfig: filepath.Join(dir, "criu.conf"),
 	}
-	for _, v := range pod.Volumes {
-		in.Volumes[v.Name] = filepath.Join(volumes, v.Name)
-		if err := os.MkdirAll(in.Volumes[v.Name], 0o755); err != nil { // one that comes with the upgrade
-			return nil, err
-		}
+	if in.Volumes, err = programVolumes(pod, volumes); err != nil {
+		return nil, err
 	}
 	id := programID(pod.Name)
 	return r.client.NewContainer(ctx, id, containerd.WithImage(image), containerd.WithSnapshotter(snapshotter),
 		containerd.WithNewSnapshot(id, image), containerd.WithContainerLabels(map[string]string{podLabel: pod.Name}),
 		containerd.WithRuntime(shim, &options.Options{}), r.withProgram(in))
+}
+
+// programVolumes are where the pod's volumes lie below a directory. One that comes with the upgrade is made.
+func programVolumes(pod *drydockv1.PodSpec, below string) (map[string]string, error) {
+	dirs := make(map[string]string)
+	for _, v := range pod.Volumes {
+		dirs[v.Name] = filepath.Join(below, v.Name)
+		if err := os.MkdirAll(dirs[v.Name], 0o755); err != nil {
+			return nil, err
+		}
+		if v.Name != sidecar.Name {
+			continue
+		}
+		if err := sidecar.ShowKept(dirs[v.Name]); err != nil {
+			return nil, fmt.Errorf("what the shim has kept: %w", err)
+		}
+	}
+	return dirs, nil
 }
 
 func (r *Runtime) withProgram(in spec.Input) containerd.NewContainerOpts {

@@ -29,6 +29,8 @@ func (s *Services) settleGateway(ctx context.Context, f forShims, pods []*drydoc
 	switch {
 	case len(wanted.GetBackends()) == 0 || proto.Equal(wanted, pod.GetSpec().GetShim()):
 		return ""
+	case f.tooLarge() != nil:
+		return f.tooLarge().GetReason()
 	case pod == nil:
 		err := s.Controller.RunPod(ctx, f.gatewayPod(wanted))
 		if err != nil && connect.CodeOf(err) != connect.CodeAlreadyExists {

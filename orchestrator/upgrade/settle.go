@@ -61,6 +61,10 @@ func (s *Services) settle(ctx context.Context, stored *drydockv1.ServiceRecord) 
 		if u.client || f.becoming[name] != "" || proto.Equal(u.pod.GetSpec().GetShim(), wanted) {
 			continue
 		}
+		if why := f.tooLarge(); why != nil && wanted != nil {
+			missing[name] = why.GetReason()
+			continue
+		}
 		switch u.pod.GetPhase() {
 		case drydockv1.PodPhase_POD_PHASE_RUNNING:
 			if err := s.Controller.SetShim(ctx, name, wanted); err != nil {
@@ -95,10 +99,14 @@ func (s *Services) Equip(ctx context.Context, spec *drydockv1.PodSpec) error {
 		return err
 	}
 	f, err := s.forShims(ctx, item.Value)
-	if err == nil {
-		spec.Shim = f.shimOf(spec, pods)
+	if err != nil {
+		return err
 	}
-	return err
+	spec.Shim = f.shimOf(spec, pods)
+	if why := f.tooLarge(); why != nil && spec.GetShim() != nil {
+		return refuse("run pod "+spec.GetName(), why)
+	}
+	return nil
 }
 
 // Announce has a service's other pods understand a pod that is on record, before it is made. What cannot be done now is left to later.

@@ -45,6 +45,23 @@ func (s *Services) forShims(ctx context.Context, stored *drydockv1.ServiceRecord
 	return f, err
 }
 
+// shimAtMost is how much a record may have with the files beside it, where pods need shims: while a pod is upgraded its record holds
+// that three times, and the store takes 1.5 MiB at once.
+const shimAtMost = 450 << 10
+
+// tooLarge is why pods cannot have the record in their shims, or nil.
+func (f forShims) tooLarge() *drydockv1.Refusal {
+	size := len(f.stored.GetText())
+	for _, data := range f.files {
+		size += len(data)
+	}
+	if size <= shimAtMost {
+		return nil
+	}
+	return because(fmt.Sprintf("the record of service %s and the files beside it are %d bytes, more than the %d that the shims of pods can have", f.stored.GetName(), size, shimAtMost),
+		"make them smaller, and apply the record again")
+}
+
 // held says whether a pod gets no calls.
 func held(p *drydockv1.UpgradePod) bool {
 	at, first, last := stepIndex(p.GetStep()), stepIndex("hold"), stepIndex("health")
@@ -95,6 +112,11 @@ func (f forShims) audience(pod, version string, pods []*drydockv1.Pod) (mixed bo
 		}
 	}
 	return mixed, clients
+}
+
+func hasPorts(pod *drydockv1.Pod) bool {
+	ports, err := portsOf(pod.GetSpec())
+	return err == nil && len(ports) > 0
 }
 
 // portsOf are the ports at which a pod serves: those of its label, else that of its probe.

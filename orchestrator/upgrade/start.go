@@ -107,6 +107,13 @@ func (p *planning) plan(ctx context.Context) (*drydockv1.Upgrade, error) {
 	if err := refuse(p.what, p.reasons...); err != nil {
 		return nil, err
 	}
+	f, err := p.forShims(ctx, p.stored)
+	if err != nil {
+		return nil, err
+	}
+	if why := f.tooLarge(); why != nil && slices.ContainsFunc(p.pods, func(pod *drydockv1.Pod) bool { return f.concerns(pod) && hasPorts(pod) }) {
+		p.add(why.GetReason(), why.GetRemedy())
+	}
 	image, digest, err := p.image(ctx, chosen[0])
 	if err := errors.Join(err, refuse(p.what, p.reasons...)); err != nil {
 		return nil, err

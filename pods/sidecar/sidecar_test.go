@@ -17,6 +17,8 @@ import (
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/strictyaml"
 	"drydock/pods/manifest"
+	"drydock/shim/kept"
+	"drydock/shim/message"
 	"drydock/shim/process"
 )
 
@@ -192,5 +194,39 @@ func TestTheSameProgramGivesTheSameImage(t *testing.T) {
 	}
 	if !names["oci-layout"] || !names["index.json"] || !names["blobs/sha256/"+strings.TrimPrefix(digests[0], "sha256:")] || len(names) != 5 {
 		t.Errorf("the archive has %v", names)
+	}
+}
+
+func TestWhatAShimHasKeptCanBeReadByTheTransformsUser(t *testing.T) {
+	volume := t.TempDir()
+	if err := ShowKept(volume); err != nil {
+		t.Errorf("where nothing was kept: %v", err)
+	}
+	store, err := kept.Open(filepath.Join(volume, Kept))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := message.ParseJSON([]byte(`"gift"`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := errors.Join(store.Pair("v1-v2").Keep("note", "7", value), os.WriteFile(outside, nil, 0o600), os.Symlink(outside, filepath.Join(volume, Kept, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := ShowKept(volume); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(volume, Kept, "v1-v2", "note", "*", "*.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	for path := files[0]; path != volume; path = filepath.Dir(path) {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o004 == 0 || info.IsDir() && info.Mode().Perm()&0o001 == 0 {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	if info, err := os.Stat(outside); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("a file outside of the volume is %v: %v", info.Mode(), err)
 	}
 }

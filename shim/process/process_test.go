@@ -474,6 +474,23 @@ func TestATraceThatWasBegunIsFetchedLater(t *testing.T) {
 	}
 }
 
+func TestCallsArePassedOnOnlyWhereAHeaderSaysTheirVersion(t *testing.T) {
+	f := newFiles(t)
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(f.config), "greeter.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, "shim.yaml", "record: greeter.yaml\npass: true\nbackends: [{name: a, address: '127.0.0.1:1', version: v1, hold: true}]\nlisten: [{address: ':0'}]\ncontrol: /x.sock\n")
+	l, err := load(t.Context(), f.config)
+	if err != nil || !l.settings().Pass || !l.settings().Backends[0].Hold {
+		t.Fatalf("%v: %+v", err, l)
+	}
+	f.write(t, "greeter.yaml", strings.Replace(string(text), "header: X-Greeter-Version, ", "", 1))
+	if _, err := load(t.Context(), f.config); err == nil || !strings.Contains(err.Error(), "shim.yaml:2:7: pass: the record has no header") {
+		t.Errorf("it says %v", err)
+	}
+}
+
 func TestWhatIsWrongWithAConfigurationIsSaidAtItsPlace(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"unknown key":     {"record: greeter.yaml\nsevrer: {}\n", "shim.yaml:2:1: sevrer: unknown key"},

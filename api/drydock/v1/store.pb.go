@@ -412,9 +412,11 @@ type PodRecord struct {
 	// Set while an upgrade of its service has the pod.
 	Upgrade *PodUpgrade `protobuf:"bytes,7,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
 	// When it came to the version that its label names.
-	VersionSince  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=version_since,json=versionSince,proto3" json:"version_since,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	VersionSince *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=version_since,json=versionSince,proto3" json:"version_since,omitempty"`
+	// The highest generation of a shim that was taken away: one that comes later has a higher one.
+	ShimGeneration uint64 `protobuf:"varint,9,opt,name=shim_generation,json=shimGeneration,proto3" json:"shim_generation,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PodRecord) Reset() {
@@ -501,6 +503,13 @@ func (x *PodRecord) GetVersionSince() *timestamppb.Timestamp {
 		return x.VersionSince
 	}
 	return nil
+}
+
+func (x *PodRecord) GetShimGeneration() uint64 {
+	if x != nil {
+		return x.ShimGeneration
+	}
+	return 0
 }
 
 // PodUpgrade is the upgrade that has a pod, and what the pod was before and is to become.
@@ -1144,7 +1153,7 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"migrations\x18\x06 \x03(\tR\n" +
 	"migrations\x123\n" +
 	"\asummary\x18\a \x01(\v2\x19.drydock.v1.StatusSummaryR\asummary\x12#\n" +
-	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\"\xfd\x02\n" +
+	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\"\xa6\x03\n" +
 	"\tPodRecord\x12'\n" +
 	"\x04spec\x18\x01 \x01(\v2\x13.drydock.v1.PodSpecR\x04spec\x122\n" +
 	"\adesired\x18\x02 \x01(\x0e2\x18.drydock.v1.DesiredStateR\adesired\x12\x12\n" +
@@ -1154,7 +1163,8 @@ const file_drydock_v1_store_proto_rawDesc = "" +
 	"stop_grace\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tstopGrace\x12\x1c\n" +
 	"\tmigration\x18\x06 \x01(\tR\tmigration\x120\n" +
 	"\aupgrade\x18\a \x01(\v2\x16.drydock.v1.PodUpgradeR\aupgrade\x12?\n" +
-	"\rversion_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fversionSince\"t\n" +
+	"\rversion_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fversionSince\x12'\n" +
+	"\x0fshim_generation\x18\t \x01(\x04R\x0eshimGeneration\"t\n" +
 	"\n" +
 	"PodUpgrade\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
