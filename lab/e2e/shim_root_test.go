@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -164,15 +165,44 @@ func (c *caller) unbroken(t *testing.T) {
 // overHTTP calls with a version's body.
 func overHTTP(address, version, body string, two bool) func(*caller) func(context.Context) error {
 	return func(c *caller) func(context.Context) error {
-		protocols := new(http.Protocols)
-		protocols.SetHTTP1(!two)
-		protocols.SetUnencryptedHTTP2(two)
-		transport := &http.Transport{DialContext: c.dial, Protocols: protocols, MaxConnsPerHost: 1, ResponseHeaderTimeout: time.Minute}
+		var transport http.RoundTripper = &keptAlive{dial: c.dial}
+		if two {
+			protocols := new(http.Protocols)
+			protocols.SetUnencryptedHTTP2(true)
+			transport = &http.Transport{DialContext: c.dial, Protocols: protocols, MaxConnsPerHost: 1, ResponseHeaderTimeout: time.Minute}
+		}
 		return func(ctx context.Context) error { return greetOnce(ctx, transport, address, version, body) }
 	}
 }
 
-func greetOnce(ctx context.Context, transport *http.Transport, address, version, body string) error {
+// keptAlive is HTTP/1.1 over one connection, for as long as the other side keeps it. net/http gives a connection up where it has
+// not seen 50 ms after the answer that the call is written, which a busy machine brings about.
+type keptAlive struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func (k *keptAlive) RoundTrip(r *http.Request) (*http.Response, error) {
+	if k.conn == nil {
+		conn, err := k.dial(r.Context(), "tcp", r.URL.Host)
+		if err != nil {
+			return nil, err
+		}
+		k.conn, k.in = conn, bufio.NewReader(conn)
+	}
+	err := errors.Join(k.conn.SetDeadline(time.Now().Add(time.Minute)), r.Write(k.conn))
+	var res *http.Response
+	if err == nil {
+		res, err = http.ReadResponse(k.in, r)
+	}
+	if err != nil || res.Close {
+		k.conn = nil
+	}
+	return res, err
+}
+
+func greetOnce(ctx context.Context, transport http.RoundTripper, address, version, body string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/greet", strings.NewReader(body))
 	if err != nil {
 		return err
