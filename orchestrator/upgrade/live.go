@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -32,7 +33,7 @@ type upgradeItem = store.Item[*drydockv1.Upgrade]
 func (s *Services) upgrade(ctx context.Context, id string) (upgradeItem, error) {
 	item, err := store.Get[drydockv1.Upgrade](ctx, s.Store, s.upgradeKey(id))
 	if errors.Is(err, store.ErrNotFound) {
-		return upgradeItem{}, notFound("upgrade", id, "drydock upgrade ls")
+		return upgradeItem{}, refusal.NotFound("upgrade", id, "drydock upgrade ls")
 	}
 	return item, err
 }

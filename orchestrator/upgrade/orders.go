@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -44,7 +45,7 @@ func (s *Services) order(ctx context.Context, id string, change func(*drydockv1.
 func (s *Services) pauseUpgrade(ctx context.Context, id, by string) (*drydockv1.Upgrade, error) {
 	return s.order(ctx, id, func(u *drydockv1.Upgrade) error {
 		if !active(u.GetState()) {
-			return refuse("pause upgrade "+id, because("it is "+word(u.GetState()), "see `drydock upgrade show "+id+"`"))
+			return refusal.New("pause upgrade "+id, refusal.Because("it is "+word(u.GetState()), "see `drydock upgrade show "+id+"`"))
 		}
 		if u.GetAsked() == "" {
 			u.Asked, u.Reason = askPause, "is being paused by "+by
@@ -57,7 +58,7 @@ func (s *Services) pauseUpgrade(ctx context.Context, id, by string) (*drydockv1.
 func (s *Services) abortUpgrade(ctx context.Context, id, by string) (*drydockv1.Upgrade, error) {
 	return s.order(ctx, id, func(u *drydockv1.Upgrade) error {
 		if over(u.GetState()) {
-			return refuse("abort upgrade "+id, because("it is "+word(u.GetState()), "see `drydock upgrade show "+id+"`"))
+			return refusal.New("abort upgrade "+id, refusal.Because("it is "+word(u.GetState()), "see `drydock upgrade show "+id+"`"))
 		}
 		u.Asked, u.Reason, u.State = askAbort, "is being aborted by "+by, running
 		return nil
@@ -68,7 +69,7 @@ func (s *Services) abortUpgrade(ctx context.Context, id, by string) (*drydockv1.
 func (s *Services) resumeUpgrade(ctx context.Context, id string) (*drydockv1.Upgrade, error) {
 	return s.order(ctx, id, func(u *drydockv1.Upgrade) error {
 		if u.GetState() != paused && u.GetState() != stopped && u.GetAsked() != askPause {
-			return refuse("resume upgrade "+id, because("it is "+word(u.GetState()), "see `drydock upgrade show "+id+"`"))
+			return refusal.New("resume upgrade "+id, refusal.Because("it is "+word(u.GetState()), "see `drydock upgrade show "+id+"`"))
 		}
 		u.State, u.Reason, u.Asked, u.Problems = running, "", "", nil
 		for _, p := range u.GetPods() {

@@ -17,6 +17,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/internal/strictyaml"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 	"drydock/shim/record"
 )
@@ -55,9 +56,9 @@ func faults(name string, err error) error {
 	}
 	var reasons []*drydockv1.Refusal
 	for _, p := range problems {
-		reasons = append(reasons, because(fmt.Sprintf("%s:%d:%d: %s: %s", p.File, p.Line, p.Column, p.Field, p.Reason), p.Remedy))
+		reasons = append(reasons, refusal.Because(fmt.Sprintf("%s:%d:%d: %s: %s", p.File, p.Line, p.Column, p.Field, p.Reason), p.Remedy))
 	}
-	return refuse("apply service "+name, reasons...)
+	return refusal.New("apply service "+name, reasons...)
 }
 
 // load parses a stored record. Its examples were run when it was applied.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 	"drydock/shim/record"
 )
@@ -190,7 +191,7 @@ func (x *execution) conclude(ctx context.Context, u *drydockv1.Upgrade) (more bo
 		var problems []*drydockv1.Refusal
 		for _, p := range u.GetPods() {
 			for _, problem := range p.GetProblems() {
-				problems = append(problems, because(fmt.Sprintf("pod %s, %s: %s", p.GetPod(), p.GetStep(), problem.GetReason()), problem.GetRemedy()))
+				problems = append(problems, refusal.Because(fmt.Sprintf("pod %s, %s: %s", p.GetPod(), p.GetStep(), problem.GetReason()), problem.GetRemedy()))
 			}
 		}
 		return false, x.rest(ctx, stopped, "a pod failed, and runs the version that it had", problems)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/shim/record"
 )
 
@@ -197,7 +198,7 @@ func (s *Services) tooEarly(ctx context.Context, stored *drydockv1.ServiceRecord
 	var reasons []*drydockv1.Refusal
 	for _, server := range usesOf(u.service, pods) {
 		if !server.client && slices.Index(versions, server.version) < at {
-			reasons = append(reasons, because(fmt.Sprintf("servers first: pod %s still serves %s, and the new pod speaks %s", server.pod.GetSpec().GetName(), server.version, u.version),
+			reasons = append(reasons, refusal.Because(fmt.Sprintf("servers first: pod %s still serves %s, and the new pod speaks %s", server.pod.GetSpec().GetName(), server.version, u.version),
 				"upgrade the servers: `drydock service upgrade "+u.service+" --to "+u.version+"`"))
 		}
 	}

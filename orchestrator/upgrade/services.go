@@ -12,6 +12,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/api/drydock/v1/drydockv1connect"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 )
 
@@ -81,7 +82,7 @@ type serviceItem = store.Item[*drydockv1.ServiceRecord]
 func (s *Services) service(ctx context.Context, name string) (serviceItem, error) {
 	item, err := store.Get[drydockv1.ServiceRecord](ctx, s.Store, s.serviceKey(name))
 	if errors.Is(err, store.ErrNotFound) {
-		return serviceItem{}, notFound("service", name, "drydock service ls")
+		return serviceItem{}, refusal.NotFound("service", name, "drydock service ls")
 	}
 	return item, err
 }
@@ -90,7 +91,7 @@ func (s *Services) service(ctx context.Context, name string) (serviceItem, error
 func (s *Services) changeService(ctx context.Context, name string, change func(*drydockv1.ServiceRecord) error) error {
 	_, err := store.Update(ctx, s.Store, s.serviceKey(name), func(item serviceItem) error {
 		if item.Revision == 0 {
-			return notFound("service", name, "drydock service ls")
+			return refusal.NotFound("service", name, "drydock service ls")
 		}
 		return change(item.Value)
 	})
@@ -140,7 +141,7 @@ func (s *Services) apply(ctx context.Context, m *drydockv1.ApplyServiceRequest, 
 func (s *Services) mayReplace(ctx context.Context, before *drydockv1.ServiceRecord, name string, versions []string) error {
 	what := "apply service " + name
 	if id := before.GetUpgrade(); id != "" {
-		return refuse(what, because("upgrade "+id+" goes by the record that is there", "wait for its end, or end it: `drydock upgrade abort "+id+"`"))
+		return refusal.New(what, refusal.Because("upgrade "+id+" goes by the record that is there", "wait for its end, or end it: `drydock upgrade abort "+id+"`"))
 	}
 	pods, err := s.Controller.ListPods(ctx)
 	if err != nil {
@@ -149,11 +150,11 @@ func (s *Services) mayReplace(ctx context.Context, before *drydockv1.ServiceReco
 	var reasons []*drydockv1.Refusal
 	for _, use := range usesOf(name, pods) {
 		if !slices.Contains(versions, use.version) {
-			reasons = append(reasons, because("pod "+use.pod.GetSpec().GetName()+" "+use.how()+", which the record does not know",
+			reasons = append(reasons, refusal.Because("pod "+use.pod.GetSpec().GetName()+" "+use.how()+", which the record does not know",
 				"keep "+use.version+" in the record until nothing uses it"))
 		}
 	}
-	return refuse(what, reasons...)
+	return refusal.New(what, reasons...)
 }
 
 // remove forgets a service that no pod uses.
@@ -170,12 +171,12 @@ func (s *Services) remove(ctx context.Context, name string) error {
 	var reasons []*drydockv1.Refusal
 	for _, use := range usesOf(name, pods) {
 		pod := use.pod.GetSpec().GetName()
-		reasons = append(reasons, because("pod "+pod+" "+use.how(), "remove the pod: `drydock pod rm "+pod+"`"))
+		reasons = append(reasons, refusal.Because("pod "+pod+" "+use.how(), "remove the pod: `drydock pod rm "+pod+"`"))
 	}
 	if id := item.Value.GetUpgrade(); id != "" {
-		reasons = append(reasons, because("upgrade "+id+" has not ended", "end it: `drydock upgrade abort "+id+"`"))
+		reasons = append(reasons, refusal.Because("upgrade "+id+" has not ended", "end it: `drydock upgrade abort "+id+"`"))
 	}
-	if err := refuse("remove service "+name, reasons...); err != nil {
+	if err := refusal.New("remove service "+name, reasons...); err != nil {
 		return err
 	}
 	if _, err := s.Store.Txn().If(store.Unchanged(item.Key, item.Revision)).Delete(item.Key).Commit(ctx); err != nil {
@@ -208,12 +209,12 @@ func (s *Services) setFlag(ctx context.Context, name, flag string, clear bool) e
 func (s *Services) Admit(ctx context.Context, spec *drydockv1.PodSpec) error {
 	var reasons []*drydockv1.Refusal
 	if _, err := portsOf(spec); err != nil {
-		reasons = append(reasons, because(err.Error(), "write ports with dots between them, as 8080.8081"))
+		reasons = append(reasons, refusal.Because(err.Error(), "write ports with dots between them, as 8080.8081"))
 	}
 	for _, use := range usesBy(&drydockv1.Pod{Spec: spec}) {
 		item, err := store.Get[drydockv1.ServiceRecord](ctx, s.Store, s.serviceKey(use.service))
 		if errors.Is(err, store.ErrNotFound) {
-			reasons = append(reasons, because("there is no service "+use.service, "apply its record: `drydock service apply FILE`"))
+			reasons = append(reasons, refusal.Because("there is no service "+use.service, "apply its record: `drydock service apply FILE`"))
 			continue
 		} else if err != nil {
 			return err
@@ -223,7 +224,7 @@ func (s *Services) Admit(ctx context.Context, spec *drydockv1.PodSpec) error {
 			return err
 		}
 		if !slices.Contains(versions, use.version) {
-			reasons = append(reasons, because("it "+use.how()+", which its record does not know", "choose one that `drydock service show "+use.service+"` has"))
+			reasons = append(reasons, refusal.Because("it "+use.how()+", which its record does not know", "choose one that `drydock service show "+use.service+"` has"))
 			continue
 		}
 		why, err := s.tooEarly(ctx, item.Value, versions, use)
@@ -232,5 +233,5 @@ func (s *Services) Admit(ctx context.Context, spec *drydockv1.PodSpec) error {
 		}
 		reasons = append(reasons, why...)
 	}
-	return refuse("run pod "+spec.GetName(), reasons...)
+	return refusal.New("run pod "+spec.GetName(), reasons...)
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 	"drydock/pods/manifest"
 )
@@ -104,7 +105,7 @@ func (s *Services) Equip(ctx context.Context, spec *drydockv1.PodSpec) error {
 	}
 	spec.Shim = f.shimOf(spec, pods)
 	if why := f.tooLarge(); why != nil && spec.GetShim() != nil {
-		return refuse("run pod "+spec.GetName(), why)
+		return refusal.New("run pod "+spec.GetName(), why)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/pods/manifest"
 )
 
@@ -58,7 +59,7 @@ func (f forShims) tooLarge() *drydockv1.Refusal {
 	if size <= shimAtMost {
 		return nil
 	}
-	return because(fmt.Sprintf("the record of service %s and the files beside it are %d bytes, more than the %d that the shims of pods can have", f.stored.GetName(), size, shimAtMost),
+	return refusal.Because(fmt.Sprintf("the record of service %s and the files beside it are %d bytes, more than the %d that the shims of pods can have", f.stored.GetName(), size, shimAtMost),
 		"make them smaller, and apply the record again")
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/orchestrator/store"
 	"drydock/pods/manifest"
 	"drydock/shim/record"
@@ -67,7 +68,7 @@ func (s *Services) start(ctx context.Context, m *drydockv1.StartUpgradeRequest, 
 	_, err = s.Store.Txn().If(store.Unchanged(item.Key, item.Revision), store.Unchanged(s.upgradeKey(u.GetId()), 0)).
 		Put(item.Key, item.Value).Put(s.upgradeKey(u.GetId()), u).Commit(ctx)
 	if errors.Is(err, store.ErrConflict) {
-		return nil, refuse(p.what, because("the service was changed at the same moment", "try again"))
+		return nil, refusal.New(p.what, refusal.Because("the service was changed at the same moment", "try again"))
 	}
 	if err != nil {
 		return nil, err
@@ -87,24 +88,26 @@ type planning struct {
 	reasons []*drydockv1.Refusal
 }
 
-func (p *planning) add(reason, remedy string) { p.reasons = append(p.reasons, because(reason, remedy)) }
+func (p *planning) add(reason, remedy string) {
+	p.reasons = append(p.reasons, refusal.Because(reason, remedy))
+}
 
 func (p *planning) plan(ctx context.Context) (*drydockv1.Upgrade, error) {
 	to := p.ask.GetTo()
 	if !slices.Contains(p.record.Versions, to) {
-		return nil, refuse(p.what, because("its record knows no version "+to, "choose one of "+strings.Join(p.record.Versions, ", ")+", or apply a newer record"))
+		return nil, refusal.New(p.what, refusal.Because("its record knows no version "+to, "choose one of "+strings.Join(p.record.Versions, ", ")+", or apply a newer record"))
 	}
 	if id := p.stored.GetUpgrade(); id != "" {
-		return nil, refuse(p.what, because("upgrade "+id+" of this service has not ended",
+		return nil, refusal.New(p.what, refusal.Because("upgrade "+id+" of this service has not ended",
 			"see `drydock upgrade show "+id+"`; go on with it by `drydock upgrade resume "+id+"`, or end it by `drydock upgrade abort "+id+"`"))
 	}
 	chosen := p.choose()
-	if err := refuse(p.what, p.reasons...); err != nil || len(chosen) == 0 {
+	if err := refusal.New(p.what, p.reasons...); err != nil || len(chosen) == 0 {
 		return nil, err
 	}
 	u := &drydockv1.Upgrade{Service: p.ask.GetService(), To: to, State: running}
 	p.pairOf(u, chosen)
-	if err := refuse(p.what, p.reasons...); err != nil {
+	if err := refusal.New(p.what, p.reasons...); err != nil {
 		return nil, err
 	}
 	f, err := p.forShims(ctx, p.stored)
@@ -115,7 +118,7 @@ func (p *planning) plan(ctx context.Context) (*drydockv1.Upgrade, error) {
 		p.add(why.GetReason(), why.GetRemedy())
 	}
 	image, digest, err := p.image(ctx, chosen[0])
-	if err := errors.Join(err, refuse(p.what, p.reasons...)); err != nil {
+	if err := errors.Join(err, refusal.New(p.what, p.reasons...)); err != nil {
 		return nil, err
 	}
 	u.Image, u.ImageDigest = image, digest

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/refusal"
 	"drydock/pods/manifest"
 	"drydock/pods/sidecar"
 )
@@ -79,7 +80,7 @@ func (x *execution) take(ctx context.Context, p *drydockv1.UpgradePod) error {
 		return nil
 	})
 	if connect.CodeOf(err) == connect.CodeNotFound {
-		return &left{because("it was removed", "run it anew, where it is needed")}
+		return &left{refusal.Because("it was removed", "run it anew, where it is needed")}
 	}
 	return err
 }
