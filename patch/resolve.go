@@ -46,6 +46,9 @@ func (h *Host) Resolve(ctx context.Context, policy *drydockv1.PatchPolicy, refre
 			}
 			return nil, err
 		}
+	} else {
+		// An installation repairs what an earlier one left half-way. Where nothing is installed, nothing is repaired.
+		res.Refusals = append(res.Refusals, status.Packages.Problems...)
 	}
 	return res, h.describe(ctx, installer, res, found, policy, status)
 }
