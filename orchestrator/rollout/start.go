@@ -59,6 +59,9 @@ func (s *Rollouts) start(ctx context.Context, term Term, name, by string) (*dryd
 	if err := s.carryOut(term, rollout.GetId()); err != nil {
 		return nil, err
 	}
+	if err := s.prune(ctx); err != nil {
+		s.Log.Warn("rollouts that are long over are still stored", "error", err)
+	}
 	whole, err := s.Get(ctx, rollout.GetId())
 	return &drydockv1.StartRolloutResponse{Rollout: whole, Plan: planned}, err
 }
@@ -97,9 +100,6 @@ func (s *Rollouts) enter(ctx context.Context, record *drydockv1.RolloutRecord, r
 		Put(item.Key, item.Value).Put(s.rolloutKey(id), record).Commit(ctx)
 	if errors.Is(err, store.ErrConflict) {
 		return refusal.New("patch pool "+name, refusal.Because("another rollout of it was started at the same moment", "see `drydock rollout ls`"))
-	}
-	if err == nil {
-		err = s.prune(ctx)
 	}
 	return err
 }

@@ -17,8 +17,7 @@ import (
 )
 
 // settleGateway runs a service's gateway where it is missing, and has it know the servers that there are. It returns what is in the
-// way. A gateway without servers stays as it is, and
-// a server is one when it serves for the first time.
+// way. A gateway without servers stays as it is, and a server is one when it serves for the first time.
 func (s *Services) settleGateway(ctx context.Context, f forShims, pods []*drydockv1.Pod) string {
 	g := f.head.Gateway
 	if g == nil {
@@ -42,7 +41,7 @@ func (s *Services) settleGateway(ctx context.Context, f forShims, pods []*drydoc
 	case pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_MOVING:
 		return "it is moving"
 	case pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_RUNNING:
-		if err := s.Controller.SetShim(ctx, g.Pod, wanted); err != nil {
+		if err := s.Controller.SetShim(ctx, g.Pod, pod.GetSpec().GetShim().GetGeneration(), wanted); err != nil {
 			return err.Error()
 		}
 	}
@@ -156,11 +155,11 @@ func (x *execution) release(ctx context.Context, p *drydockv1.UpgradePod) error 
 // tellGateway has the service's gateway do what the upgrade's state says, and returns how many calls the pod has from it. An error says
 // that it has to be tried again. A gateway that does not run has nothing to be told.
 func (x *execution) tellGateway(ctx context.Context, p *drydockv1.UpgradePod) (calls int64, err error) {
-	stored, err := x.record(ctx)
+	u, err := x.head(ctx)
 	if err != nil {
 		return 0, err
 	}
-	f, missing, err := x.settle(ctx, stored)
+	f, missing, err := x.settle(ctx, u.GetService())
 	if err != nil || f.head.Gateway == nil {
 		return 0, err
 	}

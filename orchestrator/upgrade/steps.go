@@ -51,7 +51,7 @@ type left struct{ why *drydockv1.Refusal }
 
 func (l *left) Error() string { return l.why.GetReason() }
 
-// change changes what a pod's record asks for, while the upgrade has the pod.
+// changePod changes what a pod's record asks for, while the upgrade has the pod.
 func (x *execution) changePod(ctx context.Context, name string, change func(*drydockv1.PodRecord) error) error {
 	return x.Controller.ChangePod(ctx, name, func(record *drydockv1.PodRecord) error {
 		if record.GetUpgrade().GetId() != x.id {

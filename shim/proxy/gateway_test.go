@@ -273,3 +273,32 @@ func TestAGatewayThatPassesCallsOnSaysTheVersionOfEach(t *testing.T) {
 		}
 	}
 }
+
+func TestACallIsUnderWayUntilItsAnswerHasEnded(t *testing.T) {
+	more := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-more
+		_, _ = io.WriteString(w, "the rest")
+	}))
+	t.Cleanup(s.Close)
+	p, addr := start(t, Settings{Record: ordersRecord(t), Backends: []Backend{{Name: "a", Address: address(s), Version: "v3"}}, Pass: true}, "")
+	answer, err := http.Get("http://" + addr + "/orders/7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls := p.Backends()[0].Calls; calls != 1 {
+		t.Errorf("while an answer comes, %d calls are under way", calls)
+	}
+	close(more)
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || string(body) != "the rest" {
+		t.Errorf("got %q, %v", body, err)
+	}
+	_ = answer.Body.Close()
+	for deadline := time.Now().Add(time.Minute); p.Backends()[0].Calls != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the call never ends")
+		}
+	}
+}

@@ -141,7 +141,7 @@ func (r *ready) whole(known string) *backend {
 		return nil
 	}
 	client := r.clientOf(known, nil)
-	b, err := r.pick(client, "", false, nil)
+	b, err := r.pick(client, "", false)
 	if err != nil || b.Version != client && !r.Record.Stream() {
 		return nil
 	}
