@@ -12,6 +12,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/upgrade"
 )
 
 // shimService is ShimService, as the leader answers it.
@@ -65,7 +66,7 @@ func (s shimService) TracePodShim(ctx context.Context, request *connect.Request[
 const maxShim = 1 << 20
 
 // setPodShim changes what a pod's record wants of its shim, and has its host do it. What the host refuses is wanted no more. Where was is
-// given, only a shim of that generation is changed; 0: only where there is none.
+// given and the shim is not of that generation, or there is none for 0, it is upgrade.ErrShimChanged.
 func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, was *uint64, shim *drydockv1.ShimSpec, renew bool) (*drydockv1.ShimState, error) {
 	what := "set the shim of pod " + name
 	defer c.locks.lock(name)()
@@ -79,7 +80,7 @@ func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, was 
 			return refuse(what, why)
 		}
 		if was != nil && *was != before.GetGeneration() {
-			return refuse(what, because("it was changed at the same moment", "look at it again: `drydock shim ls`"))
+			return fmt.Errorf("%s: %w", what, upgrade.ErrShimChanged)
 		}
 		record.Spec.Shim = nextShim(before, shim, record.GetShimGeneration())
 		if shim == nil {

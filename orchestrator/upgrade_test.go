@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/upgrade"
 )
 
 const (
@@ -368,6 +370,28 @@ func TestAGatewayKnowsTheServersAndHoldsCallsToOneThatIsUpgraded(t *testing.T) {
 	if _, err := l.admin.GetPod(l.Context(), connect.NewRequest(&drydockv1.GetPodRequest{Name: "front"})); connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("the gateway is still there: %v", err)
 	}
+}
+
+func TestWhoHasReadAnEarlierShimDoesNotUndoWhatIsThere(t *testing.T) {
+	l, h := newShop(t, oneByOne)
+	l.image("h1")
+	l.mustRun("plain", "h1")
+	services := forUpgrades{l.Controller}
+	shim := func(version string) *drydockv1.ShimSpec {
+		return &drydockv1.ShimSpec{Service: "other", Version: version}
+	}
+	l.must(services.SetShim(l.Context(), "plain", 0, shim("v1")))
+	for _, was := range []uint64{0, 2} {
+		if err := services.SetShim(l.Context(), "plain", was, shim("v2")); !errors.Is(err, upgrade.ErrShimChanged) {
+			t.Errorf("after generation %d: %v", was, err)
+		}
+	}
+	h.set(func() {
+		if got := h.upgrades.shims["plain"]; got.GetVersion() != "v1" || got.GetGeneration() != 1 {
+			t.Errorf("the host has %v", got)
+		}
+	})
+	l.must(services.SetShim(l.Context(), "plain", 1, shim("v2")))
 }
 
 // Whatever becomes of an upgrade and of its controller, calls come to the pod again.

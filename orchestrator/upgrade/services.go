@@ -37,7 +37,7 @@ type Controller interface {
 	RunPod(ctx context.Context, spec *drydockv1.PodSpec) error
 	RemovePod(ctx context.Context, name string) error
 	// SetShim makes a pod's shim be as asked while the pod runs; nil takes it away. One that is of another generation than it was, since
-	// somebody who knew more was faster, is left as it is, and that is an error; 0: there was none.
+	// somebody else was faster, is left as it is, and that is ErrShimChanged; 0: there was none.
 	SetShim(ctx context.Context, pod string, was uint64, shim *drydockv1.ShimSpec) error
 	// Record enters what was done without anybody having asked for it now.
 	Record(ctx context.Context, verb, object, reason string, err error)

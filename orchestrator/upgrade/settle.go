@@ -48,7 +48,17 @@ func (s *Services) settleShims(ctx context.Context) error {
 // settle gives a service's pods the shims that they need, and takes away those that nobody needs any more; its gateway too. What is
 // not as it should be is said by pod. Pods that are being upgraded are left to that.
 func (s *Services) settle(ctx context.Context, service string) (f forShims, missing map[string]string, err error) {
-	// Shims are read first, and then what they are to be: of several who do this at a time, none undoes what one did that knew more.
+	for {
+		f, missing, err = s.settleOnce(ctx, service)
+		if !errors.Is(err, ErrShimChanged) {
+			return f, missing, err
+		}
+	}
+}
+
+// settleOnce reads shims first, and then what they are to be: so of several who do this at a time, none undoes what one did that knew
+// more. Where another was faster it is ErrShimChanged.
+func (s *Services) settleOnce(ctx context.Context, service string) (f forShims, missing map[string]string, err error) {
 	pods, err := s.podsWithShims(ctx)
 	if err != nil {
 		return f, nil, err
@@ -73,17 +83,22 @@ func (s *Services) settle(ctx context.Context, service string) (f forShims, miss
 		}
 		switch u.pod.GetPhase() {
 		case drydockv1.PodPhase_POD_PHASE_RUNNING:
-			if err := s.Controller.SetShim(ctx, name, u.pod.GetSpec().GetShim().GetGeneration(), wanted); err != nil {
+			err := s.Controller.SetShim(ctx, name, u.pod.GetSpec().GetShim().GetGeneration(), wanted)
+			if errors.Is(err, ErrShimChanged) {
+				return f, nil, err
+			}
+			if err != nil {
 				missing[name] = err.Error()
 			}
 		case drydockv1.PodPhase_POD_PHASE_MOVING:
 			missing[name] = "it is moving"
 		}
 	}
-	if why := s.settleGateway(ctx, f, pods); why != "" {
+	why, err := s.settleGateway(ctx, f, pods)
+	if why != "" {
 		missing[f.head.Gateway.Pod] = why
 	}
-	return f, missing, nil
+	return f, missing, err
 }
 
 // Equip gives a pod that is to be run the shim that it needs from its start. The caller holds the lock "services" until the pod is on
