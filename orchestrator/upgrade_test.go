@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
@@ -432,6 +433,15 @@ func TestAPodIsNotHeldForEver(t *testing.T) {
 			l.start()
 			l.becomes(id, test.state)
 			l.eventually("calls come to it again", last(test.end))
+			steps := l.upgrade(id).GetPods()[0].GetSteps()
+			back := slices.IndexFunc(steps, func(s *drydockv1.UpgradeStep) bool { return s.GetName() == "stop" && s.GetUndone() })
+			if back < 0 {
+				return
+			}
+			ended := func(s *drydockv1.UpgradeStep) time.Time { return s.GetStarted().AsTime().Add(s.GetTook().AsDuration()) }
+			if got, want := ended(steps[back]).Sub(ended(steps[back-1])), 10*l.config.Timings.ReconcileInterval; got < want {
+				t.Errorf("calls come to the old version after %s, and it counts as healthy after %s", got, want)
+			}
 		})
 	}
 }
