@@ -34,15 +34,8 @@ func (s *Rollouts) start(ctx context.Context, term Term, name, by string) (*dryd
 	if err := blocked(planned); err != nil {
 		return nil, err
 	}
-	if len(planned.GetRounds()) == 0 && len(planned.GetCurrent()) == 0 {
-		var reasons []*drydockv1.Refusal
-		for _, b := range planned.GetSkipped() {
-			reasons = append(reasons, refusal.Because(b.GetReason(), b.GetRemedy()))
-		}
-		return nil, refusal.New("patch pool "+name, reasons...)
-	}
 	if len(planned.GetRounds()) == 0 {
-		return &drydockv1.StartRolloutResponse{Plan: planned}, nil
+		return &drydockv1.StartRolloutResponse{Plan: planned}, nobodyLeft(planned)
 	}
 	rollout := &drydockv1.Rollout{
 		Id: newID(s.Now()), Pool: name, State: stateRunning, Step: steps()[0].name, StartedBy: by, Started: timestamppb.New(s.Now()),
@@ -109,6 +102,18 @@ func blocked(p *drydockv1.PoolPlan) error {
 	var reasons []*drydockv1.Refusal
 	for _, b := range p.GetBlockers() {
 		reasons = append(reasons, refusal.Because(blockerText(b), b.GetRemedy()))
+	}
+	return refusal.New("patch pool "+p.GetPool(), reasons...)
+}
+
+// nobodyLeft is a refusal by why each host takes no part, where none has what it needs already; else nil.
+func nobodyLeft(p *drydockv1.PoolPlan) error {
+	if len(p.GetCurrent()) > 0 {
+		return nil
+	}
+	var reasons []*drydockv1.Refusal
+	for _, b := range p.GetSkipped() {
+		reasons = append(reasons, refusal.Because(b.GetReason(), b.GetRemedy()))
 	}
 	return refusal.New("patch pool "+p.GetPool(), reasons...)
 }
