@@ -12,6 +12,7 @@ import (
 
 	drydockv1 "drydock/api/drydock/v1"
 	"drydock/migrate/owner"
+	"drydock/orchestrator/upgrade"
 )
 
 // shimService is ShimService, as the leader answers it.
@@ -20,7 +21,7 @@ type shimService struct{ c *Controller }
 func (s shimService) SetPodShim(ctx context.Context, request *connect.Request[drydockv1.SetPodShimRequest]) (*connect.Response[drydockv1.SetPodShimResponse], error) {
 	m := request.Msg
 	state, err := led(ctx, s.c, func(ctx context.Context, r *reign) (*drydockv1.ShimState, error) {
-		return s.c.setPodShim(ctx, r, m.GetPod(), m.GetShim(), m.GetRenew())
+		return s.c.setPodShim(ctx, r, m.GetPod(), nil, m.GetShim(), m.GetRenew())
 	})
 	return respond(&drydockv1.SetPodShimResponse{State: state}, err)
 }
@@ -64,8 +65,9 @@ func (s shimService) TracePodShim(ctx context.Context, request *connect.Request[
 // maxShim keeps a pod's record within what the store takes at once.
 const maxShim = 1 << 20
 
-// setPodShim changes what a pod's record wants of its shim, and has its host do it. What the host refuses is wanted no more.
-func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, shim *drydockv1.ShimSpec, renew bool) (*drydockv1.ShimState, error) {
+// setPodShim changes what a pod's record wants of its shim, and has its host do it. What the host refuses is wanted no more. Where was is
+// given and the shim is not of that generation, or there is none for 0, it is upgrade.ErrShimChanged.
+func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, was *uint64, shim *drydockv1.ShimSpec, renew bool) (*drydockv1.ShimState, error) {
 	what := "set the shim of pod " + name
 	defer c.locks.lock(name)()
 	if size := proto.Size(shim); size > maxShim {
@@ -73,15 +75,13 @@ func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, shim
 	}
 	var before *drydockv1.ShimSpec
 	item, err := c.want(ctx, r, name, func(record *drydockv1.PodRecord) error {
-		switch {
-		case record.GetMigration() != "":
-			return refuse(what, movingReason(record))
-		case record.GetDesired() == wantRemoved:
-			return refuse(what, because("it is being removed", "choose another pod"))
-		case upgradingReason(record) != nil:
-			return refuse(what, upgradingReason(record))
-		}
 		before = record.GetSpec().GetShim()
+		if why := whyShimStays(record); why != nil {
+			return refuse(what, why)
+		}
+		if was != nil && *was != before.GetGeneration() {
+			return fmt.Errorf("%s: %w", what, upgrade.ErrShimChanged)
+		}
 		record.Spec.Shim = nextShim(before, shim, record.GetShimGeneration())
 		if shim == nil {
 			record.ShimGeneration = max(record.GetShimGeneration(), before.GetGeneration())
@@ -107,6 +107,17 @@ func (c *Controller) setPodShim(ctx context.Context, r *reign, name string, shim
 		}
 	}
 	return nil, fmt.Errorf("%s: %w", what, err)
+}
+
+// whyShimStays is why a pod's shim cannot be changed now, or nil.
+func whyShimStays(record *drydockv1.PodRecord) *drydockv1.Refusal {
+	switch {
+	case record.GetMigration() != "":
+		return movingReason(record)
+	case record.GetDesired() == wantRemoved:
+		return because("it is being removed", "choose another pod")
+	}
+	return upgradingReason(record)
 }
 
 // nextShim is what is wanted, with a generation of its own where that is something else than before; gone is that of the last one that

@@ -66,7 +66,15 @@ func (s *survey) look(ctx context.Context) error {
 		return refuse("plan pool "+s.pool.Name, because("none of its hosts has joined", "let them join: `drydock host join NAME`"))
 	}
 	for _, name := range s.members {
-		if why := s.hosts[name].whyNotFor(s.by); why != nil && !s.ownCordon(ctx, s.hosts[name]) && s.away[name] == nil {
+		why := s.hosts[name].whyNotFor(s.by)
+		if why == nil || s.away[name] != nil {
+			continue
+		}
+		own, err := s.ownCordon(ctx, s.hosts[name])
+		if err != nil {
+			return err
+		}
+		if !own {
 			s.away[name] = why
 		}
 	}
@@ -74,8 +82,11 @@ func (s *survey) look(ctx context.Context) error {
 }
 
 // ownCordon says whether nothing but a cordon of an ended rollout of this pool is in the way.
-func (s *survey) ownCordon(ctx context.Context, h host) bool {
-	return h.state == hostCordoned && s.rollouts.HasLeft(ctx, s.pool.Name, h.record.GetCordon())
+func (s *survey) ownCordon(ctx context.Context, h host) (bool, error) {
+	if h.state != hostCordoned {
+		return false, nil
+	}
+	return s.rollouts.HasLeft(ctx, s.pool.Name, h.record.GetCordon())
 }
 
 func (s *survey) lookAtPods(ctx context.Context) error {

@@ -2,15 +2,18 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/orchestrator/upgrade"
 )
 
 const (
@@ -370,6 +373,28 @@ func TestAGatewayKnowsTheServersAndHoldsCallsToOneThatIsUpgraded(t *testing.T) {
 	}
 }
 
+func TestWhoHasReadAnEarlierShimDoesNotUndoWhatIsThere(t *testing.T) {
+	l, h := newShop(t, oneByOne)
+	l.image("h1")
+	l.mustRun("plain", "h1")
+	services := forUpgrades{l.Controller}
+	shim := func(version string) *drydockv1.ShimSpec {
+		return &drydockv1.ShimSpec{Service: "other", Version: version}
+	}
+	l.must(services.SetShim(l.Context(), "plain", 0, shim("v1")))
+	for _, was := range []uint64{0, 2} {
+		if err := services.SetShim(l.Context(), "plain", was, shim("v2")); !errors.Is(err, upgrade.ErrShimChanged) {
+			t.Errorf("after generation %d: %v", was, err)
+		}
+	}
+	h.set(func() {
+		if got := h.upgrades.shims["plain"]; got.GetVersion() != "v1" || got.GetGeneration() != 1 {
+			t.Errorf("the host has %v", got)
+		}
+	})
+	l.must(services.SetShim(l.Context(), "plain", 1, shim("v2")))
+}
+
 // Whatever becomes of an upgrade and of its controller, calls come to the pod again.
 func TestAPodIsNotHeldForEver(t *testing.T) {
 	for _, test := range []struct {
@@ -408,6 +433,15 @@ func TestAPodIsNotHeldForEver(t *testing.T) {
 			l.start()
 			l.becomes(id, test.state)
 			l.eventually("calls come to it again", last(test.end))
+			steps := l.upgrade(id).GetPods()[0].GetSteps()
+			back := slices.IndexFunc(steps, func(s *drydockv1.UpgradeStep) bool { return s.GetName() == "stop" && s.GetUndone() })
+			if back < 0 {
+				return
+			}
+			ended := func(s *drydockv1.UpgradeStep) time.Time { return s.GetStarted().AsTime().Add(s.GetTook().AsDuration()) }
+			if got, want := ended(steps[back]).Sub(ended(steps[back-1])), 10*l.config.Timings.ReconcileInterval; got < want {
+				t.Errorf("calls come to the old version after %s, and it counts as healthy after %s", got, want)
+			}
 		})
 	}
 }

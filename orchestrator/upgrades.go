@@ -99,10 +99,10 @@ func (f forUpgrades) RemovePod(ctx context.Context, name string) error {
 	return err
 }
 
-func (f forUpgrades) SetShim(ctx context.Context, pod string, shim *drydockv1.ShimSpec) error {
+func (f forUpgrades) SetShim(ctx context.Context, pod string, was uint64, shim *drydockv1.ShimSpec) error {
 	r, err := f.c.leading(ctx)
 	if err == nil {
-		_, err = f.c.setPodShim(ctx, r, pod, shim, false)
+		_, err = f.c.setPodShim(ctx, r, pod, &was, shim, false)
 	}
 	return err
 }

@@ -103,7 +103,7 @@ func (i interceptor) entry(procedure string, header http.Header) *entry {
 	return &entry{t: i.t, rule: i.policy.Rule(procedure), reason: reason}
 }
 
-// Begin records the call, at its first message; a call that changes nothing is not recorded.
+// begin records the call, at its first message; a call that changes nothing is not recorded.
 func (e *entry) begin(ctx context.Context, request proto.Message) (err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

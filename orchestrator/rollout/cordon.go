@@ -15,10 +15,16 @@ import (
 // cordonHost keeps pods off the host. A cordon of an operator's is respected: the host is left out. One that an ended rollout
 // of this pool has left is taken over.
 func (x *execution) cordonHost(ctx context.Context, h *drydockv1.RolloutHost) error {
-	free := ""
-	if known, err := x.Host(ctx, h.GetHost()); err != nil {
+	known, err := x.Host(ctx, h.GetHost())
+	if err != nil {
 		return x.removed(h, err)
-	} else if known.Cordoned && x.HasLeft(ctx, x.pool.Name, known.Record.GetCordon()) {
+	}
+	left, err := x.HasLeft(ctx, x.pool.Name, known.Record.GetCordon())
+	if err != nil {
+		return err
+	}
+	free := ""
+	if known.Cordoned && left {
 		free = known.Record.GetCordon().GetOwner()
 	}
 	return x.onRecord(ctx, h.GetHost(), func(record *drydockv1.HostRecord) error {

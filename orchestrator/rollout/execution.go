@@ -95,6 +95,9 @@ func (s *Rollouts) carryOutAll(term Term) error {
 
 func (x *execution) run() {
 	err := x.steps(x.Context())
+	for errors.Is(err, errAsked) {
+		err = x.steps(x.Context())
+	}
 	if err != nil && x.Context().Err() == nil {
 		x.Log.Warn("rollout is not carried on at the moment", "rollout", x.id, "error", err)
 	}

@@ -95,7 +95,7 @@ type exited struct{ status int32 }
 
 func (e *exited) Error() string { return fmt.Sprintf("exit status %d", e.status) }
 
-// command runs a program on this controller, with its output's last 4 KiB.
+// command runs a program on this controller, with its output's last 4 KiB, as text that can be stored.
 func (x *execution) command(ctx context.Context, argv []string, timeout time.Duration, host string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -109,5 +109,5 @@ func (x *execution) command(ctx context.Context, argv []string, timeout time.Dur
 		err = fmt.Errorf("did not end within %s", timeout)
 	}
 	text := output.String()
-	return text[max(len(text)-4096, 0):], err
+	return strings.ToValidUTF8(text[max(len(text)-4096, 0):], "\uFFFD"), err
 }

@@ -49,9 +49,12 @@ func (x *execution) changeHost(ctx context.Context, name string, change func(*dr
 	return h, err
 }
 
-// rest journals that the rollout goes on only when an operator says so.
+// rest journals that the rollout goes on only when an operator says so, or is errAsked where one has said something else meanwhile.
 func (x *execution) rest(ctx context.Context, state drydockv1.RolloutState, reason string, problems []*drydockv1.Refusal) error {
 	head, err := x.change(ctx, func(head *drydockv1.Rollout) error {
+		if head.GetAsked() == askAbort || state == statePaused && head.GetAsked() != askPause {
+			return errAsked
+		}
 		head.State, head.Reason, head.Problems, head.Asked, head.Until = state, reason, problems, "", nil
 		return nil
 	})

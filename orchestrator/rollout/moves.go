@@ -122,7 +122,7 @@ func (x *execution) settled(ctx context.Context, pod string) (owner.Record, erro
 	for {
 		record, err := x.Pod(ctx, pod)
 		if err != nil {
-			return owner.Record{}, nil // it was removed meanwhile
+			return owner.Record{}, unlessRemoved(err)
 		}
 		own, err := x.OwnerOf(ctx, pod)
 		if err != nil {
@@ -149,6 +149,14 @@ func (x *execution) settled(ctx context.Context, pod string) (owner.Record, erro
 	}
 }
 
+// unlessRemoved is the error of a look at a pod, or nil where that is only that the pod was removed meanwhile.
+func unlessRemoved(err error) error {
+	if connect.CodeOf(err) == connect.CodeNotFound {
+		return nil
+	}
+	return err
+}
+
 func (x *execution) progress(host string) Tell {
 	return func(p *drydockv1.MigrationProgress) error {
 		x.show(host, "moves "+p.GetPod()+": "+p.GetStep(), 0)
@@ -168,7 +176,7 @@ func (x *execution) moveTo(ctx context.Context, pod, from, to, why string) ([]*d
 	}
 	record, err := x.Pod(ctx, pod)
 	if err != nil {
-		return refusal.Why(err), nil // it was removed
+		return refusal.Why(err), unlessRemoved(err)
 	}
 	modes := x.modesFor(record.GetSpec())
 	if len(modes) == 0 {
@@ -205,7 +213,7 @@ func (x *execution) moveTo(ctx context.Context, pod, from, to, why string) ([]*d
 func (x *execution) busy(ctx context.Context, pod string, before owner.Record) error {
 	record, err := x.Pod(ctx, pod)
 	if err != nil {
-		return nil // it was removed
+		return unlessRemoved(err)
 	}
 	own, err := x.OwnerOf(ctx, pod)
 	if err == nil && (record.GetMigration() != "" || own.Epoch != before.Epoch || !own.Settled) {

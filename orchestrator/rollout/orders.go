@@ -50,11 +50,11 @@ func (s *Rollouts) orderAbort(ctx context.Context, term Term, id, by string) (*d
 // orderResume goes on with one that is paused or has stopped. What failed is tried again.
 func (s *Rollouts) orderResume(ctx context.Context, term Term, id, by string) (*drydockv1.Rollout, error) {
 	item, err := s.rollout(ctx, id)
+	if err == nil {
+		err = mayResume(item.Value.GetRollout())
+	}
 	if err != nil {
 		return nil, err
-	}
-	if state := item.Value.GetRollout().GetState(); state != statePaused && state != stateStopped && item.Value.GetRollout().GetAsked() != askPause {
-		return nil, refusal.New("resume rollout "+id, refusal.Because("it is "+word(state), "see `drydock rollout show "+id+"`"))
 	}
 	hosts, err := s.allHosts(ctx, id)
 	if err != nil {
@@ -77,6 +77,9 @@ func (s *Rollouts) orderResume(ctx context.Context, term Term, id, by string) (*
 	}
 	s.Log.Info("rollout resumed", "rollout", id, "by", by)
 	return s.order(ctx, term, id, func(rollout *drydockv1.Rollout) error {
+		if err := mayResume(rollout); err != nil { // it may have been aborted meanwhile
+			return err
+		}
 		rollout.State, rollout.Reason, rollout.Asked, rollout.Problems = stateRunning, "", "", nil
 		rollout.Until, rollout.RedSince, rollout.FailedMoves, rollout.HostsFailed = nil, nil, 0, 0
 		if again && rollout.GetStep() == stepAdmit {
@@ -84,6 +87,15 @@ func (s *Rollouts) orderResume(ctx context.Context, term Term, id, by string) (*
 		}
 		return nil
 	})
+}
+
+// mayResume refuses to go on with a rollout that neither rests nor is about to.
+func mayResume(rollout *drydockv1.Rollout) error {
+	state, id := rollout.GetState(), rollout.GetId()
+	if state == statePaused || state == stateStopped || rollout.GetAsked() == askPause {
+		return nil
+	}
+	return refusal.New("resume rollout "+id, refusal.Because("it is "+word(state), "see `drydock rollout show "+id+"`"))
 }
 
 // approve is an operator's word for the gate that a rollout is at.

@@ -15,7 +15,7 @@ import (
 func (x *execution) moveAnywhere(ctx context.Context, head *drydockv1.Rollout, from *drydockv1.RolloutHost, pod string) ([]*drydockv1.Refusal, error) {
 	record, err := x.Pod(ctx, pod)
 	if err != nil {
-		return nil, nil
+		return nil, unlessRemoved(err)
 	}
 	candidates, reasons, err := x.candidates(ctx, head, record.GetSpec())
 	if err != nil {

@@ -101,6 +101,7 @@ func (s *Rollouts) Pool(ctx context.Context, name string) (*drydockv1.PoolRecord
 // keepRollouts is how many are kept; those that have not ended are kept in any case.
 const keepRollouts = 200
 
+// prune deletes the oldest, each at once with what lies beside it.
 func (s *Rollouts) prune(ctx context.Context) error {
 	items, err := store.List[drydockv1.RolloutRecord](ctx, s.Store, s.rolloutKey(""))
 	if err != nil {
@@ -111,13 +112,12 @@ func (s *Rollouts) prune(ctx context.Context) error {
 		if !over(item.Value.GetRollout().GetState()) {
 			continue
 		}
+		txn := s.Store.Txn().If(store.Unchanged(item.Key, item.Revision)).Delete(item.Key)
 		for _, prefix := range []string{s.hostsPrefix(id), s.roundsPrefix(id)} {
-			if _, err := s.Store.Client().Delete(ctx, prefix, clientv3.WithPrefix()); err != nil {
-				return fmt.Errorf("delete rollout %s: %w", id, err)
-			}
+			txn.DeleteRange(prefix, clientv3.GetPrefixRangeEnd(prefix))
 		}
-		if _, err := s.Store.Txn().Delete(item.Key).Commit(ctx); err != nil {
-			return err
+		if _, err := txn.Commit(ctx); err != nil {
+			return fmt.Errorf("delete rollout %s: %w", id, err)
 		}
 	}
 	return nil

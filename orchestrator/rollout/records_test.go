@@ -56,8 +56,8 @@ func TestAHostIsKeptFromOthersUntilTheRolloutThatCordonedItHasEnded(t *testing.T
 			if got := len(refusal.Of(err)) == 1; got != test.refused || err != nil && !test.refused {
 				t.Errorf("got %v", err)
 			}
-			if got := s.HasLeft(t.Context(), "web", test.cordon); got != test.web {
-				t.Errorf("left by a rollout of web: %t", got)
+			if got, err := s.HasLeft(t.Context(), "web", test.cordon); err != nil || got != test.web {
+				t.Errorf("left by a rollout of web: %t, %v", got, err)
 			}
 		})
 	}
@@ -109,8 +109,21 @@ func TestOfRolloutsThatHaveEndedTheLatestAreKept(t *testing.T) {
 	}
 	heads[1].State = statePaused
 	s := kept(t, heads...)
+	deposed, err := s.Store.Campaign(t.Context(), "/t/leader", store.Leader{Name: "c1"})
+	if err == nil {
+		err = deposed.Resign()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := s.writeRounds(t.Context(), heads[0].GetId(), 0, []*drydockv1.PlanRound{{Hosts: []*drydockv1.PlanHost{{Host: "h1"}}}}); err != nil {
 		t.Fatal(err)
+	}
+	if err := s.prune(store.WithGuard(t.Context(), deposed)); !errors.Is(err, store.ErrDeposed) {
+		t.Errorf("of a leader whose term is over: %v", err)
+	}
+	if hosts, err := s.allHosts(t.Context(), heads[0].GetId()); err != nil || len(hosts) != 1 {
+		t.Errorf("it has deleted hosts: %v, %v", hosts, err)
 	}
 	if err := s.prune(t.Context()); err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func (x *execution) stopFor(ctx context.Context, h *drydockv1.RolloutHost, pod s
 func (x *execution) restartOn(ctx context.Context, m *drydockv1.PlanMove) error {
 	record, err := x.Pod(ctx, m.GetPod())
 	if err != nil {
-		return nil
+		return unlessRemoved(err)
 	}
 	for _, volume := range record.GetSpec().GetVolumes() {
 		if volume.GetLocal() != nil {

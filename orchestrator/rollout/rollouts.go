@@ -77,9 +77,9 @@ func (s *Rollouts) MayTouch(ctx context.Context, what string, cordon *drydockv1.
 }
 
 // HasLeft says whether a cordon was left by a rollout of a pool that has ended.
-func (s *Rollouts) HasLeft(ctx context.Context, pool string, cordon *drydockv1.Cordon) bool {
+func (s *Rollouts) HasLeft(ctx context.Context, pool string, cordon *drydockv1.Cordon) (bool, error) {
 	head, err := s.holder(ctx, cordon)
-	return err == nil && head != nil && head.GetPool() == pool && over(head.GetState())
+	return err == nil && head != nil && head.GetPool() == pool && over(head.GetState()), err
 }
 
 func errLeaves(id string) error {

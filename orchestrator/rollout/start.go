@@ -34,15 +34,8 @@ func (s *Rollouts) start(ctx context.Context, term Term, name, by string) (*dryd
 	if err := blocked(planned); err != nil {
 		return nil, err
 	}
-	if len(planned.GetRounds()) == 0 && len(planned.GetCurrent()) == 0 {
-		var reasons []*drydockv1.Refusal
-		for _, b := range planned.GetSkipped() {
-			reasons = append(reasons, refusal.Because(b.GetReason(), b.GetRemedy()))
-		}
-		return nil, refusal.New("patch pool "+name, reasons...)
-	}
 	if len(planned.GetRounds()) == 0 {
-		return &drydockv1.StartRolloutResponse{Plan: planned}, nil
+		return &drydockv1.StartRolloutResponse{Plan: planned}, nobodyLeft(planned)
 	}
 	rollout := &drydockv1.Rollout{
 		Id: newID(s.Now()), Pool: name, State: stateRunning, Step: steps()[0].name, StartedBy: by, Started: timestamppb.New(s.Now()),
@@ -58,6 +51,9 @@ func (s *Rollouts) start(ctx context.Context, term Term, name, by string) (*dryd
 	s.Log.Info("rollout begins", "rollout", rollout.GetId(), "pool", name, "hosts", rollout.GetHostsTotal(), "by", by)
 	if err := s.carryOut(term, rollout.GetId()); err != nil {
 		return nil, err
+	}
+	if err := s.prune(ctx); err != nil {
+		s.Log.Warn("rollouts that are long over are still stored", "error", err)
 	}
 	whole, err := s.Get(ctx, rollout.GetId())
 	return &drydockv1.StartRolloutResponse{Rollout: whole, Plan: planned}, err
@@ -98,9 +94,6 @@ func (s *Rollouts) enter(ctx context.Context, record *drydockv1.RolloutRecord, r
 	if errors.Is(err, store.ErrConflict) {
 		return refusal.New("patch pool "+name, refusal.Because("another rollout of it was started at the same moment", "see `drydock rollout ls`"))
 	}
-	if err == nil {
-		err = s.prune(ctx)
-	}
 	return err
 }
 
@@ -109,6 +102,18 @@ func blocked(p *drydockv1.PoolPlan) error {
 	var reasons []*drydockv1.Refusal
 	for _, b := range p.GetBlockers() {
 		reasons = append(reasons, refusal.Because(blockerText(b), b.GetRemedy()))
+	}
+	return refusal.New("patch pool "+p.GetPool(), reasons...)
+}
+
+// nobodyLeft is a refusal by why each host takes no part, where none has what it needs already; else nil.
+func nobodyLeft(p *drydockv1.PoolPlan) error {
+	if len(p.GetCurrent()) > 0 {
+		return nil
+	}
+	var reasons []*drydockv1.Refusal
+	for _, b := range p.GetSkipped() {
+		reasons = append(reasons, refusal.Because(b.GetReason(), b.GetRemedy()))
 	}
 	return refusal.New("patch pool "+p.GetPool(), reasons...)
 }

@@ -14,6 +14,9 @@ func invalid(format string, args ...any) error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
 }
 
+// ErrShimChanged: somebody else has changed a pod's shim since it was looked at.
+var ErrShimChanged = errors.New("its shim was changed at the same moment: look at it again")
+
 // setback is why a step failed, with what to do. Every other error says nothing about the step: it is tried again.
 type setback struct{ why *drydockv1.Refusal }
 

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -17,36 +18,39 @@ import (
 )
 
 // settleGateway runs a service's gateway where it is missing, and has it know the servers that there are. It returns what is in the
-// way. A gateway without servers stays as it is, and
-// a server is one when it serves for the first time.
-func (s *Services) settleGateway(ctx context.Context, f forShims, pods []*drydockv1.Pod) string {
+// way, or ErrShimChanged. A gateway without servers stays as it is, and a server is one when it serves for the first time.
+func (s *Services) settleGateway(ctx context.Context, f forShims, pods []*drydockv1.Pod) (why string, err error) {
 	g := f.head.Gateway
 	if g == nil {
-		return ""
+		return "", nil
 	}
 	pod := named(pods, g.Pod)
 	wanted := f.gatewayShim(pod.GetSpec().GetShim(), pods)
 	switch {
 	case len(wanted.GetBackends()) == 0 || proto.Equal(wanted, pod.GetSpec().GetShim()):
-		return ""
+		return "", nil
 	case f.tooLarge() != nil:
-		return f.tooLarge().GetReason()
+		return f.tooLarge().GetReason(), nil
 	case pod == nil:
 		err := s.Controller.RunPod(ctx, f.gatewayPod(wanted))
 		if err != nil && connect.CodeOf(err) != connect.CodeAlreadyExists {
-			return err.Error()
+			return err.Error(), nil
 		}
-		return "it is being started"
+		return "it is being started", nil
 	case pod.GetSpec().GetLabels()[manifest.LabelGateway] != f.stored.GetName():
-		return "it is not run as the gateway of service " + f.stored.GetName() + ": remove it, or name another in the record"
+		return "it is not run as the gateway of service " + f.stored.GetName() + ": remove it, or name another in the record", nil
 	case pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_MOVING:
-		return "it is moving"
+		return "it is moving", nil
 	case pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_RUNNING:
-		if err := s.Controller.SetShim(ctx, g.Pod, wanted); err != nil {
-			return err.Error()
+		err := s.Controller.SetShim(ctx, g.Pod, pod.GetSpec().GetShim().GetGeneration(), wanted)
+		if errors.Is(err, ErrShimChanged) {
+			return "", err
+		}
+		if err != nil {
+			return err.Error(), nil
 		}
 	}
-	return ""
+	return "", nil
 }
 
 func named(pods []*drydockv1.Pod, name string) *drydockv1.Pod {
@@ -156,11 +160,11 @@ func (x *execution) release(ctx context.Context, p *drydockv1.UpgradePod) error 
 // tellGateway has the service's gateway do what the upgrade's state says, and returns how many calls the pod has from it. An error says
 // that it has to be tried again. A gateway that does not run has nothing to be told.
 func (x *execution) tellGateway(ctx context.Context, p *drydockv1.UpgradePod) (calls int64, err error) {
-	stored, err := x.record(ctx)
+	u, err := x.head(ctx)
 	if err != nil {
 		return 0, err
 	}
-	f, missing, err := x.settle(ctx, stored)
+	f, missing, err := x.settle(ctx, u.GetService())
 	if err != nil || f.head.Gateway == nil {
 		return 0, err
 	}

@@ -204,14 +204,16 @@ func (x *execution) conclude(ctx context.Context, u *drydockv1.Upgrade) (more bo
 }
 
 func (x *execution) rest(ctx context.Context, state drydockv1.UpgradeState, reason string, problems []*drydockv1.Refusal) error {
+	rests := false
 	_, err := x.change(ctx, func(u *drydockv1.Upgrade) error {
-		if u.GetAsked() == askAbort {
+		rests = u.GetAsked() != askAbort && (state != paused || u.GetAsked() == askPause)
+		if !rests { // an operator has said something else meanwhile
 			return store.ErrUnchanged
 		}
 		u.State, u.Reason, u.Problems, u.Asked = state, reason, problems, ""
 		return nil
 	})
-	if err == nil {
+	if err == nil && rests {
 		x.Controller.Record(ctx, "upgrade "+word(state), x.id, reason, nil)
 	}
 	return err

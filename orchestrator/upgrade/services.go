@@ -36,8 +36,9 @@ type Controller interface {
 	// RunPod runs a pod, anywhere, and RemovePod removes one, whether it runs or not.
 	RunPod(ctx context.Context, spec *drydockv1.PodSpec) error
 	RemovePod(ctx context.Context, name string) error
-	// SetShim makes a pod's shim be as asked while the pod runs; nil takes it away.
-	SetShim(ctx context.Context, pod string, shim *drydockv1.ShimSpec) error
+	// SetShim makes a pod's shim be as asked while the pod runs; nil takes it away. One that is of another generation than it was, since
+	// somebody else was faster, is left as it is, and that is ErrShimChanged; 0: there was none.
+	SetShim(ctx context.Context, pod string, was uint64, shim *drydockv1.ShimSpec) error
 	// Record enters what was done without anybody having asked for it now.
 	Record(ctx context.Context, verb, object, reason string, err error)
 	// Requester is who asks.

@@ -33,7 +33,7 @@ func (s *Services) settleShims(ctx context.Context) error {
 	var errs []error
 	now := make(map[string]string)
 	for _, item := range items {
-		_, missing, err := s.settle(ctx, item.Value)
+		_, missing, err := s.settle(ctx, item.Value.GetName())
 		errs = append(errs, err)
 		for pod, why := range missing {
 			if now[pod] = why; why != s.shimless[pod] && ctx.Err() == nil {
@@ -47,16 +47,31 @@ func (s *Services) settleShims(ctx context.Context) error {
 
 // settle gives a service's pods the shims that they need, and takes away those that nobody needs any more; its gateway too. What is
 // not as it should be is said by pod. Pods that are being upgraded are left to that.
-func (s *Services) settle(ctx context.Context, stored *drydockv1.ServiceRecord) (f forShims, missing map[string]string, err error) {
+func (s *Services) settle(ctx context.Context, service string) (f forShims, missing map[string]string, err error) {
+	for {
+		f, missing, err = s.settleOnce(ctx, service)
+		if !errors.Is(err, ErrShimChanged) {
+			return f, missing, err
+		}
+	}
+}
+
+// settleOnce reads shims first, and then what they are to be: so of several who do this at a time, none undoes what one did that knew
+// more. Where another was faster it is ErrShimChanged.
+func (s *Services) settleOnce(ctx context.Context, service string) (f forShims, missing map[string]string, err error) {
 	pods, err := s.podsWithShims(ctx)
 	if err != nil {
 		return f, nil, err
 	}
-	if f, err = s.forShims(ctx, stored); err != nil {
+	item, err := s.service(ctx, service)
+	if err != nil {
+		return f, nil, err
+	}
+	if f, err = s.forShims(ctx, item.Value); err != nil {
 		return f, nil, err
 	}
 	missing = make(map[string]string)
-	for _, u := range usesOf(stored.GetName(), pods) {
+	for _, u := range usesOf(service, pods) {
 		name := u.pod.GetSpec().GetName()
 		wanted := f.shimOf(u.pod.GetSpec(), pods)
 		if u.client || f.becoming[name] != "" || proto.Equal(u.pod.GetSpec().GetShim(), wanted) {
@@ -68,17 +83,22 @@ func (s *Services) settle(ctx context.Context, stored *drydockv1.ServiceRecord) 
 		}
 		switch u.pod.GetPhase() {
 		case drydockv1.PodPhase_POD_PHASE_RUNNING:
-			if err := s.Controller.SetShim(ctx, name, wanted); err != nil {
+			err := s.Controller.SetShim(ctx, name, u.pod.GetSpec().GetShim().GetGeneration(), wanted)
+			if errors.Is(err, ErrShimChanged) {
+				return f, nil, err
+			}
+			if err != nil {
 				missing[name] = err.Error()
 			}
 		case drydockv1.PodPhase_POD_PHASE_MOVING:
 			missing[name] = "it is moving"
 		}
 	}
-	if why := s.settleGateway(ctx, f, pods); why != "" {
+	why, err := s.settleGateway(ctx, f, pods)
+	if why != "" {
 		missing[f.head.Gateway.Pod] = why
 	}
-	return f, missing, nil
+	return f, missing, err
 }
 
 // Equip gives a pod that is to be run the shim that it needs from its start. The caller holds the lock "services" until the pod is on
@@ -116,11 +136,7 @@ func (s *Services) Announce(ctx context.Context, spec *drydockv1.PodSpec) {
 	if name == "" {
 		return
 	}
-	item, err := s.service(ctx, name)
-	if err == nil {
-		_, _, err = s.settle(ctx, item.Value)
-	}
-	if err != nil {
+	if _, _, err := s.settle(ctx, name); err != nil {
 		s.Log.Warn("shims of a service before a pod of it is made", "service", name, "pod", spec.GetName(), "error", err)
 	}
 }
@@ -169,11 +185,11 @@ func (x *execution) shims(ctx context.Context, p *drydockv1.UpgradePod) error {
 
 // settled says what keeps the service's pods from having the shims that they need; no text: nothing.
 func (x *execution) settled(ctx context.Context) (string, error) {
-	stored, err := x.record(ctx)
+	u, err := x.head(ctx)
 	if err != nil {
 		return "", err
 	}
-	f, missing, err := x.settle(ctx, stored)
+	f, missing, err := x.settle(ctx, u.GetService())
 	if err != nil {
 		return "", err
 	}

@@ -51,7 +51,7 @@ type left struct{ why *drydockv1.Refusal }
 
 func (l *left) Error() string { return l.why.GetReason() }
 
-// change changes what a pod's record asks for, while the upgrade has the pod.
+// changePod changes what a pod's record asks for, while the upgrade has the pod.
 func (x *execution) changePod(ctx context.Context, name string, change func(*drydockv1.PodRecord) error) error {
 	return x.Controller.ChangePod(ctx, name, func(record *drydockv1.PodRecord) error {
 		if record.GetUpgrade().GetId() != x.id {
@@ -169,18 +169,6 @@ func (x *execution) halt(ctx context.Context, p *drydockv1.UpgradePod, change fu
 	return err
 }
 
-// startAgain runs what the pod's record says.
-func (x *execution) startAgain(ctx context.Context, p *drydockv1.UpgradePod) error {
-	err := x.changePod(ctx, p.GetPod(), func(record *drydockv1.PodRecord) error {
-		record.Desired = drydockv1.DesiredState_DESIRED_STATE_RUNNING
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return x.Controller.Converge(ctx, p.GetPod())
-}
-
 // transform turns the pod's volumes into what the new version understands, and its host's record into the new one.
 func (x *execution) transform(ctx context.Context, p *drydockv1.UpgradePod) error {
 	at, err := x.host(ctx, p)
@@ -213,19 +201,6 @@ func (x *execution) attempt(p *drydockv1.UpgradePod) string {
 	return fmt.Sprintf("%s-%d", x.id, p.GetAttempt())
 }
 
-// revert puts back what the pod's host had before the transform. A host that is gone has taken it along.
-func (x *execution) revert(ctx context.Context, p *drydockv1.UpgradePod) error {
-	at, err := x.host(ctx, p)
-	if gone(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = at.agent.RevertPod(ctx, connect.NewRequest(&drydockv1.RevertPodRequest{Upgrade: x.attempt(p), Pod: p.GetPod(), Epoch: at.epoch}))
-	return err
-}
-
 // start runs the new version under the pod's name and address.
 func (x *execution) start(ctx context.Context, p *drydockv1.UpgradePod) error {
 	spec, err := x.after(ctx, p)
@@ -243,11 +218,6 @@ func (x *execution) start(ctx context.Context, p *drydockv1.UpgradePod) error {
 		return failure("start version "+x.to, "see the image's program, and `drydock pod logs "+p.GetPod()+"`", err)
 	}
 	return nil
-}
-
-// stopNew ends the new version.
-func (x *execution) stopNew(ctx context.Context, p *drydockv1.UpgradePod) error {
-	return x.halt(ctx, p, func(record *drydockv1.PodRecord) { record.Spec = record.GetUpgrade().GetBefore() })
 }
 
 // finish lets calls come to the pod again, drops what the way back would need, and lets others have the pod.

@@ -41,7 +41,7 @@ const defaultEvery = time.Second
 type BackendState struct {
 	Backend
 	Healthy bool `json:"healthy"`
-	// Calls are under way.
+	// Calls are under way: their answers have not ended.
 	Calls int64 `json:"calls"`
 }
 
@@ -86,7 +86,7 @@ var errNoBackend = errors.New("no backend")
 
 // pick chooses a backend for a call: with a key the one that it belongs to, whatever its state; else a healthy one of the client's
 // version, or with the shortest chain, and of those the one with the fewest calls.
-func (r *ready) pick(client, key string, keyed bool, not *backend) (*backend, error) {
+func (r *ready) pick(client, key string, keyed bool) (*backend, error) {
 	if keyed {
 		return r.owner(key), nil
 	}
@@ -94,7 +94,7 @@ func (r *ready) pick(client, key string, keyed bool, not *backend) (*backend, er
 	turn := int(r.turn.Add(1))
 	for i := range r.backends {
 		b := r.backends[(i+turn)%len(r.backends)]
-		if b != not && r.chain(client, b) != nil && (best == nil || r.better(client, b, best)) {
+		if r.chain(client, b) != nil && (best == nil || r.better(client, b, best)) {
 			best = b
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"drydock/shim/chain"
@@ -121,7 +122,7 @@ func (r *ready) choose(c *call) error {
 		}
 	}
 	var err error
-	if c.backend, err = r.pick(c.client, key, c.keyed, nil); err != nil {
+	if c.backend, err = r.pick(c.client, key, c.keyed); err != nil {
 		return err
 	}
 	if c.backend.Hold {
@@ -216,13 +217,30 @@ func (p *Proxy) send(c *call) error {
 		transport = p.h2
 	}
 	c.backend.calls.Add(1)
-	defer c.backend.calls.Add(-1)
 	var err error
 	c.response, err = transport.RoundTrip(c.request)
+	if err != nil || c.response.StatusCode == http.StatusSwitchingProtocols {
+		c.backend.calls.Add(-1)
+	} else {
+		c.response.Body = &countedBody{ReadCloser: c.response.Body, of: c.backend.condition}
+	}
 	if down := err != nil && notReached(err); down != c.backend.down.Load() {
 		c.backend.down.Store(down)
 	}
 	return err
+}
+
+// countedBody is that of a call which is under way until it is closed.
+type countedBody struct {
+	io.ReadCloser
+	of   *condition
+	once sync.Once
+}
+
+// Close ends the call.
+func (b *countedBody) Close() error {
+	b.once.Do(func() { b.of.calls.Add(-1) })
+	return b.ReadCloser.Close()
 }
 
 // compose takes the answer back to the client's version.

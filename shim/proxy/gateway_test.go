@@ -244,6 +244,46 @@ func TestACallToABackendThatIsHeldWaitsUntilItIsReleased(t *testing.T) {
 	}
 }
 
+func TestAConnectionToABackendThatIsHeldWaitsToo(t *testing.T) {
+	settings := Settings{Record: ordersRecord(t), Backends: []Backend{{Name: "a", Address: address(named(t, "a")), Version: "v2", Hold: true}}}
+	p, addr := start(t, settings, "v2")
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	answered := make(chan string, 1)
+	go func() { answered <- who(t, client, addr, "v2", "7") }()
+	for deadline := time.Now().Add(time.Minute); p.Connections() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody connects")
+		}
+	}
+	if len(answered) > 0 {
+		t.Error("a call went to a backend that is held, or failed")
+	}
+	settings.Backends = []Backend{settings.Backends[0]}
+	settings.Backends[0].Hold = false
+	if err := p.Reconfigure(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-answered; got != "a" || p.Spliced() != 0 {
+		t.Errorf("it went to %s; %d connections were joined", got, p.Spliced())
+	}
+}
+
+func TestAGatewayThatPassesCallsOnSaysTheVersionOfAPortToo(t *testing.T) {
+	said := make(chan string, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { said <- r.Header.Get("X-Orders-Version") }))
+	t.Cleanup(s.Close)
+	_, addr := start(t, Settings{Record: ordersRecord(t), Backends: []Backend{{Name: "a", Address: address(s), Version: "v2"}}, Pass: true}, "v2")
+	answer, err := http.Get("http://" + addr + "/orders/7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if got := <-said; got != "v2" {
+		t.Errorf("the server's shim hears %q", got)
+	}
+}
+
 func TestAGatewayThatPassesCallsOnSaysTheVersionOfEach(t *testing.T) {
 	type seen struct{ path, version, body string }
 	calls := make(chan seen, 1)
@@ -270,6 +310,35 @@ func TestAGatewayThatPassesCallsOnSaysTheVersionOfEach(t *testing.T) {
 		_ = answer.Body.Close()
 		if got := <-calls; answer.StatusCode != http.StatusOK || got != (seen{"/orders/7", want, `{"any": "thing"}`}) {
 			t.Errorf("a client that says %q: %d, %+v", said, answer.StatusCode, got)
+		}
+	}
+}
+
+func TestACallIsUnderWayUntilItsAnswerHasEnded(t *testing.T) {
+	more := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-more
+		_, _ = io.WriteString(w, "the rest")
+	}))
+	t.Cleanup(s.Close)
+	p, addr := start(t, Settings{Record: ordersRecord(t), Backends: []Backend{{Name: "a", Address: address(s), Version: "v3"}}, Pass: true}, "")
+	answer, err := http.Get("http://" + addr + "/orders/7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls := p.Backends()[0].Calls; calls != 1 {
+		t.Errorf("while an answer comes, %d calls are under way", calls)
+	}
+	close(more)
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || string(body) != "the rest" {
+		t.Errorf("got %q, %v", body, err)
+	}
+	_ = answer.Body.Close()
+	for deadline := time.Now().Add(time.Minute); p.Backends()[0].Calls != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the call never ends")
 		}
 	}
 }

@@ -219,6 +219,9 @@ func (p *Proxy) once(r *http.Request) (*http.Response, error) {
 	}
 	finish(span, c, c.err)
 	traced.end(c, c.err)
+	if c.err != nil && c.response != nil {
+		_ = c.response.Body.Close() // nobody reads it
+	}
 	return c.response, c.err
 }
 

@@ -135,14 +135,15 @@ func (r *ready) clientOf(known string, header http.Header) string {
 	return r.Record.Client.Default
 }
 
-// whole is the backend for a whole connection, where one can be chosen before its first byte; nil where calls go their own ways.
+// whole is the backend for a whole connection, where one can be chosen before its first byte; nil where calls go their own ways, or
+// have to wait or get a header.
 func (r *ready) whole(known string) *backend {
-	if !r.Record.Stream() && (known == "" && r.Record.Client.Header != "" || len(r.backends) > 1 && r.Record.Router != nil) {
+	if r.Pass || !r.Record.Stream() && (known == "" && r.Record.Client.Header != "" || len(r.backends) > 1 && r.Record.Router != nil) {
 		return nil
 	}
 	client := r.clientOf(known, nil)
-	b, err := r.pick(client, "", false, nil)
-	if err != nil || b.Version != client && !r.Record.Stream() {
+	b, err := r.pick(client, "", false)
+	if err != nil || !r.Record.Stream() && (b.Version != client || b.Hold) {
 		return nil
 	}
 	return b
