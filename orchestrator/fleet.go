@@ -223,11 +223,12 @@ func (f *fleet) host(name string) (store.Item[*drydockv1.HostRecord], bool) {
 	return item, ok
 }
 
-// forget drops a host that was just removed, before the store tells.
-func (f *fleet) forget(name string, revision int64) {
+// forget drops a host that was just removed, before the store tells. Other hosts are told of it when the store does: what they are
+// told goes by revisions, in their order.
+func (f *fleet) forget(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.unset(hostKey(name), revision)
+	delete(f.hosts, name)
 	delete(f.reports, name)
 }
 

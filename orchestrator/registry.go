@@ -144,9 +144,9 @@ func (c *Controller) removeHost(ctx context.Context, name string) error {
 	if err := c.forgetLinks(ctx, txn, name); err != nil {
 		return err
 	}
-	revision, err := txn.Commit(ctx)
+	_, err = txn.Commit(ctx)
 	if r, _ := c.reigning(); err == nil && r != nil {
-		r.fleet.Load().forget(name, revision)
+		r.fleet.Load().forget(name)
 	}
 	return err
 }

@@ -41,6 +41,9 @@ func (c cgroup) freezeWhole(ctx context.Context) error {
 			return err
 		}
 		for waits := true; waits; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			if time.Now().After(end) {
 				return fmt.Errorf("thread %s of cgroup %s has made a child with vfork that starts no program: CRIU cannot dump the two; "+
 					"move the pod when it has, or have the program use fork", thread, c.dir)

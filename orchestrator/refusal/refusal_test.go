@@ -57,6 +57,17 @@ func TestAnErrorOnTheWireIsOneLineWithTheCodeOfItsCause(t *testing.T) {
 	}
 }
 
+func TestAnErrorOfSeveralKindsAsksToTryAgain(t *testing.T) {
+	for range 20 {
+		if code := connect.CodeOf(OnWire(errors.Join(store.ErrNotFound, context.Canceled, store.ErrConflict))); code != connect.CodeAborted {
+			t.Fatal(code)
+		}
+		if code := connect.CodeOf(OnWire(errors.Join(store.ErrConflict, store.ErrDeposed))); code != connect.CodeUnavailable {
+			t.Fatal(code)
+		}
+	}
+}
+
 func TestAnErrorWithoutReasonsIsOneItself(t *testing.T) {
 	want := []*drydockv1.Refusal{Because("host h1: it is off", Try)}
 	got := Why(fmt.Errorf("host h1: %w", connect.NewError(connect.CodeUnavailable, errors.New("it is off"))))

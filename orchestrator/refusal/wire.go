@@ -45,21 +45,27 @@ type oneLine struct{ error }
 func (e oneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
 func (e oneLine) Unwrap() error { return e.error }
 
+// codes are looked through in their order: an error may be several of these, and then it is the one that asks the caller to try again.
+var codes = []struct {
+	of   error
+	code connect.Code
+}{
+	{ErrNobodyLeads, connect.CodeUnavailable},
+	{owner.ErrDeposed, connect.CodeUnavailable},
+	{store.ErrDeposed, connect.CodeUnavailable},
+	{owner.ErrUnknown, connect.CodeUnavailable},
+	{owner.ErrConflict, connect.CodeAborted},
+	{store.ErrConflict, connect.CodeAborted},
+	{context.DeadlineExceeded, connect.CodeDeadlineExceeded},
+	{context.Canceled, connect.CodeCanceled},
+	{owner.ErrNotFound, connect.CodeNotFound},
+	{store.ErrNotFound, connect.CodeNotFound},
+}
+
 func codeOf(err error) connect.Code {
-	for target, code := range map[error]connect.Code{
-		context.Canceled:         connect.CodeCanceled,
-		context.DeadlineExceeded: connect.CodeDeadlineExceeded,
-		owner.ErrNotFound:        connect.CodeNotFound,
-		store.ErrNotFound:        connect.CodeNotFound,
-		owner.ErrUnknown:         connect.CodeUnavailable,
-		owner.ErrDeposed:         connect.CodeUnavailable,
-		store.ErrDeposed:         connect.CodeUnavailable,
-		ErrNobodyLeads:           connect.CodeUnavailable,
-		owner.ErrConflict:        connect.CodeAborted,
-		store.ErrConflict:        connect.CodeAborted,
-	} {
-		if errors.Is(err, target) {
-			return code
+	for _, known := range codes {
+		if errors.Is(err, known.of) {
+			return known.code
 		}
 	}
 	return connect.CodeInternal

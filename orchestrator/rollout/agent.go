@@ -132,8 +132,11 @@ func (x *execution) occupy(ctx context.Context, h *drydockv1.RolloutHost) error 
 // release lets others reboot the host again. A host that does not answer holds nobody off: what it held ended with its boot.
 func (x *execution) release(ctx context.Context, h *drydockv1.RolloutHost) error {
 	known, err := x.Host(ctx, h.GetHost())
-	if err != nil || !known.Answers {
+	if connect.CodeOf(err) == connect.CodeNotFound || err == nil && !known.Answers {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	agent, err := x.Patcher(known)
 	if err != nil {

@@ -176,7 +176,11 @@ func (x *execution) tellGateway(ctx context.Context, p *drydockv1.UpgradePod) (c
 		return 0, err
 	}
 	pod := named(pods, f.head.Gateway.Pod)
-	if pod.GetPhase() != drydockv1.PodPhase_POD_PHASE_RUNNING {
+	switch pod.GetPhase() {
+	case drydockv1.PodPhase_POD_PHASE_RUNNING:
+	case drydockv1.PodPhase_POD_PHASE_MOVING, drydockv1.PodPhase_POD_PHASE_UNKNOWN:
+		return 0, fmt.Errorf("the gateway, pod %s, leads calls and cannot be told at the moment: it moves, or its host is silent", f.head.Gateway.Pod)
+	default:
 		return 0, nil
 	}
 	state, err := x.shimServes(ctx, pod)

@@ -105,16 +105,24 @@ func (r *ready) pick(client, key string, keyed bool) (*backend, error) {
 }
 
 func (r *ready) better(client string, a, b *backend) bool {
-	if a.Hold != b.Hold {
-		return b.Hold
-	}
-	if a.down.Load() != b.down.Load() {
-		return b.down.Load()
+	if x, y := a.rank(), b.rank(); x != y {
+		return x < y
 	}
 	if x, y := len(r.chain(client, a).Steps()), len(r.chain(client, b).Steps()); x != y {
 		return x < y
 	}
 	return a.calls.Load() < b.calls.Load()
+}
+
+// rank is less where a call is better off: at once, after a while, or not at all.
+func (b *backend) rank() int {
+	switch {
+	case b.Hold:
+		return 1
+	case b.down.Load():
+		return 2
+	}
+	return 0
 }
 
 // owner is the backend whose name and the key make the largest hash (rendezvous hashing: Thaler and Ravishankar, 1998): a

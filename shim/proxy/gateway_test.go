@@ -91,6 +91,19 @@ func TestAGatewayPrefersTheSameVersionAndThenTheShortestChain(t *testing.T) {
 	}
 }
 
+func TestACallRatherWaitsForABackendThatIsHeldThanFailsAtOneThatIsDown(t *testing.T) {
+	usable, held, down, both := &backend{Backend{Name: "usable"}, &condition{}}, &backend{Backend{Name: "held", Hold: true}, &condition{}},
+		&backend{Backend{Name: "down"}, &condition{}}, &backend{Backend{Name: "both", Hold: true}, &condition{}}
+	down.down.Store(true)
+	both.down.Store(true) // it is being upgraded, and will be back
+	for _, pair := range [][2]*backend{{usable, held}, {usable, down}, {usable, both}, {held, down}, {both, down}} {
+		r := &ready{}
+		if !r.better("v1", pair[0], pair[1]) || r.better("v1", pair[1], pair[0]) {
+			t.Errorf("%s is not better than %s", pair[0].Name, pair[1].Name)
+		}
+	}
+}
+
 func TestAGatewaySpreadsOverEqualBackendsAndLosesNoCallWhenOneGoes(t *testing.T) {
 	var backends []Backend
 	var servers []*httptest.Server
