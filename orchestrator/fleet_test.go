@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -43,7 +42,7 @@ func (f *fleet) write(t *testing.T, name string, revision int64) {
 // told is what a host hears of the others.
 func (f *fleet) told(host string, since int64) string {
 	to := new(drydockv1.ReportResponse)
-	f.tellPeers(host, since, false, to)
+	f.tellPeers(host, since, to)
 	var names []string
 	for _, peer := range to.GetPeers() {
 		names = append(names, peer.GetAddress())
@@ -74,101 +73,6 @@ func TestAHostIsToldWhatHasChangedSinceItKnewTheOthers(t *testing.T) {
 		if got := f.told("h1", step.since); got != step.want {
 			t.Errorf("step %d: told %q, not %q", i, got, step.want)
 		}
-	}
-}
-
-// inParts is what a host knows of the others that asks until there is no more to tell, and how many answers that took.
-func (f *fleet) inParts(t *testing.T, host string, since int64, known map[string]string, between func()) (answers int) {
-	t.Helper()
-	for {
-		to := new(drydockv1.ReportResponse)
-		f.tellPeers(host, since, true, to)
-		answers++
-		if len(to.GetPeers()) > 2*peersAtOnce {
-			t.Errorf("one answer tells of %d hosts", len(to.GetPeers()))
-		}
-		if !to.GetPeersChanged() {
-			clear(known)
-		}
-		for _, peer := range to.GetPeers() {
-			known[peer.GetName()] = peer.GetAddress()
-		}
-		for _, name := range to.GetPeersRemoved() {
-			delete(known, name)
-		}
-		if !to.GetPeersMore() {
-			if len(known) != int(to.GetPeersCount()) {
-				t.Errorf("%d hosts are known, and %d are told of", len(known), to.GetPeersCount())
-			}
-			return answers
-		}
-		if to.GetPeersRevision() <= since {
-			t.Fatalf("after revision %d comes %d", since, to.GetPeersRevision())
-		}
-		since = to.GetPeersRevision()
-		between()
-	}
-}
-
-func (f *fleet) addresses(but string) map[string]string {
-	all := make(map[string]string)
-	for name, item := range f.hosts {
-		if name != but {
-			all[name] = item.Value.GetAddress()
-		}
-	}
-	return all
-}
-
-func TestOfManyHostsAPartIsToldAtATimeAndNoneIsLeftOut(t *testing.T) {
-	const n = 3*peersAtOnce + 7
-	f := newTestFleet(t, n)
-	known := make(map[string]string)
-	if answers := f.inParts(t, "h1", 0, known, func() {}); answers != 4 {
-		t.Errorf("it took %d answers", answers)
-	}
-	if diff := cmp.Diff(f.addresses("h1"), known); diff != "" {
-		t.Error(diff)
-	}
-	// What changes between two answers is told, too, and what changed at the same revision is told together.
-	revision := int64(n)
-	change := func() {
-		for i := range peersAtOnce / 2 {
-			if i%2 == 0 {
-				revision++
-			}
-			f.write(t, fmt.Sprintf("h%d", 2+(int(revision)*7+i)%n), revision)
-		}
-	}
-	for _, since := range []int64{0, int64(n), int64(n) - 2} {
-		left := 4
-		whole := f.addresses("h1")
-		if since == 0 {
-			whole = make(map[string]string)
-		}
-		for range 5 {
-			change()
-		}
-		f.inParts(t, "h1", since, whole, func() {
-			if left--; left > 0 {
-				change()
-			}
-		})
-		if diff := cmp.Diff(f.addresses("h1"), whole); diff != "" {
-			t.Errorf("since %d: %s", since, diff)
-		}
-	}
-	// Many came after the fleet was read, of whom a host knows none.
-	late := newTestFleet(t, 1)
-	for i := range n {
-		late.write(t, fmt.Sprintf("h%d", i+1), int64(2+i/3))
-	}
-	clear(known)
-	if answers := late.inParts(t, "h1", 1, known, func() {}); answers != 4 {
-		t.Errorf("it took %d answers", answers)
-	}
-	if diff := cmp.Diff(late.addresses("h1"), known); diff != "" {
-		t.Error(diff)
 	}
 }
 

@@ -46,7 +46,7 @@ func (s coordinationService) Report(ctx context.Context, request *connect.Reques
 	if response.Owners, err = s.c.ownersFor(ctx, known, h.name(), m.GetPods()); err != nil {
 		return nil, err
 	}
-	known.tellPeers(h.name(), m.GetPeersRevision(), m.GetPeersInParts(), response)
+	known.tellPeers(h.name(), m.GetPeersRevision(), response)
 	return connect.NewResponse(response), nil
 }
 

@@ -39,8 +39,7 @@ func newPeers(keeper *pki.Keeper) *peerSet {
 	return &peerSet{keeper: keeper, known: make(map[string]*drydockv1.Peer), links: make(map[string]link)}
 }
 
-// learn takes in what a controller said of the other hosts - all of them, or what has changed, or a part of that - and returns all
-// that it has said, by name.
+// learn takes in what a controller said of the other hosts - all of them, or what has changed - and returns them all, by name.
 func (p *peerSet) learn(said *drydockv1.ReportResponse) []*drydockv1.Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,7 +53,7 @@ func (p *peerSet) learn(said *drydockv1.ReportResponse) []*drydockv1.Peer {
 		delete(p.told, name)
 	}
 	p.revision = said.PeersRevision
-	if said.PeersChanged && !said.PeersMore && len(p.told) != int(said.PeersCount) {
+	if said.PeersChanged && len(p.told) != int(said.PeersCount) {
 		p.revision = 0
 	}
 	all := slices.Collect(maps.Values(p.told))

@@ -63,23 +63,17 @@ func (a *agent) reportOnce(ctx context.Context) (*drydockv1.ReportResponse, erro
 	if err != nil {
 		return nil, err
 	}
-	req := &drydockv1.ReportRequest{
-		BootId: a.here.BootID, Address: a.cfg.Listen, Info: info, Pods: all, Images: images, PeersRevision: a.peers.current(), PeersInParts: true,
-	}
+	req := &drydockv1.ReportRequest{BootId: a.here.BootID, Address: a.cfg.Listen, Info: info, Pods: all, Images: images, PeersRevision: a.peers.current()}
 	a.addStatus(req)
-	for {
-		res, err := a.store.report(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		if err := version.Check("the controller", version.API, res.Api); err != nil {
-			return nil, err
-		}
-		a.statusWanted = res.WantStatus
-		if res.Peers = a.peers.learn(res); !res.PeersMore {
-			a.network.learn(ctx, res)
-			return res, nil
-		}
-		req.PeersRevision = a.peers.current()
+	res, err := a.store.report(ctx, req)
+	if err != nil {
+		return nil, err
 	}
+	if err := version.Check("the controller", version.API, res.Api); err != nil {
+		return nil, err
+	}
+	a.statusWanted = res.WantStatus
+	res.Peers = a.peers.learn(res)
+	a.network.learn(ctx, res)
+	return res, nil
 }

@@ -116,24 +116,16 @@ func (a *agent) address(i int) string { return fmt.Sprintf("127.%d.%d.1:7441", 1
 
 func (a *agent) boot() string { return a.name + "-boot" }
 
-// report is one, as an agent on a host without pods sends it, with those that ask for the rest of what is to be told of peers.
+// report is one, as an agent on a host without pods sends it.
 func (a *agent) report(ctx context.Context, i int) error {
-	for {
-		if more, err := a.reportPart(ctx, i); err != nil || !more {
-			return err
-		}
-	}
-}
-
-func (a *agent) reportPart(ctx context.Context, i int) (more bool, err error) {
 	began := time.Now()
 	request := &drydockv1.ReportRequest{
 		BootId: a.boot(), Address: a.address(i), Info: someInfo(began), Summary: someSummary(began), Status: a.status,
-		StatusDigest: "digest of " + a.name, PeersRevision: a.revision, PeersInParts: true,
+		StatusDigest: "digest of " + a.name, PeersRevision: a.revision,
 	}
 	response, err := a.client.Report(ctx, connect.NewRequest(request))
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", a.name, err)
+		return fmt.Errorf("%s: %w", a.name, err)
 	}
 	said := response.Msg
 	if !said.GetPeersChanged() {
@@ -141,7 +133,7 @@ func (a *agent) reportPart(ctx context.Context, i int) (more bool, err error) {
 	}
 	a.peers += len(said.GetPeers()) - len(said.GetPeersRemoved())
 	a.revision = said.GetPeersRevision()
-	return said.GetPeersMore(), nil
+	return nil
 }
 
 // tally is what the agents have seen.

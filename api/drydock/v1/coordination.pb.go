@@ -421,8 +421,6 @@ type ReportRequest struct {
 	Status *HostStatus `protobuf:"bytes,9,opt,name=status,proto3" json:"status,omitempty"`
 	// The peers_revision of the last answer; 0: this host knows no peers.
 	PeersRevision int64 `protobuf:"varint,10,opt,name=peers_revision,json=peersRevision,proto3" json:"peers_revision,omitempty"`
-	// Whether this host asks again where an answer has peers_more.
-	PeersInParts  bool `protobuf:"varint,11,opt,name=peers_in_parts,json=peersInParts,proto3" json:"peers_in_parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -527,13 +525,6 @@ func (x *ReportRequest) GetPeersRevision() int64 {
 	return 0
 }
 
-func (x *ReportRequest) GetPeersInParts() bool {
-	if x != nil {
-		return x.PeersInParts
-	}
-	return false
-}
-
 type ReportResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Owners []*OwnerRecord         `protobuf:"bytes,1,rep,name=owners,proto3" json:"owners,omitempty"`
@@ -553,9 +544,7 @@ type ReportResponse struct {
 	PeersChanged bool     `protobuf:"varint,9,opt,name=peers_changed,json=peersChanged,proto3" json:"peers_changed,omitempty"`
 	PeersRemoved []string `protobuf:"bytes,10,rep,name=peers_removed,json=peersRemoved,proto3" json:"peers_removed,omitempty"`
 	// How many peers there are. A host that knows another number asks for all of them.
-	PeersCount int32 `protobuf:"varint,11,opt,name=peers_count,json=peersCount,proto3" json:"peers_count,omitempty"`
-	// There is more to tell of peers: it is told to who reports at once with this peers_revision.
-	PeersMore     bool `protobuf:"varint,12,opt,name=peers_more,json=peersMore,proto3" json:"peers_more,omitempty"`
+	PeersCount    int32 `protobuf:"varint,11,opt,name=peers_count,json=peersCount,proto3" json:"peers_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,13 +654,6 @@ func (x *ReportResponse) GetPeersCount() int32 {
 		return x.PeersCount
 	}
 	return 0
-}
-
-func (x *ReportResponse) GetPeersMore() bool {
-	if x != nil {
-		return x.PeersMore
-	}
-	return false
 }
 
 // PodNetwork is what joins the pods of different hosts, the same on every host.
@@ -1485,7 +1467,7 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"A\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\"\xb3\x03\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\"\x8d\x03\n" +
 	"\rReportRequest\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12(\n" +
@@ -1499,8 +1481,7 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\rstatus_digest\x18\b \x01(\tR\fstatusDigest\x12.\n" +
 	"\x06status\x18\t \x01(\v2\x16.drydock.v1.HostStatusR\x06status\x12%\n" +
 	"\x0epeers_revision\x18\n" +
-	" \x01(\x03R\rpeersRevision\x12$\n" +
-	"\x0epeers_in_parts\x18\v \x01(\bR\fpeersInParts\"\xe7\x03\n" +
+	" \x01(\x03R\rpeersRevision\"\xc8\x03\n" +
 	"\x0eReportResponse\x12/\n" +
 	"\x06owners\x18\x01 \x03(\v2\x17.drydock.v1.OwnerRecordR\x06owners\x12/\n" +
 	"\x13leadership_revision\x18\x02 \x01(\x03R\x12leadershipRevision\x12&\n" +
@@ -1515,9 +1496,7 @@ const file_drydock_v1_coordination_proto_rawDesc = "" +
 	"\rpeers_removed\x18\n" +
 	" \x03(\tR\fpeersRemoved\x12\x1f\n" +
 	"\vpeers_count\x18\v \x01(\x05R\n" +
-	"peersCount\x12\x1d\n" +
-	"\n" +
-	"peers_more\x18\f \x01(\bR\tpeersMore\"p\n" +
+	"peersCount\"p\n" +
 	"\n" +
 	"PodNetwork\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
