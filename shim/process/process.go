@@ -108,6 +108,8 @@ func (p *Process) begin(ctx context.Context, before *predecessor) error {
 	if err := before.retire(); err != nil {
 		return err
 	}
+	p.mu.Lock() // whoever asks for another configuration waits until this one is served
+	defer p.mu.Unlock()
 	var err error
 	if p.control, err = newControl(p); err != nil {
 		return err
