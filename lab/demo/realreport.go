@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/durable"
 )
 
 // RealReport is what demo-real.json holds.
@@ -53,10 +53,7 @@ func (r RealReport) write(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return durable.Replace(path, append(data, '\n'), 0o644)
 }
 
 // show is the report for people.

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"text/tabwriter"
 
 	drydockv1 "drydock/api/drydock/v1"
+	"drydock/internal/durable"
 )
 
 // PatchReport is what demo-patch.json holds.
@@ -63,10 +63,7 @@ func (r PatchReport) write(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return durable.Replace(path, append(data, '\n'), 0o644)
 }
 
 // show is the report for people.

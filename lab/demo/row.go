@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"text/tabwriter"
+
+	"drydock/internal/durable"
 )
 
 // Row is one move of one pod, as demo.json has it.
@@ -36,10 +38,7 @@ func writeRows(path string, rows []Row) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return durable.Replace(path, append(data, '\n'), 0o644)
 }
 
 // writeTable shows the rows to people.

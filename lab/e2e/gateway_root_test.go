@@ -3,10 +3,7 @@
 package e2e
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -51,20 +48,7 @@ type ledger struct {
 
 // call makes one call as a client of a version, and returns what was answered. It may wait for an upgrade, or for a move.
 func (l *ledger) call(client *http.Client, version, method, id, body string) string {
-	r, err := http.NewRequestWithContext(context.Background(), method, l.front+"/orders/"+id, strings.NewReader(body))
-	if err != nil {
-		return err.Error()
-	}
-	r.Header = http.Header{"X-Shop-Version": {version}, "Content-Type": {"application/json"}}
-	res, err := client.Do(r)
-	if err != nil {
-		return err.Error()
-	}
-	data, err := io.ReadAll(res.Body)
-	if err = errors.Join(err, res.Body.Close()); err != nil {
-		return err.Error()
-	}
-	return strings.TrimSpace(fmt.Sprint(res.StatusCode, " ", string(data)))
+	return callShop(client, l.front, version, method, id, body)
 }
 
 func (l *ledger) expect(got, want, what string) bool {

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
 
+	"drydock/internal/durable"
 	"drydock/lab/shop"
 )
 
@@ -67,10 +67,7 @@ func (r Report) write(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return durable.Replace(path, append(data, '\n'), 0o644)
 }
 
 // show is the report for people.
