@@ -38,8 +38,8 @@ func TestAPackageWhosePostinstFailsIsNamedWithItsLastWordsAndMayBeTriedAgain(t *
 	if again := w.Apply(p); !again.Ended.AsTime().Equal(result.Ended.AsTime()) || again.Done {
 		t.Error("it was tried again without being asked to:", again)
 	}
-	if res := w.Resolve(patchtest.All()); len(res.Refusals) != 0 {
-		t.Error("what can be mended refuses:", res.Refusals)
+	if text := patchtest.Reasons(w.Resolve(patchtest.All()).Refusals); !strings.Contains(text, "dpkg was stopped half-way with tool (half-configured)") {
+		t.Error("a new patch, which would have nothing to install:", text)
 	}
 	w.Write("mended", "")
 	w.Done(w.ApplyWith(patch.Order{ID: "r1/h1", Patch: p, Conffiles: patch.Keep, Again: true}, patchtest.Quiet))

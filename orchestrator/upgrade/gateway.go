@@ -183,6 +183,9 @@ func (x *execution) tellGateway(ctx context.Context, p *drydockv1.UpgradePod) (c
 	default:
 		return 0, nil
 	}
+	if !f.has(pod, pods) {
+		return 0, fmt.Errorf("the gateway, pod %s, does not know all servers as they are now", f.head.Gateway.Pod)
+	}
 	state, err := x.shimServes(ctx, pod)
 	if err != nil {
 		return 0, fmt.Errorf("the gateway, pod %s: %w", f.head.Gateway.Pod, err)

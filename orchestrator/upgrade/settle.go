@@ -205,6 +205,9 @@ func (x *execution) settled(ctx context.Context) (string, error) {
 		if !f.concerns(pod) || f.becoming[name] != "" || pod.GetPhase() != drydockv1.PodPhase_POD_PHASE_RUNNING {
 			continue
 		}
+		if !f.has(pod, pods) {
+			return fmt.Sprintf("the shim of pod %s is not as mixed versions need it: it was taken back, or changes at the moment", name), nil
+		}
 		if _, err := x.shimServes(ctx, pod); err != nil {
 			return fmt.Sprintf("the shim of pod %s does not serve yet: %s", name, err), nil
 		}
@@ -216,6 +219,20 @@ func (x *execution) settled(ctx context.Context) (string, error) {
 func (f forShims) concerns(pod *drydockv1.Pod) bool {
 	labels := pod.GetSpec().GetLabels()
 	return labels[manifest.LabelService] == f.stored.GetName() || labels[manifest.LabelGateway] == f.stored.GetName()
+}
+
+// has says whether a pod's record has the shim that the pod needs. Where pods were settled before, it may have lost it again: a host may
+// have refused what another look had just asked for.
+func (f forShims) has(pod *drydockv1.Pod, pods []*drydockv1.Pod) bool {
+	shim := pod.GetSpec().GetShim()
+	if pod.GetSpec().GetLabels()[manifest.LabelGateway] != f.stored.GetName() {
+		return proto.Equal(shim, f.shimOf(pod.GetSpec(), pods))
+	}
+	if f.head.Gateway == nil || f.head.Gateway.Pod != pod.GetSpec().GetName() {
+		return true
+	}
+	wanted := f.gatewayShim(shim, pods)
+	return len(wanted.GetBackends()) == 0 || proto.Equal(shim, wanted)
 }
 
 // shimServes is the shim that a pod's record wants, as its host sees it; an error where that does not serve. It is nil where none is
