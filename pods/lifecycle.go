@@ -15,7 +15,6 @@ import (
 	"drydock/pods/network"
 
 	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
@@ -113,7 +112,7 @@ func (r *Runtime) StartContainer(ctx context.Context, pod, container string) err
 	if err := noteStarted(ctx, c, time.Now()); err != nil {
 		return fmt.Errorf("container %s of pod %s: %w", container, pod, err)
 	}
-	task, err = c.NewTask(ctx, cio.LogFile(log))
+	task, err = newTask(ctx, c, log)
 	if err != nil {
 		return fmt.Errorf("container %s of pod %s: %w", container, pod, err)
 	}

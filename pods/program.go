@@ -19,7 +19,6 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 	"google.golang.org/protobuf/proto"
 )
@@ -50,7 +49,7 @@ func (r *Runtime) runProgram(ctx context.Context, t Transform, volumes string) (
 		return fmt.Errorf("make the container of %s: %w", t.Command[0], err)
 	}
 	log := filepath.Join(filepath.Dir(volumes), "output")
-	task, err := container.NewTask(ctx, cio.LogFile(log))
+	task, err := newTask(ctx, container, log)
 	if err != nil {
 		return fmt.Errorf("run %s: %w", t.Command[0], err)
 	}

@@ -46,7 +46,10 @@ func openShop(t *testing.T, record string, names ...string) {
 		do(t, "image", "import", path, "--as", "shop:"+version, "--host", "h1")
 	}
 	applyShop(t, record)
-	t.Cleanup(func() { try(t, "service", "rm", "shop") })
+	t.Cleanup(func() {
+		endUpgrades(t)
+		try(t, "service", "rm", "shop")
+	})
 	for i, name := range names {
 		shopPod(t, name, fmt.Sprint("h", i+1))
 	}
@@ -54,6 +57,26 @@ func openShop(t *testing.T, record string, names ...string) {
 		until(t, name+" serves", func() bool {
 			return try(t, "pod", "exec", name, "--", "/shop", "ask", "GET", "http://127.0.0.1:8080/healthz").status == 0
 		})
+	}
+}
+
+// endUpgrades ends those that a test has left where it failed, so that the next one is not refused for them.
+func endUpgrades(t *testing.T) {
+	t.Helper()
+	var listed []struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal([]byte(try(t, "upgrade", "ls", "--service", "shop", "-o", "json").out), &listed); err != nil {
+		t.Log("list upgrades:", err)
+	}
+	for _, u := range listed {
+		if over := func() bool {
+			state := try(t, "upgrade", "show", u.ID).out
+			return strings.Contains(state, "finished") || strings.Contains(state, "aborted")
+		}; !over() {
+			try(t, "upgrade", "abort", u.ID)
+			until(t, "the end of upgrade "+u.ID, over)
+		}
 	}
 }
 
