@@ -60,8 +60,11 @@ func (p *Process) handOver(conn *net.UnixConn) error {
 			return err
 		}
 		defer f.Close()
-		o.Addresses = append(o.Addresses, address)
-		fds = append(fds, int(f.Fd()))
+		fd, err := numberOf(f)
+		if err != nil {
+			return err
+		}
+		o.Addresses, fds = append(o.Addresses, address), append(fds, fd)
 	}
 	data, err := json.Marshal(o)
 	if err != nil {
@@ -87,6 +90,17 @@ func (p *Process) handOver(conn *net.UnixConn) error {
 		p.log.Warn("the successor was ready and has gone", "error", err)
 	}
 	return nil
+}
+
+// numberOf is a file's descriptor, as it is. File.Fd would make the socket blocking, the listener's too, since they are one open file:
+// an accept that finds nothing would then never end, and with it no process that has the socket.
+func numberOf(f *os.File) (number int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	err = raw.Control(func(fd uintptr) { number = int(fd) })
+	return number, err
 }
 
 // predecessor is a process that runs with the same control socket. A nil one has nothing.

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"drydock/internal/strictyaml"
 	"drydock/shim/proxy"
 )
@@ -333,11 +335,47 @@ func TestASuccessorThatCannotRunLeavesTheFirstAsItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	before.leave()
+	for address, l := range first.listeners {
+		mayNotBlock(t, address, l)
+	}
+	// One that dies before it has looked at the sockets.
+	dies, err := net.Dial("unix", f.control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(dies, "POST /handover HTTP/1.1\r\nHost: shim\r\nContent-Length: 0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dies.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for address, l := range first.listeners {
+		mayNotBlock(t, address, l)
+	}
+	if err := dies.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if got := greet(t, newClient(t), f.addresses[2], "v1", "name"); got != greeted {
 		t.Error(got)
 	}
 	if state := first.State(); state.State != "serving" || len(state.Listen) != 3 {
 		t.Errorf("%+v", state)
+	}
+}
+
+// mayNotBlock: a process whose accept finds nothing must not wait in it for ever.
+func mayNotBlock(t *testing.T, address string, l *net.TCPListener) {
+	t.Helper()
+	raw, err := l.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flags int
+	if controlled := raw.Control(func(fd uintptr) { flags, err = unix.FcntlInt(fd, unix.F_GETFL, 0) }); errors.Join(controlled, err) != nil {
+		t.Fatal(controlled, err)
+	}
+	if flags&unix.O_NONBLOCK == 0 {
+		t.Errorf("the socket of %s blocks", address)
 	}
 }
 
