@@ -55,6 +55,27 @@ type backend struct {
 type condition struct {
 	down  atomic.Bool
 	calls atomic.Int64
+
+	mu   sync.Mutex // orders take and hold: whoever has held a backend sees every call that is on its way there
+	held bool
+}
+
+// take counts a call, unless calls are held. Who took ends it with leave.
+func (c *condition) take() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.held {
+		c.calls.Add(1)
+	}
+	return !c.held
+}
+
+func (c *condition) leave() { c.calls.Add(-1) }
+
+func (c *condition) hold(held bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = held
 }
 
 // conditions are those of all addresses that were ever used.
@@ -217,10 +238,10 @@ func notReached(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// same is another healthy backend of the same version, or nil.
+// same takes another healthy backend of the same version, or is nil.
 func (r *ready) same(b *backend) *backend {
 	i := slices.IndexFunc(r.backends, func(other *backend) bool {
-		return other != b && other.Version == b.Version && !other.Hold && !other.down.Load()
+		return other != b && other.Version == b.Version && !other.down.Load() && other.take()
 	})
 	if i < 0 {
 		return nil

@@ -66,6 +66,7 @@ func New(s Settings, log *slog.Logger) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.hold()
 	p.ready.Store(r)
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	p.plain = &http.Transport{
@@ -156,6 +157,7 @@ func (p *Proxy) Reconfigure(ctx context.Context, s Settings) error {
 	if _, err := p.flow.Update(ctx, edits...); err != nil {
 		return err
 	}
+	r.hold() // before those who wait are told: they are not to find what was
 	before := p.ready.Swap(r)
 	close(before.over)
 	if before.holds() || r.holds() { // a server that was stopped has closed them, or could not
@@ -213,6 +215,7 @@ func (p *Proxy) once(r *http.Request) (*http.Response, error) {
 	}
 	<-l.done
 	p.free(l)
+	c.leave()
 	var unknown *unknownVersion
 	if errors.As(c.err, &unknown) {
 		p.unknown.Add(1)
