@@ -30,6 +30,8 @@ type fakeUpgrades struct {
 	events []string
 	// noShims is why no pod here can have a shim.
 	noShims string
+	// starting is a pod whose shim takes up what it is told, and does not serve.
+	starting string
 }
 
 type kept struct {
@@ -140,6 +142,9 @@ func (u *fakeUpgrades) stateOf(pod string) *drydockv1.ShimState {
 	state := &drydockv1.ShimState{Pod: pod, State: "none"}
 	if shim := u.shims[pod]; shim != nil {
 		state.State, state.Generation = "serving", shim.GetGeneration()
+	}
+	if pod == u.starting {
+		state.State = "starting"
 	}
 	return state
 }
