@@ -8,6 +8,10 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
 func TestACallIsCountedFromWhenItsServerIsChosen(t *testing.T) {
@@ -106,5 +110,44 @@ func TestACallUnderEarlierSettingsDoesNotGoToABackendThatIsHeldSince(t *testing.
 	c.leave()
 	if err := p.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestACallThatWaitsIsOneSpanAndOneTrace(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	tracer := trace.NewTracerProvider(trace.WithSpanProcessor(spans)).Tracer("shim")
+	settings := Settings{Record: ordersRecord(t), Tracer: tracer, Backends: []Backend{{Name: "a", Address: address(named(t, "a")), Version: "v2", Hold: true}}}
+	p, addr := start(t, settings, "")
+	w := &watch{prefix: "/orders", done: make(chan struct{})}
+	p.watches.add(w)
+	answered := make(chan string, 1)
+	go func() { answered <- who(t, http.DefaultClient, addr, "v1", "7") }()
+	for deadline := time.Now().Add(time.Minute); p.watches.waiting.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody calls")
+		}
+	}
+	for _, hold := range []bool{true, true, false} {
+		settings.Backends = []Backend{settings.Backends[0]}
+		settings.Backends[0].Hold = hold
+		if err := p.Reconfigure(t.Context(), settings); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-answered; got != "a" {
+		t.Errorf("it went to %s", got)
+	}
+	if ended := spans.Ended(); len(ended) != 1 || ended[0].Status().Code == codes.Error {
+		t.Errorf("it has %d spans", len(ended))
+	}
+	select {
+	case <-w.done:
+	case <-time.After(time.Minute):
+		t.Fatal("its trace does not end")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if got := w.trace; got.Error != "" || got.Status != http.StatusNoContent || got.Server != "v2" || len(got.Passages) == 0 {
+		t.Errorf("its trace is %+v", got)
 	}
 }
