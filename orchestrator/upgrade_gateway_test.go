@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -84,4 +85,48 @@ func TestAnUpgradeDoesNotWaitForEverForAGatewayThatDoesNotServe(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAGatewayThatIsStartedMeanwhileKeepsCallsFromItsFirstMoment(t *testing.T) {
+	stopping, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	l, h, _ := newShopWithGateway(t, func(_ *fakeHost, point string) {
+		if point == "upgrade begins stop of shop-0" {
+			once.Do(func() {
+				close(stopping)
+				<-goOn
+			})
+		}
+	})
+	_, err := l.admin.StopPod(l.Context(), connect.NewRequest(&drydockv1.StopPodRequest{Name: "front"}))
+	l.must(err)
+	id := l.mustUpgradeTo("v2", "shop-0")
+	<-stopping
+	if b := l.view("front").GetSpec().GetShim().GetBackends(); len(b) != 2 || !b[0].GetHold() {
+		t.Errorf("shop-0 is stopped, and a gateway that is started knows %v", b)
+	}
+	close(goOn)
+	l.becomes(id, upgradeFinished)
+	h.shows(t, "shop-0 v2 v2")
+}
+
+func TestNoPodIsStoppedWhileItsGatewayIsBeingStarted(t *testing.T) {
+	l, h, _ := newShopWithGateway(t, func(*fakeHost, string) {})
+	_, err := l.admin.StopPod(l.Context(), connect.NewRequest(&drydockv1.StopPodRequest{Name: "front"}))
+	l.must(err)
+	h.set(func() { h.upgrades.unmade = "front" })
+	started := make(chan error, 1)
+	go func() {
+		_, err := l.admin.StartPod(context.Background(), connect.NewRequest(&drydockv1.StartPodRequest{Name: "front"}))
+		started <- err
+	}()
+	l.eventually("the gateway is being started", func() bool { return l.view("front").GetPhase() == phasePending })
+	id := l.mustUpgradeTo("v2", "shop-0")
+	l.eventually("it says what it waits for", func() bool {
+		return strings.Contains(l.upgrade(id).GetPods()[0].GetActivity(), "the gateway, pod front, is being started")
+	})
+	h.shows(t, "shop-0 v1 v1")
+	h.set(func() { h.upgrades.unmade = "" })
+	<-started // whether it came at once or later
+	l.becomes(id, upgradeFinished)
 }

@@ -32,6 +32,8 @@ type fakeUpgrades struct {
 	noShims string
 	// starting is a pod whose shim takes up what it is told, and does not serve.
 	starting string
+	// unmade is a pod that is not made here for the time being.
+	unmade string
 }
 
 type kept struct {

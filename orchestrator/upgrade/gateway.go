@@ -39,9 +39,12 @@ func (s *Services) settleGateway(ctx context.Context, f forShims, pods []*drydoc
 		return "it is being started", nil
 	case pod.GetSpec().GetLabels()[manifest.LabelGateway] != f.stored.GetName():
 		return "it is not run as the gateway of service " + f.stored.GetName() + ": remove it, or name another in the record", nil
-	case pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_MOVING:
+	}
+	switch pod.GetPhase() {
+	case drydockv1.PodPhase_POD_PHASE_MOVING:
 		return "it is moving", nil
-	case pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_RUNNING:
+	case drydockv1.PodPhase_POD_PHASE_RUNNING, drydockv1.PodPhase_POD_PHASE_STOPPED, drydockv1.PodPhase_POD_PHASE_LOST:
+		// One that does not run may be started any time, and leads calls at once.
 		err := s.Controller.SetShim(ctx, g.Pod, pod.GetSpec().GetShim().GetGeneration(), wanted)
 		if errors.Is(err, ErrShimChanged) {
 			return "", err
@@ -206,6 +209,8 @@ func (x *execution) tellGateway(ctx context.Context, p *drydockv1.UpgradePod) (c
 	pod := named(pods, f.head.Gateway.Pod)
 	switch pod.GetPhase() {
 	case drydockv1.PodPhase_POD_PHASE_RUNNING:
+	case drydockv1.PodPhase_POD_PHASE_PENDING:
+		return 0, gateway + ", is being started, and leads calls as it knew the servers before", nil
 	case drydockv1.PodPhase_POD_PHASE_MOVING, drydockv1.PodPhase_POD_PHASE_UNKNOWN:
 		return 0, gateway + ", leads calls and cannot be told at the moment: it moves, or its host is silent", nil
 	default:
