@@ -97,13 +97,10 @@ func (c *conditions) of(address string) *condition {
 }
 
 // errHeld is that a call's server gets no calls at the moment.
-var errHeld = errors.New("the server is being upgraded")
+var errHeld = errors.New("the server is being upgraded: call again later; `drydock upgrade ls` says how far it is")
 
 // holdAtMost is how long a call waits for that: a client that has less patience goes before.
 const holdAtMost = 10 * time.Minute
-
-// errNoBackend is a client whose version no chain leads from.
-var errNoBackend = errors.New("no backend")
 
 // pick chooses a backend for a call: with a key the one that it belongs to, whatever its state; else a healthy one of the client's
 // version, or with the shortest chain, and of those the one with the fewest calls.
@@ -120,7 +117,7 @@ func (r *ready) pick(client, key string, keyed bool) (*backend, error) {
 		}
 	}
 	if best == nil {
-		return nil, errNoBackend
+		return nil, fmt.Errorf("no chain of service %s leads from version %s to a server: add one that speaks it, or a neighbour version, to the backends", r.Record.Service, client)
 	}
 	return best, nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,5 +150,30 @@ func TestACallThatWaitsIsOneSpanAndOneTrace(t *testing.T) {
 	defer w.mu.Unlock()
 	if got := w.trace; got.Error != "" || got.Status != http.StatusNoContent || got.Server != "v2" || len(got.Passages) == 0 {
 		t.Errorf("its trace is %+v", got)
+	}
+}
+
+func TestAClientWhoseCallHasNoServerIsToldWhatToDo(t *testing.T) {
+	p, err := New(Settings{Record: ordersRecord(t), Backends: []Backend{{Name: "a", Address: "127.0.0.1:1", Version: "v2"}}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, none := p.ready.Load().pick("v9", "", false)
+	for _, test := range []struct {
+		err    error
+		status int
+		want   string
+	}{
+		{errHeld, http.StatusServiceUnavailable, "call again later"},
+		{none, http.StatusBadGateway, "no chain of service orders leads from version v9 to a server: add one"},
+	} {
+		w := httptest.NewRecorder()
+		p.failed(w, httptest.NewRequest("GET", "/orders/7", nil), test.err)
+		if w.Code != test.status || !strings.Contains(w.Body.String(), test.want) {
+			t.Errorf("status %d: %s; expected %d, %q", w.Code, w.Body, test.status, test.want)
+		}
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
