@@ -150,17 +150,17 @@ func (x *execution) hold(ctx context.Context, p *drydockv1.UpgradePod) error {
 		if err != nil {
 			return err
 		}
-		switch now := x.Now(); {
-		case why != "" && now.After(began.Add(shimsWithin)):
-			return failed(why, "see `drydock shim ls`, `drydock host ls` and the log of its host; when it serves, resume the upgrade: `drydock upgrade resume "+x.id+"`")
-		case why != "":
-		case told.IsZero() && calls > 0:
+		now := x.Now()
+		if why == "" && told.IsZero() {
 			told = now
-			fallthrough
-		case calls > 0 && !now.After(told.Add(callsEndWithin)):
-			why = fmt.Sprintf("%d calls are under way", calls)
-		default:
+		}
+		switch {
+		case why == "" && (calls == 0 || now.After(told.Add(callsEndWithin))):
 			return nil
+		case why == "":
+			why = fmt.Sprintf("%d calls are under way", calls)
+		case now.After(began.Add(shimsWithin)):
+			return failed(why, "see `drydock shim ls`, `drydock host ls` and the log of its host; when it serves, resume the upgrade: `drydock upgrade resume "+x.id+"`")
 		}
 		if err := x.pause(ctx, p, why); err != nil {
 			return err
