@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -129,4 +130,62 @@ func TestNoPodIsStoppedWhileItsGatewayIsBeingStarted(t *testing.T) {
 	h.set(func() { h.upgrades.unmade = "" })
 	<-started // whether it came at once or later
 	l.becomes(id, upgradeFinished)
+}
+
+func TestAServiceShowsItsGateway(t *testing.T) {
+	stopping, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	l, h, _ := newShopWithGateway(t, func(_ *fakeHost, point string) {
+		if point == "upgrade begins stop of shop-0" {
+			once.Do(func() {
+				close(stopping)
+				<-goOn
+			})
+		}
+	})
+	h.set(func() { h.upgrades.calls = map[string]int64{"shop-1": 3} })
+	shown := func() string {
+		response, err := l.upgrades.GetService(l.Context(), connect.NewRequest(&drydockv1.GetServiceRequest{Name: "shop"}))
+		l.must(err)
+		g := response.Msg.GetService().GetGateway()
+		text := fmt.Sprint(g.GetPod(), " ", g.GetHost(), " ", g.GetPhase() == phaseRunning, " ", g.GetProblem(), ":")
+		for _, b := range g.GetBackends() {
+			text += fmt.Sprint(" ", b.GetBackend().GetName(), " ", b.GetBackend().GetVersion(), " ", b.GetBackend().GetHold(), " ", b.GetCalls())
+		}
+		return text
+	}
+	id := l.mustUpgradeTo("v2", "shop-0")
+	<-stopping
+	if got, want := shown(), "front h1 true : shop-0 v1 true 0 shop-1 v1 false 3"; got != want {
+		t.Errorf("it shows %q, not %q", got, want)
+	}
+	close(goOn)
+	l.becomes(id, upgradeFinished)
+	h.set(func() { h.upgrades.starting = "front" })
+	if got, want := shown(), "front h1 true it is starting"; !strings.HasPrefix(got, want) {
+		t.Errorf("it shows %q, not %q", got, want)
+	}
+	_, err := l.admin.StopPod(l.Context(), connect.NewRequest(&drydockv1.StopPodRequest{Name: "front"}))
+	l.must(err)
+	if got, want := shown(), "front h1 false"; !strings.HasPrefix(got, want) {
+		t.Errorf("it shows %q, not %q", got, want)
+	}
+}
+
+func TestAPodIsStoppedWhenItsCallsHaveEndedOrTakeTooLong(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprintf("late=%v", late), func(t *testing.T) {
+			l, h, clock := newShopWithGateway(t, func(*fakeHost, string) {})
+			h.set(func() { h.upgrades.calls = map[string]int64{"shop-0": 2, "shop-1": 1} })
+			id := l.mustUpgradeTo("v2", "shop-0")
+			l.eventually("it waits for the calls", func() bool { return l.upgrade(id).GetPods()[0].GetActivity() == "2 calls are under way" })
+			h.shows(t, "shop-0 v1 v1")
+			if late {
+				clock.forward(time.Minute)
+			} else {
+				h.set(func() { delete(h.upgrades.calls, "shop-0") })
+			}
+			l.becomes(id, upgradeFinished)
+		})
+	}
 }
