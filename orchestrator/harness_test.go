@@ -450,6 +450,9 @@ func (h *fakeHost) CreatePod(_ context.Context, request *connect.Request[drydock
 		return nil, err
 	}
 	name := request.Msg.GetSpec().GetName()
+	if name == h.upgrades.unmade {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("it is busy"))
+	}
 	if _, runs := h.pods[name]; !runs {
 		h.started[name]++
 	}

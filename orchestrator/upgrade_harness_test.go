@@ -30,6 +30,12 @@ type fakeUpgrades struct {
 	events []string
 	// noShims is why no pod here can have a shim.
 	noShims string
+	// starting is a pod whose shim takes up what it is told, and does not serve.
+	starting string
+	// calls are what a gateway's servers have under way.
+	calls map[string]int64
+	// unmade is a pod that is not made here for the time being.
+	unmade string
 }
 
 type kept struct {
@@ -140,6 +146,12 @@ func (u *fakeUpgrades) stateOf(pod string) *drydockv1.ShimState {
 	state := &drydockv1.ShimState{Pod: pod, State: "none"}
 	if shim := u.shims[pod]; shim != nil {
 		state.State, state.Generation = "serving", shim.GetGeneration()
+		for _, b := range shim.GetBackends() {
+			state.Backends = append(state.Backends, &drydockv1.ShimBackendState{Backend: b, Healthy: true, Calls: u.calls[b.GetName()]})
+		}
+	}
+	if pod == u.starting {
+		state.State = "starting"
 	}
 	return state
 }

@@ -19,7 +19,7 @@ type fakeUpgrades struct {
 func (f fakeUpgrades) ApplyService(_ context.Context, r *connect.Request[v1.ApplyServiceRequest]) (*connect.Response[v1.ApplyServiceResponse], error) {
 	f.record("ApplyService", &v1.ApplyServiceRequest{Name: r.Msg.Name, File: r.Msg.File}) // the text is the test's own
 	s := someService(r.Msg.Name)
-	s.Pods, s.Clients, s.Translators = nil, nil, nil
+	s.Pods, s.Clients, s.Translators, s.Gateway = nil, nil, nil, nil
 	return answer(&v1.ApplyServiceResponse{Service: s}, nil)
 }
 
@@ -29,7 +29,7 @@ func (f fakeUpgrades) ListServices(_ context.Context, r *connect.Request[v1.List
 		return answer(&v1.ListServicesResponse{}, nil)
 	}
 	one := someService("shop")
-	one.Pods, one.Clients, one.Translators = nil, nil, nil
+	one.Pods, one.Clients, one.Translators, one.Gateway = nil, nil, nil, nil
 	return answer(&v1.ListServicesResponse{Services: []*v1.Service{one}}, nil)
 }
 
@@ -110,6 +110,13 @@ func someService(name string) *v1.Service {
 		},
 		Clients:     []*v1.ServiceClient{{Pod: "till", Host: "h2", Version: "v1", Address: "10.77.128.9"}},
 		Translators: []*v1.ServiceTranslator{{From: "v1", To: "v2", Clients: []string{"till"}, Servers: []string{"shop-0"}}},
+		Gateway: &v1.ServiceGateway{
+			Pod: "shop-front", Host: "h3", Phase: v1.PodPhase_POD_PHASE_RUNNING, Problem: "it is serving, generation 6 of 7",
+			Backends: []*v1.ShimBackendState{
+				{Backend: &v1.ShimBackend{Name: "shop-0", Address: "10.77.128.2:8080", Version: "v2"}, Healthy: true, Calls: 4},
+				{Backend: &v1.ShimBackend{Name: "shop-1", Address: "10.77.128.3:8080", Version: "v1", Hold: true}},
+			},
+		},
 	}
 }
 

@@ -146,6 +146,7 @@ func (a *app) serviceTables(t *table, s *v1.Service) {
 	for _, p := range s.Pods {
 		t.row(p.Pod, p.Host, p.Version, moment(p.Since), word(p.Phase.String(), "POD_PHASE_"), p.Image)
 	}
+	gatewayTables(t, s.Gateway)
 	if len(s.Clients) > 0 {
 		t.section("", "CLIENT", "HOST", "SPEAKS", "ADDRESS")
 	}
@@ -157,6 +158,21 @@ func (a *app) serviceTables(t *table, s *v1.Service) {
 	}
 	for _, one := range s.Translators {
 		t.row(one.From+" > "+one.To, strings.Join(one.Clients, " "), strings.Join(one.Servers, " "))
+	}
+}
+
+func gatewayTables(t *table, g *v1.ServiceGateway) {
+	if g == nil {
+		return
+	}
+	t.section("", "GATEWAY", "HOST", "PHASE", "PROBLEM")
+	t.row(g.Pod, g.Host, word(g.Phase.String(), "POD_PHASE_"), g.Problem)
+	if len(g.Backends) > 0 {
+		t.section("", "BACKEND", "SPEAKS", "HEALTHY", "HELD", "CALLS")
+	}
+	yes := map[bool]string{true: "yes", false: "no"}
+	for _, b := range g.Backends {
+		t.row(b.Backend.GetName(), b.Backend.GetVersion(), yes[b.Healthy], yes[b.Backend.GetHold()], fmt.Sprint(b.Calls))
 	}
 }
 

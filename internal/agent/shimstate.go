@@ -93,7 +93,7 @@ func (s *shims) state(ctx context.Context, pod string) (*drydockv1.ShimState, er
 		out.State = "leaving"
 	}
 	fillState(out, now)
-	out.Draining = s.draining(ctx, pod)
+	s.addDraining(ctx, out)
 	return out, nil
 }
 
@@ -103,7 +103,7 @@ func fillState(out *drydockv1.ShimState, now process.State) {
 	out.Connections, out.Spliced, out.Unknown, out.Faults, out.Changes = int64(now.Connections), now.Spliced, now.Unknown, now.Faults, now.Changes
 	for _, b := range now.Backends {
 		out.Backends = append(out.Backends, &drydockv1.ShimBackendState{
-			Backend: &drydockv1.ShimBackend{Name: b.Name, Address: b.Address, Version: b.Version}, Healthy: b.Healthy, Calls: b.Calls,
+			Backend: &drydockv1.ShimBackend{Name: b.Name, Address: b.Address, Version: b.Version, Hold: b.Hold}, Healthy: b.Healthy, Calls: b.Calls,
 		})
 	}
 	for _, n := range now.Calls {
@@ -116,9 +116,9 @@ func fillState(out *drydockv1.ShimState, now process.State) {
 	}
 }
 
-// draining is how many connections older processes of a pod's shim serve to their end.
-func (s *shims) draining(ctx context.Context, pod string) int64 {
-	var sum int64
+// addDraining adds what older processes of a pod's shim serve to its end.
+func (s *shims) addDraining(ctx context.Context, out *drydockv1.ShimState) {
+	pod := out.Pod
 	others, _ := filepath.Glob(filepath.Join(s.pods.ShimVolume(pod), filepath.Dir(sidecar.Socket), "*-draining-*.sock"))
 	for _, path := range others {
 		client, done, err := s.socket(pod, filepath.Join(filepath.Dir(sidecar.Socket), filepath.Base(path)))
@@ -127,12 +127,23 @@ func (s *shims) draining(ctx context.Context, pod string) int64 {
 		}
 		ctx, cancel := context.WithTimeout(ctx, askShim)
 		if state, err := client.State(ctx); err == nil {
-			sum += int64(state.Connections)
+			addOlder(out, state)
 		}
 		cancel()
 		done()
 	}
-	return sum
+}
+
+// addOlder counts the calls that an older process has under way too: who waits for the end of a backend's waits for these as well.
+func addOlder(out *drydockv1.ShimState, older process.State) {
+	out.Draining += int64(older.Connections)
+	for _, b := range out.Backends {
+		for _, o := range older.Backends {
+			if o.Address == b.Backend.Address {
+				b.Calls += o.Calls
+			}
+		}
+	}
 }
 
 // traceEvery is how often a shim is asked whether its call has come.

@@ -34,6 +34,33 @@ func (s *Services) get(ctx context.Context, name string) (*drydockv1.Service, er
 			p.Since = record.Value.GetCreated()
 		}
 	}
+	wire.Gateway, err = s.gateway(ctx, item.Value, pods)
+	return wire, err
+}
+
+// gateway is a service's, as its host sees it; nil where the record has none.
+func (s *Services) gateway(ctx context.Context, stored *drydockv1.ServiceRecord, pods []*drydockv1.Pod) (*drydockv1.ServiceGateway, error) {
+	h, err := headOf(stored)
+	if err != nil || h.Gateway == nil {
+		return nil, err
+	}
+	pod := named(pods, h.Gateway.Pod)
+	wire := &drydockv1.ServiceGateway{Pod: h.Gateway.Pod, Host: pod.GetHost(), Phase: pod.GetPhase()}
+	switch {
+	case pod == nil:
+		wire.Phase, wire.Problem = drydockv1.PodPhase_POD_PHASE_PENDING, "it is not run yet: it needs a server that serves"
+		return wire, nil
+	case pod.GetPhase() != drydockv1.PodPhase_POD_PHASE_RUNNING:
+		wire.Problem = pod.GetMessage()
+		return wire, nil
+	}
+	state, err := s.shimState(ctx, pod)
+	if err == nil {
+		wire.Backends, err = state.GetBackends(), wrongWith(state, pod.GetSpec().GetShim())
+	}
+	if err != nil {
+		wire.Problem = err.Error()
+	}
 	return wire, nil
 }
 

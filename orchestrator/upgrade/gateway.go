@@ -39,9 +39,12 @@ func (s *Services) settleGateway(ctx context.Context, f forShims, pods []*drydoc
 		return "it is being started", nil
 	case pod.GetSpec().GetLabels()[manifest.LabelGateway] != f.stored.GetName():
 		return "it is not run as the gateway of service " + f.stored.GetName() + ": remove it, or name another in the record", nil
-	case pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_MOVING:
+	}
+	switch pod.GetPhase() {
+	case drydockv1.PodPhase_POD_PHASE_MOVING:
 		return "it is moving", nil
-	case pod.GetPhase() == drydockv1.PodPhase_POD_PHASE_RUNNING:
+	case drydockv1.PodPhase_POD_PHASE_RUNNING, drydockv1.PodPhase_POD_PHASE_STOPPED, drydockv1.PodPhase_POD_PHASE_LOST:
+		// One that does not run may be started any time, and leads calls at once.
 		err := s.Controller.SetShim(ctx, g.Pod, pod.GetSpec().GetShim().GetGeneration(), wanted)
 		if errors.Is(err, ErrShimChanged) {
 			return "", err
@@ -137,63 +140,93 @@ func (s *Services) dropGateway(ctx context.Context, before, now *drydockv1.Servi
 // callsEndWithin is how long a pod that is to be stopped may have calls that came before: after that they are cut off.
 const callsEndWithin = 30 * time.Second
 
-// hold has the service's gateway keep calls to the pod until it is healthy again, and waits for those that are under way.
+// hold has the service's gateway keep calls to the pod until it is healthy again, and waits for those that are under way. The pod is
+// stopped only when the gateway says that it keeps them: one that cannot be told within shimsWithin is a setback.
 func (x *execution) hold(ctx context.Context, p *drydockv1.UpgradePod) error {
 	began := x.Now()
+	var told time.Time
 	for {
-		calls, err := x.tellGateway(ctx, p)
-		if err != nil || calls == 0 || x.Now().After(began.Add(callsEndWithin)) {
+		calls, why, err := x.tellGateway(ctx, p)
+		if err != nil {
 			return err
 		}
-		if err := x.pause(ctx, p, fmt.Sprintf("%d calls are under way", calls)); err != nil {
+		now := x.Now()
+		if why == "" && told.IsZero() {
+			told = now
+		}
+		switch {
+		case why == "" && (calls == 0 || now.After(told.Add(callsEndWithin))):
+			return nil
+		case why == "":
+			why = fmt.Sprintf("%d calls are under way", calls)
+		case now.After(began.Add(shimsWithin)):
+			return failed(why, "see `drydock shim ls`, `drydock host ls` and the log of its host; when it serves, resume the upgrade: `drydock upgrade resume "+x.id+"`")
+		}
+		if err := x.pause(ctx, p, why); err != nil {
 			return err
 		}
 	}
 }
 
-// release has the gateway lead calls to the pod again.
+// release has the gateway lead calls to the pod again. Where it cannot be told within shimsWithin, the upgrade goes on without: the pod
+// runs, and nobody stops it before the gateway has been told to keep calls once more. Until then those that wait in the gateway go on
+// waiting, as long as it lets them; settleShims tells it as soon as that can be done, and no other pod gets past the step shims before.
 func (x *execution) release(ctx context.Context, p *drydockv1.UpgradePod) error {
-	_, err := x.tellGateway(ctx, p)
-	return err
+	began := x.Now()
+	for {
+		_, why, err := x.tellGateway(ctx, p)
+		if err != nil || why == "" {
+			return err
+		}
+		if x.Now().After(began.Add(shimsWithin)) {
+			x.Log.Warn("upgrade: calls to a pod wait until its gateway can be told", "upgrade", x.id, "pod", p.GetPod(), "reason", why)
+			return nil
+		}
+		x.show(p.GetPod(), why) // it waits where an operator has asked for the end too
+		sleep(ctx, x.LookEvery)
+	}
 }
 
-// tellGateway has the service's gateway do what the upgrade's state says, and returns how many calls the pod has from it. An error says
-// that it has to be tried again. A gateway that does not run has nothing to be told.
-func (x *execution) tellGateway(ctx context.Context, p *drydockv1.UpgradePod) (calls int64, err error) {
+// tellGateway has the service's gateway do what the upgrade's state says. It returns how many calls the pod has from it, or why it does
+// not do so yet. A gateway that does not run has nothing to be told.
+func (x *execution) tellGateway(ctx context.Context, p *drydockv1.UpgradePod) (calls int64, why string, err error) {
 	u, err := x.head(ctx)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	f, missing, err := x.settle(ctx, u.GetService())
 	if err != nil || f.head.Gateway == nil {
-		return 0, err
+		return 0, "", err
 	}
+	gateway := "the gateway, pod " + f.head.Gateway.Pod
 	if why := missing[f.head.Gateway.Pod]; why != "" {
-		return 0, fmt.Errorf("the gateway, pod %s: %s", f.head.Gateway.Pod, why)
+		return 0, gateway + ": " + why, nil
 	}
 	pods, err := x.podsWithShims(ctx)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	pod := named(pods, f.head.Gateway.Pod)
 	switch pod.GetPhase() {
 	case drydockv1.PodPhase_POD_PHASE_RUNNING:
+	case drydockv1.PodPhase_POD_PHASE_PENDING:
+		return 0, gateway + ", is being started, and leads calls as it knew the servers before", nil
 	case drydockv1.PodPhase_POD_PHASE_MOVING, drydockv1.PodPhase_POD_PHASE_UNKNOWN:
-		return 0, fmt.Errorf("the gateway, pod %s, leads calls and cannot be told at the moment: it moves, or its host is silent", f.head.Gateway.Pod)
+		return 0, gateway + ", leads calls and cannot be told at the moment: it moves, or its host is silent", nil
 	default:
-		return 0, nil
+		return 0, "", nil
 	}
 	if !f.has(pod, pods) {
-		return 0, fmt.Errorf("the gateway, pod %s, does not know all servers as they are now", f.head.Gateway.Pod)
+		return 0, gateway + ", does not know all servers as they are now", nil
 	}
 	state, err := x.shimServes(ctx, pod)
 	if err != nil {
-		return 0, fmt.Errorf("the gateway, pod %s: %w", f.head.Gateway.Pod, err)
+		return 0, gateway + ", does not serve as it should: " + err.Error(), nil
 	}
 	for _, b := range state.GetBackends() {
 		if b.GetBackend().GetName() == p.GetPod() {
 			calls = b.GetCalls()
 		}
 	}
-	return calls, nil
+	return calls, "", nil
 }

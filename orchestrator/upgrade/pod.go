@@ -109,6 +109,7 @@ func (x *execution) back(ctx context.Context, s step, i int, p *drydockv1.Upgrad
 		if err := s.undo(x, ctx, p); err != nil {
 			return fmt.Errorf("undo %s: %w", s.name, err)
 		}
+		x.show(p.GetPod(), "")
 	}
 	return x.changeOne(ctx, p.GetPod(), func(p *drydockv1.UpgradePod) {
 		if s.undo != nil {

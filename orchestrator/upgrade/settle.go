@@ -237,12 +237,27 @@ func (f forShims) has(pod *drydockv1.Pod, pods []*drydockv1.Pod) bool {
 
 // shimServes is the shim that a pod's record wants, as its host sees it; an error where that does not serve. It is nil where none is
 // wanted.
-func (x *execution) shimServes(ctx context.Context, pod *drydockv1.Pod) (*drydockv1.ShimState, error) {
-	name, wanted := pod.GetSpec().GetName(), pod.GetSpec().GetShim()
+func (s *Services) shimServes(ctx context.Context, pod *drydockv1.Pod) (*drydockv1.ShimState, error) {
+	wanted := pod.GetSpec().GetShim()
 	if wanted == nil {
 		return nil, nil
 	}
-	agent, _, err := x.Controller.Agent(ctx, "look at the shim of pod "+name, pod.GetHost())
+	state, err := s.shimState(ctx, pod)
+	if err != nil {
+		return nil, err
+	}
+	return state, wrongWith(state, wanted)
+}
+
+// shimAnswersWithin is how long a pod's host may take to say how its shim is: one that is silent must not stop who looks at many.
+const shimAnswersWithin = 10 * time.Second
+
+// shimState is a pod's shim as its host sees it.
+func (s *Services) shimState(ctx context.Context, pod *drydockv1.Pod) (*drydockv1.ShimState, error) {
+	name := pod.GetSpec().GetName()
+	ctx, cancel := context.WithTimeout(ctx, shimAnswersWithin)
+	defer cancel()
+	agent, _, err := s.Controller.Agent(ctx, "look at the shim of pod "+name, pod.GetHost())
 	if err != nil {
 		return nil, err
 	}
@@ -250,11 +265,14 @@ func (x *execution) shimServes(ctx context.Context, pod *drydockv1.Pod) (*drydoc
 	if err != nil {
 		return nil, err
 	}
-	state := response.Msg.GetState()
-	if state.GetState() != "serving" || state.GetGeneration() != wanted.GetGeneration() {
-		return nil, fmt.Errorf("it is %s, generation %d of %d", state.GetState(), state.GetGeneration(), wanted.GetGeneration())
+	return response.Msg.GetState(), nil
+}
+
+func wrongWith(state *drydockv1.ShimState, wanted *drydockv1.ShimSpec) error {
+	if state.GetState() == "serving" && state.GetGeneration() == wanted.GetGeneration() {
+		return nil
 	}
-	return state, nil
+	return fmt.Errorf("it is %s, generation %d of %d", state.GetState(), state.GetGeneration(), wanted.GetGeneration())
 }
 
 // record is that of the upgrade's service.

@@ -135,13 +135,12 @@ func ignoreClosed(err error) error {
 // splice joins two connections; the kernel moves the bytes. Either side may end before the other.
 func (p *Proxy) splice(client *held, b *backend) {
 	defer client.Close()
+	defer b.leave()
 	server, err := b.dial(context.Background())
 	if err != nil {
 		p.log.Warn("the server cannot be reached", "server", b.Address, "error", err)
 		return
 	}
-	b.calls.Add(1)
-	defer b.calls.Add(-1)
 	defer server.Close()
 	back := make(chan struct{})
 	go func() {

@@ -55,6 +55,27 @@ type backend struct {
 type condition struct {
 	down  atomic.Bool
 	calls atomic.Int64
+
+	mu   sync.Mutex // orders take and hold: whoever has held a backend sees every call that is on its way there
+	held bool
+}
+
+// take counts a call, unless calls are held. Who took ends it with leave.
+func (c *condition) take() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.held {
+		c.calls.Add(1)
+	}
+	return !c.held
+}
+
+func (c *condition) leave() { c.calls.Add(-1) }
+
+func (c *condition) hold(held bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = held
 }
 
 // conditions are those of all addresses that were ever used.
@@ -76,13 +97,10 @@ func (c *conditions) of(address string) *condition {
 }
 
 // errHeld is that a call's server gets no calls at the moment.
-var errHeld = errors.New("the server is being upgraded")
+var errHeld = errors.New("the server is being upgraded: call again later; `drydock upgrade ls` says how far it is")
 
 // holdAtMost is how long a call waits for that: a client that has less patience goes before.
 const holdAtMost = 10 * time.Minute
-
-// errNoBackend is a client whose version no chain leads from.
-var errNoBackend = errors.New("no backend")
 
 // pick chooses a backend for a call: with a key the one that it belongs to, whatever its state; else a healthy one of the client's
 // version, or with the shortest chain, and of those the one with the fewest calls.
@@ -99,7 +117,7 @@ func (r *ready) pick(client, key string, keyed bool) (*backend, error) {
 		}
 	}
 	if best == nil {
-		return nil, errNoBackend
+		return nil, fmt.Errorf("no chain of service %s leads from version %s to a server: add one that speaks it, or a neighbour version, to the backends", r.Record.Service, client)
 	}
 	return best, nil
 }
@@ -217,10 +235,10 @@ func notReached(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// same is another healthy backend of the same version, or nil.
+// same takes another healthy backend of the same version, or is nil.
 func (r *ready) same(b *backend) *backend {
 	i := slices.IndexFunc(r.backends, func(other *backend) bool {
-		return other != b && other.Version == b.Version && !other.Hold && !other.down.Load()
+		return other != b && other.Version == b.Version && !other.down.Load() && other.take()
 	})
 	if i < 0 {
 		return nil

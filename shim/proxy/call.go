@@ -34,6 +34,8 @@ type call struct {
 	grpc     bool
 	in       message.Path
 	exchange *chain.Exchange
+	// taken is the condition in which the call counts, until it ends or the answer's body has taken that over.
+	taken *condition
 	// traced says that somebody watches: bodies of a known length are read, so that they can be shown.
 	traced bool
 	// broken is why the request's stream ended early.
@@ -125,10 +127,19 @@ func (r *ready) choose(c *call) error {
 	if c.backend, err = r.pick(c.client, key, c.keyed); err != nil {
 		return err
 	}
-	if c.backend.Hold {
+	if !c.backend.take() { // its condition knows better than these settings, which may not be the newest any more
 		return errHeld
 	}
+	c.taken = c.backend.condition
 	return nil
+}
+
+// leave has the call count no more, unless its answer does.
+func (c *call) leave() {
+	if c.taken != nil {
+		c.taken.leave()
+		c.taken = nil
+	}
 }
 
 // translate takes the request to the server's version.
@@ -198,9 +209,12 @@ func (p *Proxy) route(r *ready) operator {
 			c.request.Body = io.NopCloser(body) // a try that fails closes it; the HTTP server does so in the end
 		}
 		err := p.send(c)
-		if next := r.same(c.backend); err != nil && !c.keyed && next != nil && notReached(err) {
-			c.backend = next
-			err = p.send(c)
+		if err != nil && !c.keyed && notReached(err) {
+			if next := r.same(c.backend); next != nil {
+				c.leave()
+				c.backend, c.taken = next, next.condition
+				err = p.send(c)
+			}
 		}
 		if refusal := c.broken.Load(); refusal != nil && err != nil {
 			return refusal
@@ -216,13 +230,10 @@ func (p *Proxy) send(c *call) error {
 	if c.grpc {
 		transport = p.h2
 	}
-	c.backend.calls.Add(1)
 	var err error
 	c.response, err = transport.RoundTrip(c.request)
-	if err != nil || c.response.StatusCode == http.StatusSwitchingProtocols {
-		c.backend.calls.Add(-1)
-	} else {
-		c.response.Body = &countedBody{ReadCloser: c.response.Body, of: c.backend.condition}
+	if err == nil && c.response.StatusCode != http.StatusSwitchingProtocols {
+		c.response.Body, c.taken = &countedBody{ReadCloser: c.response.Body, of: c.taken}, nil
 	}
 	if down := err != nil && notReached(err); down != c.backend.down.Load() {
 		c.backend.down.Store(down)
@@ -239,7 +250,7 @@ type countedBody struct {
 
 // Close ends the call.
 func (b *countedBody) Close() error {
-	b.once.Do(func() { b.of.calls.Add(-1) })
+	b.once.Do(b.of.leave)
 	return b.ReadCloser.Close()
 }
 

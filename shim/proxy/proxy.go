@@ -66,6 +66,7 @@ func New(s Settings, log *slog.Logger) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.hold()
 	p.ready.Store(r)
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	p.plain = &http.Transport{
@@ -156,6 +157,7 @@ func (p *Proxy) Reconfigure(ctx context.Context, s Settings) error {
 	if _, err := p.flow.Update(ctx, edits...); err != nil {
 		return err
 	}
+	r.hold() // before those who wait are told: they are not to find what was
 	before := p.ready.Swap(r)
 	close(before.over)
 	if before.holds() || r.holds() { // a server that was stopped has closed them, or could not
@@ -176,14 +178,28 @@ func (p *Proxy) watch(r *ready) {
 	r.watch(ctx)
 }
 
-// RoundTrip takes a call through the flow. One whose server is held waits for other settings.
+// RoundTrip takes a call through the flow. However often it is tried, it is one span and one trace.
 func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
+	c := &call{request: r}
+	traced, span := p.watches.begin(c), p.ready.Load().begin(c)
+	err := p.try(c)
+	finish(span, c, err)
+	traced.end(c, err)
+	if err != nil && c.response != nil {
+		_ = c.response.Body.Close() // nobody reads it
+	}
+	return c.response, err
+}
+
+// try has a call whose server is held wait for other settings.
+func (p *Proxy) try(c *call) error {
+	ctx := c.request.Context()
 	var late <-chan time.Time
 	for {
 		over := p.ready.Load().over
-		response, err := p.once(r)
+		err := p.once(c)
 		if !errors.Is(err, errHeld) {
-			return response, err
+			return err
 		}
 		if late == nil {
 			late = time.After(holdAtMost)
@@ -191,38 +207,32 @@ func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 		select {
 		case <-over:
 		case <-late:
-			return nil, err
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
 
-func (p *Proxy) once(r *http.Request) (*http.Response, error) {
+// once sends a call through the flow. One that was held is as it was before.
+func (p *Proxy) once(c *call) error {
 	l, err := p.lane()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &call{request: r}
-	traced, span := p.watches.begin(c), p.ready.Load().begin(c)
-	if err := l.Send(r.Context(), c); err != nil {
+	c.err = nil
+	if err := l.Send(c.request.Context(), c); err != nil {
 		p.free(l)
-		finish(span, c, err)
-		traced.end(c, err)
-		return nil, err
+		return err
 	}
 	<-l.done
 	p.free(l)
+	c.leave()
 	var unknown *unknownVersion
 	if errors.As(c.err, &unknown) {
 		p.unknown.Add(1)
 	}
-	finish(span, c, c.err)
-	traced.end(c, c.err)
-	if c.err != nil && c.response != nil {
-		_ = c.response.Body.Close() // nobody reads it
-	}
-	return c.response, c.err
+	return c.err
 }
 
 // lane is one without a call.

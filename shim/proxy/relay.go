@@ -32,6 +32,7 @@ type relay struct {
 // relay serves one connection of a stream.
 func (p *Proxy) relay(client *held, r *ready, b *backend) {
 	defer client.Close()
+	defer b.leave()
 	version := r.clientOf(client.version, nil)
 	l := &relay{proxy: p, ready: r, held: client, to: b, version: version, toClient: newQueue(client.Conn)}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -42,8 +43,6 @@ func (p *Proxy) relay(client *held, r *ready, b *backend) {
 		return
 	}
 	defer server.Close()
-	b.calls.Add(1)
-	defer b.calls.Add(-1)
 	l.toServer = newQueue(server)
 	if l.pipe, err = module.Open(ctx, r.steps[[2]string{version, b.Version}]); err != nil {
 		l.broken(err)

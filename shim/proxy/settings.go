@@ -90,6 +90,13 @@ func (s Settings) ready(counter *chain.Counter, known *conditions) (*ready, erro
 	return r, nil
 }
 
+// hold has the backends held as the settings say, whatever calls have seen of them.
+func (r *ready) hold() {
+	for _, b := range r.backends {
+		b.hold(b.Hold)
+	}
+}
+
 func (r *ready) holds() bool {
 	return slices.ContainsFunc(r.backends, func(b *backend) bool { return b.Hold })
 }
@@ -135,15 +142,21 @@ func (r *ready) clientOf(known string, header http.Header) string {
 	return r.Record.Client.Default
 }
 
-// whole is the backend for a whole connection, where one can be chosen before its first byte; nil where calls go their own ways, or
-// have to wait or get a header.
+// whole takes the backend for a whole connection, where one can be chosen before its first byte; nil where calls go their own ways, or
+// have to wait or get a header. A stream is not kept waiting.
 func (r *ready) whole(known string) *backend {
 	if r.Pass || !r.Record.Stream() && (known == "" && r.Record.Client.Header != "" || len(r.backends) > 1 && r.Record.Router != nil) {
 		return nil
 	}
 	client := r.clientOf(known, nil)
 	b, err := r.pick(client, "", false)
-	if err != nil || !r.Record.Stream() && (b.Version != client || b.Hold) {
+	switch {
+	case err != nil:
+		return nil
+	case r.Record.Stream():
+		b.calls.Add(1)
+		return b
+	case b.Version != client || !b.take():
 		return nil
 	}
 	return b

@@ -167,7 +167,9 @@ type Service struct {
 	Pods    []*ServicePod    `protobuf:"bytes,9,rep,name=pods,proto3" json:"pods,omitempty"`
 	Clients []*ServiceClient `protobuf:"bytes,10,rep,name=clients,proto3" json:"clients,omitempty"`
 	// The translators that are needed as long as versions are mixed as they are.
-	Translators   []*ServiceTranslator `protobuf:"bytes,11,rep,name=translators,proto3" json:"translators,omitempty"`
+	Translators []*ServiceTranslator `protobuf:"bytes,11,rep,name=translators,proto3" json:"translators,omitempty"`
+	// Where the record says that the service has one. Lists leave it out.
+	Gateway       *ServiceGateway `protobuf:"bytes,12,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,6 +281,93 @@ func (x *Service) GetTranslators() []*ServiceTranslator {
 	return nil
 }
 
+func (x *Service) GetGateway() *ServiceGateway {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+// ServiceGateway is the pod that leads clients' calls to those that serve.
+type ServiceGateway struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pod   string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	// Empty where it is not there yet.
+	Host  string   `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Phase PodPhase `protobuf:"varint,3,opt,name=phase,proto3,enum=drydock.v1.PodPhase" json:"phase,omitempty"`
+	// Those that it knows, as its host sees them now.
+	Backends []*ShimBackendState `protobuf:"bytes,4,rep,name=backends,proto3" json:"backends,omitempty"`
+	// Why it does not lead calls as it should, in words for an operator.
+	Problem       string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceGateway) Reset() {
+	*x = ServiceGateway{}
+	mi := &file_drydock_v1_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceGateway) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceGateway) ProtoMessage() {}
+
+func (x *ServiceGateway) ProtoReflect() protoreflect.Message {
+	mi := &file_drydock_v1_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceGateway.ProtoReflect.Descriptor instead.
+func (*ServiceGateway) Descriptor() ([]byte, []int) {
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ServiceGateway) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *ServiceGateway) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ServiceGateway) GetPhase() PodPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return PodPhase_POD_PHASE_UNSPECIFIED
+}
+
+func (x *ServiceGateway) GetBackends() []*ShimBackendState {
+	if x != nil {
+		return x.Backends
+	}
+	return nil
+}
+
+func (x *ServiceGateway) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 // ServicePod is a pod that serves.
 type ServicePod struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -295,7 +384,7 @@ type ServicePod struct {
 
 func (x *ServicePod) Reset() {
 	*x = ServicePod{}
-	mi := &file_drydock_v1_service_proto_msgTypes[1]
+	mi := &file_drydock_v1_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +396,7 @@ func (x *ServicePod) String() string {
 func (*ServicePod) ProtoMessage() {}
 
 func (x *ServicePod) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[1]
+	mi := &file_drydock_v1_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +409,7 @@ func (x *ServicePod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicePod.ProtoReflect.Descriptor instead.
 func (*ServicePod) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{1}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ServicePod) GetPod() string {
@@ -378,7 +467,7 @@ type ServiceClient struct {
 
 func (x *ServiceClient) Reset() {
 	*x = ServiceClient{}
-	mi := &file_drydock_v1_service_proto_msgTypes[2]
+	mi := &file_drydock_v1_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +479,7 @@ func (x *ServiceClient) String() string {
 func (*ServiceClient) ProtoMessage() {}
 
 func (x *ServiceClient) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[2]
+	mi := &file_drydock_v1_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +492,7 @@ func (x *ServiceClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceClient.ProtoReflect.Descriptor instead.
 func (*ServiceClient) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{2}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ServiceClient) GetPod() string {
@@ -449,7 +538,7 @@ type ServiceTranslator struct {
 
 func (x *ServiceTranslator) Reset() {
 	*x = ServiceTranslator{}
-	mi := &file_drydock_v1_service_proto_msgTypes[3]
+	mi := &file_drydock_v1_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +550,7 @@ func (x *ServiceTranslator) String() string {
 func (*ServiceTranslator) ProtoMessage() {}
 
 func (x *ServiceTranslator) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[3]
+	mi := &file_drydock_v1_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +563,7 @@ func (x *ServiceTranslator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceTranslator.ProtoReflect.Descriptor instead.
 func (*ServiceTranslator) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{3}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ServiceTranslator) GetFrom() string {
@@ -527,7 +616,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_drydock_v1_service_proto_msgTypes[4]
+	mi := &file_drydock_v1_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +628,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[4]
+	mi := &file_drydock_v1_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +641,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{4}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ServiceRecord) GetName() string {
@@ -632,7 +721,7 @@ type ApplyServiceRequest struct {
 
 func (x *ApplyServiceRequest) Reset() {
 	*x = ApplyServiceRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[5]
+	mi := &file_drydock_v1_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +733,7 @@ func (x *ApplyServiceRequest) String() string {
 func (*ApplyServiceRequest) ProtoMessage() {}
 
 func (x *ApplyServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[5]
+	mi := &file_drydock_v1_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +746,7 @@ func (x *ApplyServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyServiceRequest.ProtoReflect.Descriptor instead.
 func (*ApplyServiceRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{5}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ApplyServiceRequest) GetName() string {
@@ -699,7 +788,7 @@ type ApplyServiceResponse struct {
 
 func (x *ApplyServiceResponse) Reset() {
 	*x = ApplyServiceResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[6]
+	mi := &file_drydock_v1_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +800,7 @@ func (x *ApplyServiceResponse) String() string {
 func (*ApplyServiceResponse) ProtoMessage() {}
 
 func (x *ApplyServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[6]
+	mi := &file_drydock_v1_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +813,7 @@ func (x *ApplyServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyServiceResponse.ProtoReflect.Descriptor instead.
 func (*ApplyServiceResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{6}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ApplyServiceResponse) GetService() *Service {
@@ -749,7 +838,7 @@ type ListServicesRequest struct {
 
 func (x *ListServicesRequest) Reset() {
 	*x = ListServicesRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[7]
+	mi := &file_drydock_v1_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +850,7 @@ func (x *ListServicesRequest) String() string {
 func (*ListServicesRequest) ProtoMessage() {}
 
 func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[7]
+	mi := &file_drydock_v1_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +863,7 @@ func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListServicesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{7}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{8}
 }
 
 type ListServicesResponse struct {
@@ -786,7 +875,7 @@ type ListServicesResponse struct {
 
 func (x *ListServicesResponse) Reset() {
 	*x = ListServicesResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[8]
+	mi := &file_drydock_v1_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +887,7 @@ func (x *ListServicesResponse) String() string {
 func (*ListServicesResponse) ProtoMessage() {}
 
 func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[8]
+	mi := &file_drydock_v1_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +900,7 @@ func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListServicesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{8}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListServicesResponse) GetServices() []*Service {
@@ -830,7 +919,7 @@ type GetServiceRequest struct {
 
 func (x *GetServiceRequest) Reset() {
 	*x = GetServiceRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[9]
+	mi := &file_drydock_v1_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +931,7 @@ func (x *GetServiceRequest) String() string {
 func (*GetServiceRequest) ProtoMessage() {}
 
 func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[9]
+	mi := &file_drydock_v1_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +944,7 @@ func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetServiceRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{9}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetServiceRequest) GetName() string {
@@ -874,7 +963,7 @@ type GetServiceResponse struct {
 
 func (x *GetServiceResponse) Reset() {
 	*x = GetServiceResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[10]
+	mi := &file_drydock_v1_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +975,7 @@ func (x *GetServiceResponse) String() string {
 func (*GetServiceResponse) ProtoMessage() {}
 
 func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[10]
+	mi := &file_drydock_v1_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +988,7 @@ func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceResponse.ProtoReflect.Descriptor instead.
 func (*GetServiceResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{10}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetServiceResponse) GetService() *Service {
@@ -918,7 +1007,7 @@ type RemoveServiceRequest struct {
 
 func (x *RemoveServiceRequest) Reset() {
 	*x = RemoveServiceRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[11]
+	mi := &file_drydock_v1_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1019,7 @@ func (x *RemoveServiceRequest) String() string {
 func (*RemoveServiceRequest) ProtoMessage() {}
 
 func (x *RemoveServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[11]
+	mi := &file_drydock_v1_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1032,7 @@ func (x *RemoveServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveServiceRequest.ProtoReflect.Descriptor instead.
 func (*RemoveServiceRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{11}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RemoveServiceRequest) GetName() string {
@@ -961,7 +1050,7 @@ type RemoveServiceResponse struct {
 
 func (x *RemoveServiceResponse) Reset() {
 	*x = RemoveServiceResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[12]
+	mi := &file_drydock_v1_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1062,7 @@ func (x *RemoveServiceResponse) String() string {
 func (*RemoveServiceResponse) ProtoMessage() {}
 
 func (x *RemoveServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[12]
+	mi := &file_drydock_v1_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1075,7 @@ func (x *RemoveServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveServiceResponse.ProtoReflect.Descriptor instead.
 func (*RemoveServiceResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{12}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{13}
 }
 
 type SetFlagRequest struct {
@@ -1000,7 +1089,7 @@ type SetFlagRequest struct {
 
 func (x *SetFlagRequest) Reset() {
 	*x = SetFlagRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[13]
+	mi := &file_drydock_v1_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1101,7 @@ func (x *SetFlagRequest) String() string {
 func (*SetFlagRequest) ProtoMessage() {}
 
 func (x *SetFlagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[13]
+	mi := &file_drydock_v1_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1114,7 @@ func (x *SetFlagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFlagRequest.ProtoReflect.Descriptor instead.
 func (*SetFlagRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{13}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetFlagRequest) GetName() string {
@@ -1057,7 +1146,7 @@ type SetFlagResponse struct {
 
 func (x *SetFlagResponse) Reset() {
 	*x = SetFlagResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[14]
+	mi := &file_drydock_v1_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1158,7 @@ func (x *SetFlagResponse) String() string {
 func (*SetFlagResponse) ProtoMessage() {}
 
 func (x *SetFlagResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[14]
+	mi := &file_drydock_v1_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1171,7 @@ func (x *SetFlagResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFlagResponse.ProtoReflect.Descriptor instead.
 func (*SetFlagResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{14}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
 // Upgrade brings the pods of a service to a version.
@@ -1112,7 +1201,7 @@ type Upgrade struct {
 
 func (x *Upgrade) Reset() {
 	*x = Upgrade{}
-	mi := &file_drydock_v1_service_proto_msgTypes[15]
+	mi := &file_drydock_v1_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1213,7 @@ func (x *Upgrade) String() string {
 func (*Upgrade) ProtoMessage() {}
 
 func (x *Upgrade) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[15]
+	mi := &file_drydock_v1_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1226,7 @@ func (x *Upgrade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upgrade.ProtoReflect.Descriptor instead.
 func (*Upgrade) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{15}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Upgrade) GetId() string {
@@ -1253,7 +1342,7 @@ type UpgradeSchedule struct {
 
 func (x *UpgradeSchedule) Reset() {
 	*x = UpgradeSchedule{}
-	mi := &file_drydock_v1_service_proto_msgTypes[16]
+	mi := &file_drydock_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1354,7 @@ func (x *UpgradeSchedule) String() string {
 func (*UpgradeSchedule) ProtoMessage() {}
 
 func (x *UpgradeSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[16]
+	mi := &file_drydock_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1367,7 @@ func (x *UpgradeSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeSchedule.ProtoReflect.Descriptor instead.
 func (*UpgradeSchedule) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpgradeSchedule) GetKind() string {
@@ -1348,7 +1437,7 @@ type UpgradePod struct {
 
 func (x *UpgradePod) Reset() {
 	*x = UpgradePod{}
-	mi := &file_drydock_v1_service_proto_msgTypes[17]
+	mi := &file_drydock_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1449,7 @@ func (x *UpgradePod) String() string {
 func (*UpgradePod) ProtoMessage() {}
 
 func (x *UpgradePod) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[17]
+	mi := &file_drydock_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1462,7 @@ func (x *UpgradePod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradePod.ProtoReflect.Descriptor instead.
 func (*UpgradePod) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpgradePod) GetPod() string {
@@ -1468,7 +1557,7 @@ type UpgradeStep struct {
 
 func (x *UpgradeStep) Reset() {
 	*x = UpgradeStep{}
-	mi := &file_drydock_v1_service_proto_msgTypes[18]
+	mi := &file_drydock_v1_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1569,7 @@ func (x *UpgradeStep) String() string {
 func (*UpgradeStep) ProtoMessage() {}
 
 func (x *UpgradeStep) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[18]
+	mi := &file_drydock_v1_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1582,7 @@ func (x *UpgradeStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeStep.ProtoReflect.Descriptor instead.
 func (*UpgradeStep) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpgradeStep) GetName() string {
@@ -1552,7 +1641,7 @@ type StartUpgradeRequest struct {
 
 func (x *StartUpgradeRequest) Reset() {
 	*x = StartUpgradeRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[19]
+	mi := &file_drydock_v1_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1653,7 @@ func (x *StartUpgradeRequest) String() string {
 func (*StartUpgradeRequest) ProtoMessage() {}
 
 func (x *StartUpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[19]
+	mi := &file_drydock_v1_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1666,7 @@ func (x *StartUpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartUpgradeRequest.ProtoReflect.Descriptor instead.
 func (*StartUpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StartUpgradeRequest) GetService() string {
@@ -1618,7 +1707,7 @@ type StartUpgradeResponse struct {
 
 func (x *StartUpgradeResponse) Reset() {
 	*x = StartUpgradeResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[20]
+	mi := &file_drydock_v1_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1719,7 @@ func (x *StartUpgradeResponse) String() string {
 func (*StartUpgradeResponse) ProtoMessage() {}
 
 func (x *StartUpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[20]
+	mi := &file_drydock_v1_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1732,7 @@ func (x *StartUpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartUpgradeResponse.ProtoReflect.Descriptor instead.
 func (*StartUpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartUpgradeResponse) GetUpgrade() *Upgrade {
@@ -1663,7 +1752,7 @@ type ListUpgradesRequest struct {
 
 func (x *ListUpgradesRequest) Reset() {
 	*x = ListUpgradesRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[21]
+	mi := &file_drydock_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1764,7 @@ func (x *ListUpgradesRequest) String() string {
 func (*ListUpgradesRequest) ProtoMessage() {}
 
 func (x *ListUpgradesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[21]
+	mi := &file_drydock_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1777,7 @@ func (x *ListUpgradesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpgradesRequest.ProtoReflect.Descriptor instead.
 func (*ListUpgradesRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListUpgradesRequest) GetService() string {
@@ -1714,7 +1803,7 @@ type ListUpgradesResponse struct {
 
 func (x *ListUpgradesResponse) Reset() {
 	*x = ListUpgradesResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[22]
+	mi := &file_drydock_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1815,7 @@ func (x *ListUpgradesResponse) String() string {
 func (*ListUpgradesResponse) ProtoMessage() {}
 
 func (x *ListUpgradesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[22]
+	mi := &file_drydock_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1828,7 @@ func (x *ListUpgradesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpgradesResponse.ProtoReflect.Descriptor instead.
 func (*ListUpgradesResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListUpgradesResponse) GetUpgrades() []*Upgrade {
@@ -1758,7 +1847,7 @@ type GetUpgradeRequest struct {
 
 func (x *GetUpgradeRequest) Reset() {
 	*x = GetUpgradeRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[23]
+	mi := &file_drydock_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1859,7 @@ func (x *GetUpgradeRequest) String() string {
 func (*GetUpgradeRequest) ProtoMessage() {}
 
 func (x *GetUpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[23]
+	mi := &file_drydock_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1872,7 @@ func (x *GetUpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpgradeRequest.ProtoReflect.Descriptor instead.
 func (*GetUpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetUpgradeRequest) GetId() string {
@@ -1802,7 +1891,7 @@ type GetUpgradeResponse struct {
 
 func (x *GetUpgradeResponse) Reset() {
 	*x = GetUpgradeResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[24]
+	mi := &file_drydock_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1903,7 @@ func (x *GetUpgradeResponse) String() string {
 func (*GetUpgradeResponse) ProtoMessage() {}
 
 func (x *GetUpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[24]
+	mi := &file_drydock_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1916,7 @@ func (x *GetUpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpgradeResponse.ProtoReflect.Descriptor instead.
 func (*GetUpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetUpgradeResponse) GetUpgrade() *Upgrade {
@@ -1846,7 +1935,7 @@ type WatchUpgradeRequest struct {
 
 func (x *WatchUpgradeRequest) Reset() {
 	*x = WatchUpgradeRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[25]
+	mi := &file_drydock_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +1947,7 @@ func (x *WatchUpgradeRequest) String() string {
 func (*WatchUpgradeRequest) ProtoMessage() {}
 
 func (x *WatchUpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[25]
+	mi := &file_drydock_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +1960,7 @@ func (x *WatchUpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUpgradeRequest.ProtoReflect.Descriptor instead.
 func (*WatchUpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchUpgradeRequest) GetId() string {
@@ -1890,7 +1979,7 @@ type WatchUpgradeResponse struct {
 
 func (x *WatchUpgradeResponse) Reset() {
 	*x = WatchUpgradeResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[26]
+	mi := &file_drydock_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +1991,7 @@ func (x *WatchUpgradeResponse) String() string {
 func (*WatchUpgradeResponse) ProtoMessage() {}
 
 func (x *WatchUpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[26]
+	mi := &file_drydock_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2004,7 @@ func (x *WatchUpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchUpgradeResponse.ProtoReflect.Descriptor instead.
 func (*WatchUpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchUpgradeResponse) GetUpgrade() *Upgrade {
@@ -1934,7 +2023,7 @@ type PauseUpgradeRequest struct {
 
 func (x *PauseUpgradeRequest) Reset() {
 	*x = PauseUpgradeRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[27]
+	mi := &file_drydock_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2035,7 @@ func (x *PauseUpgradeRequest) String() string {
 func (*PauseUpgradeRequest) ProtoMessage() {}
 
 func (x *PauseUpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[27]
+	mi := &file_drydock_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2048,7 @@ func (x *PauseUpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseUpgradeRequest.ProtoReflect.Descriptor instead.
 func (*PauseUpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PauseUpgradeRequest) GetId() string {
@@ -1978,7 +2067,7 @@ type PauseUpgradeResponse struct {
 
 func (x *PauseUpgradeResponse) Reset() {
 	*x = PauseUpgradeResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[28]
+	mi := &file_drydock_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2079,7 @@ func (x *PauseUpgradeResponse) String() string {
 func (*PauseUpgradeResponse) ProtoMessage() {}
 
 func (x *PauseUpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[28]
+	mi := &file_drydock_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2092,7 @@ func (x *PauseUpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseUpgradeResponse.ProtoReflect.Descriptor instead.
 func (*PauseUpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PauseUpgradeResponse) GetUpgrade() *Upgrade {
@@ -2022,7 +2111,7 @@ type ResumeUpgradeRequest struct {
 
 func (x *ResumeUpgradeRequest) Reset() {
 	*x = ResumeUpgradeRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[29]
+	mi := &file_drydock_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2123,7 @@ func (x *ResumeUpgradeRequest) String() string {
 func (*ResumeUpgradeRequest) ProtoMessage() {}
 
 func (x *ResumeUpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[29]
+	mi := &file_drydock_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2136,7 @@ func (x *ResumeUpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeUpgradeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeUpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ResumeUpgradeRequest) GetId() string {
@@ -2066,7 +2155,7 @@ type ResumeUpgradeResponse struct {
 
 func (x *ResumeUpgradeResponse) Reset() {
 	*x = ResumeUpgradeResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[30]
+	mi := &file_drydock_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2167,7 @@ func (x *ResumeUpgradeResponse) String() string {
 func (*ResumeUpgradeResponse) ProtoMessage() {}
 
 func (x *ResumeUpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[30]
+	mi := &file_drydock_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2180,7 @@ func (x *ResumeUpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeUpgradeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeUpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ResumeUpgradeResponse) GetUpgrade() *Upgrade {
@@ -2110,7 +2199,7 @@ type AbortUpgradeRequest struct {
 
 func (x *AbortUpgradeRequest) Reset() {
 	*x = AbortUpgradeRequest{}
-	mi := &file_drydock_v1_service_proto_msgTypes[31]
+	mi := &file_drydock_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2211,7 @@ func (x *AbortUpgradeRequest) String() string {
 func (*AbortUpgradeRequest) ProtoMessage() {}
 
 func (x *AbortUpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[31]
+	mi := &file_drydock_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2224,7 @@ func (x *AbortUpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortUpgradeRequest.ProtoReflect.Descriptor instead.
 func (*AbortUpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AbortUpgradeRequest) GetId() string {
@@ -2154,7 +2243,7 @@ type AbortUpgradeResponse struct {
 
 func (x *AbortUpgradeResponse) Reset() {
 	*x = AbortUpgradeResponse{}
-	mi := &file_drydock_v1_service_proto_msgTypes[32]
+	mi := &file_drydock_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2255,7 @@ func (x *AbortUpgradeResponse) String() string {
 func (*AbortUpgradeResponse) ProtoMessage() {}
 
 func (x *AbortUpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_drydock_v1_service_proto_msgTypes[32]
+	mi := &file_drydock_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2268,7 @@ func (x *AbortUpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortUpgradeResponse.ProtoReflect.Descriptor instead.
 func (*AbortUpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_drydock_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_drydock_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AbortUpgradeResponse) GetUpgrade() *Upgrade {
@@ -2194,7 +2283,7 @@ var File_drydock_v1_service_proto protoreflect.FileDescriptor
 const file_drydock_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18drydock/v1/service.proto\x12\n" +
-	"drydock.v1\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x03\n" +
+	"drydock.v1\x1a\x1adrydock/v1/migration.proto\x1a\x14drydock/v1/pod.proto\x1a\x15drydock/v1/shim.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x04\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bversions\x18\x02 \x03(\tR\bversions\x12\x1a\n" +
@@ -2208,10 +2297,17 @@ const file_drydock_v1_service_proto_rawDesc = "" +
 	"\x04pods\x18\t \x03(\v2\x16.drydock.v1.ServicePodR\x04pods\x123\n" +
 	"\aclients\x18\n" +
 	" \x03(\v2\x19.drydock.v1.ServiceClientR\aclients\x12?\n" +
-	"\vtranslators\x18\v \x03(\v2\x1d.drydock.v1.ServiceTranslatorR\vtranslators\x1a:\n" +
+	"\vtranslators\x18\v \x03(\v2\x1d.drydock.v1.ServiceTranslatorR\vtranslators\x124\n" +
+	"\agateway\x18\f \x01(\v2\x1a.drydock.v1.ServiceGatewayR\agateway\x1a:\n" +
 	"\fRunningEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xc0\x01\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xb6\x01\n" +
+	"\x0eServiceGateway\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12*\n" +
+	"\x05phase\x18\x03 \x01(\x0e2\x14.drydock.v1.PodPhaseR\x05phase\x128\n" +
+	"\bbackends\x18\x04 \x03(\v2\x1c.drydock.v1.ShimBackendStateR\bbackends\x12\x18\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"\xc0\x01\n" +
 	"\n" +
 	"ServicePod\x12\x10\n" +
 	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x12\n" +
@@ -2397,117 +2493,122 @@ func file_drydock_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_drydock_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_drydock_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_drydock_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_drydock_v1_service_proto_goTypes = []any{
 	(UpgradeState)(0),             // 0: drydock.v1.UpgradeState
 	(UpgradePodState)(0),          // 1: drydock.v1.UpgradePodState
 	(*Service)(nil),               // 2: drydock.v1.Service
-	(*ServicePod)(nil),            // 3: drydock.v1.ServicePod
-	(*ServiceClient)(nil),         // 4: drydock.v1.ServiceClient
-	(*ServiceTranslator)(nil),     // 5: drydock.v1.ServiceTranslator
-	(*ServiceRecord)(nil),         // 6: drydock.v1.ServiceRecord
-	(*ApplyServiceRequest)(nil),   // 7: drydock.v1.ApplyServiceRequest
-	(*ApplyServiceResponse)(nil),  // 8: drydock.v1.ApplyServiceResponse
-	(*ListServicesRequest)(nil),   // 9: drydock.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),  // 10: drydock.v1.ListServicesResponse
-	(*GetServiceRequest)(nil),     // 11: drydock.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),    // 12: drydock.v1.GetServiceResponse
-	(*RemoveServiceRequest)(nil),  // 13: drydock.v1.RemoveServiceRequest
-	(*RemoveServiceResponse)(nil), // 14: drydock.v1.RemoveServiceResponse
-	(*SetFlagRequest)(nil),        // 15: drydock.v1.SetFlagRequest
-	(*SetFlagResponse)(nil),       // 16: drydock.v1.SetFlagResponse
-	(*Upgrade)(nil),               // 17: drydock.v1.Upgrade
-	(*UpgradeSchedule)(nil),       // 18: drydock.v1.UpgradeSchedule
-	(*UpgradePod)(nil),            // 19: drydock.v1.UpgradePod
-	(*UpgradeStep)(nil),           // 20: drydock.v1.UpgradeStep
-	(*StartUpgradeRequest)(nil),   // 21: drydock.v1.StartUpgradeRequest
-	(*StartUpgradeResponse)(nil),  // 22: drydock.v1.StartUpgradeResponse
-	(*ListUpgradesRequest)(nil),   // 23: drydock.v1.ListUpgradesRequest
-	(*ListUpgradesResponse)(nil),  // 24: drydock.v1.ListUpgradesResponse
-	(*GetUpgradeRequest)(nil),     // 25: drydock.v1.GetUpgradeRequest
-	(*GetUpgradeResponse)(nil),    // 26: drydock.v1.GetUpgradeResponse
-	(*WatchUpgradeRequest)(nil),   // 27: drydock.v1.WatchUpgradeRequest
-	(*WatchUpgradeResponse)(nil),  // 28: drydock.v1.WatchUpgradeResponse
-	(*PauseUpgradeRequest)(nil),   // 29: drydock.v1.PauseUpgradeRequest
-	(*PauseUpgradeResponse)(nil),  // 30: drydock.v1.PauseUpgradeResponse
-	(*ResumeUpgradeRequest)(nil),  // 31: drydock.v1.ResumeUpgradeRequest
-	(*ResumeUpgradeResponse)(nil), // 32: drydock.v1.ResumeUpgradeResponse
-	(*AbortUpgradeRequest)(nil),   // 33: drydock.v1.AbortUpgradeRequest
-	(*AbortUpgradeResponse)(nil),  // 34: drydock.v1.AbortUpgradeResponse
-	nil,                           // 35: drydock.v1.Service.RunningEntry
-	nil,                           // 36: drydock.v1.ServiceRecord.FilesEntry
-	nil,                           // 37: drydock.v1.ServiceRecord.ImagesEntry
-	nil,                           // 38: drydock.v1.ApplyServiceRequest.FilesEntry
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
-	(PodPhase)(0),                 // 40: drydock.v1.PodPhase
-	(*Refusal)(nil),               // 41: drydock.v1.Refusal
-	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
+	(*ServiceGateway)(nil),        // 3: drydock.v1.ServiceGateway
+	(*ServicePod)(nil),            // 4: drydock.v1.ServicePod
+	(*ServiceClient)(nil),         // 5: drydock.v1.ServiceClient
+	(*ServiceTranslator)(nil),     // 6: drydock.v1.ServiceTranslator
+	(*ServiceRecord)(nil),         // 7: drydock.v1.ServiceRecord
+	(*ApplyServiceRequest)(nil),   // 8: drydock.v1.ApplyServiceRequest
+	(*ApplyServiceResponse)(nil),  // 9: drydock.v1.ApplyServiceResponse
+	(*ListServicesRequest)(nil),   // 10: drydock.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),  // 11: drydock.v1.ListServicesResponse
+	(*GetServiceRequest)(nil),     // 12: drydock.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),    // 13: drydock.v1.GetServiceResponse
+	(*RemoveServiceRequest)(nil),  // 14: drydock.v1.RemoveServiceRequest
+	(*RemoveServiceResponse)(nil), // 15: drydock.v1.RemoveServiceResponse
+	(*SetFlagRequest)(nil),        // 16: drydock.v1.SetFlagRequest
+	(*SetFlagResponse)(nil),       // 17: drydock.v1.SetFlagResponse
+	(*Upgrade)(nil),               // 18: drydock.v1.Upgrade
+	(*UpgradeSchedule)(nil),       // 19: drydock.v1.UpgradeSchedule
+	(*UpgradePod)(nil),            // 20: drydock.v1.UpgradePod
+	(*UpgradeStep)(nil),           // 21: drydock.v1.UpgradeStep
+	(*StartUpgradeRequest)(nil),   // 22: drydock.v1.StartUpgradeRequest
+	(*StartUpgradeResponse)(nil),  // 23: drydock.v1.StartUpgradeResponse
+	(*ListUpgradesRequest)(nil),   // 24: drydock.v1.ListUpgradesRequest
+	(*ListUpgradesResponse)(nil),  // 25: drydock.v1.ListUpgradesResponse
+	(*GetUpgradeRequest)(nil),     // 26: drydock.v1.GetUpgradeRequest
+	(*GetUpgradeResponse)(nil),    // 27: drydock.v1.GetUpgradeResponse
+	(*WatchUpgradeRequest)(nil),   // 28: drydock.v1.WatchUpgradeRequest
+	(*WatchUpgradeResponse)(nil),  // 29: drydock.v1.WatchUpgradeResponse
+	(*PauseUpgradeRequest)(nil),   // 30: drydock.v1.PauseUpgradeRequest
+	(*PauseUpgradeResponse)(nil),  // 31: drydock.v1.PauseUpgradeResponse
+	(*ResumeUpgradeRequest)(nil),  // 32: drydock.v1.ResumeUpgradeRequest
+	(*ResumeUpgradeResponse)(nil), // 33: drydock.v1.ResumeUpgradeResponse
+	(*AbortUpgradeRequest)(nil),   // 34: drydock.v1.AbortUpgradeRequest
+	(*AbortUpgradeResponse)(nil),  // 35: drydock.v1.AbortUpgradeResponse
+	nil,                           // 36: drydock.v1.Service.RunningEntry
+	nil,                           // 37: drydock.v1.ServiceRecord.FilesEntry
+	nil,                           // 38: drydock.v1.ServiceRecord.ImagesEntry
+	nil,                           // 39: drydock.v1.ApplyServiceRequest.FilesEntry
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(PodPhase)(0),                 // 41: drydock.v1.PodPhase
+	(*ShimBackendState)(nil),      // 42: drydock.v1.ShimBackendState
+	(*Refusal)(nil),               // 43: drydock.v1.Refusal
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
 }
 var file_drydock_v1_service_proto_depIdxs = []int32{
-	39, // 0: drydock.v1.Service.applied:type_name -> google.protobuf.Timestamp
-	35, // 1: drydock.v1.Service.running:type_name -> drydock.v1.Service.RunningEntry
-	3,  // 2: drydock.v1.Service.pods:type_name -> drydock.v1.ServicePod
-	4,  // 3: drydock.v1.Service.clients:type_name -> drydock.v1.ServiceClient
-	5,  // 4: drydock.v1.Service.translators:type_name -> drydock.v1.ServiceTranslator
-	39, // 5: drydock.v1.ServicePod.since:type_name -> google.protobuf.Timestamp
-	40, // 6: drydock.v1.ServicePod.phase:type_name -> drydock.v1.PodPhase
-	36, // 7: drydock.v1.ServiceRecord.files:type_name -> drydock.v1.ServiceRecord.FilesEntry
-	39, // 8: drydock.v1.ServiceRecord.applied:type_name -> google.protobuf.Timestamp
-	37, // 9: drydock.v1.ServiceRecord.images:type_name -> drydock.v1.ServiceRecord.ImagesEntry
-	38, // 10: drydock.v1.ApplyServiceRequest.files:type_name -> drydock.v1.ApplyServiceRequest.FilesEntry
-	2,  // 11: drydock.v1.ApplyServiceResponse.service:type_name -> drydock.v1.Service
-	2,  // 12: drydock.v1.ListServicesResponse.services:type_name -> drydock.v1.Service
-	2,  // 13: drydock.v1.GetServiceResponse.service:type_name -> drydock.v1.Service
-	0,  // 14: drydock.v1.Upgrade.state:type_name -> drydock.v1.UpgradeState
-	41, // 15: drydock.v1.Upgrade.problems:type_name -> drydock.v1.Refusal
-	39, // 16: drydock.v1.Upgrade.started:type_name -> google.protobuf.Timestamp
-	39, // 17: drydock.v1.Upgrade.ended:type_name -> google.protobuf.Timestamp
-	18, // 18: drydock.v1.Upgrade.schedule:type_name -> drydock.v1.UpgradeSchedule
-	19, // 19: drydock.v1.Upgrade.pods:type_name -> drydock.v1.UpgradePod
-	42, // 20: drydock.v1.UpgradeSchedule.soak:type_name -> google.protobuf.Duration
-	1,  // 21: drydock.v1.UpgradePod.state:type_name -> drydock.v1.UpgradePodState
-	20, // 22: drydock.v1.UpgradePod.steps:type_name -> drydock.v1.UpgradeStep
-	41, // 23: drydock.v1.UpgradePod.problems:type_name -> drydock.v1.Refusal
-	39, // 24: drydock.v1.UpgradePod.begun:type_name -> google.protobuf.Timestamp
-	39, // 25: drydock.v1.UpgradePod.ended:type_name -> google.protobuf.Timestamp
-	39, // 26: drydock.v1.UpgradeStep.started:type_name -> google.protobuf.Timestamp
-	42, // 27: drydock.v1.UpgradeStep.took:type_name -> google.protobuf.Duration
-	17, // 28: drydock.v1.StartUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
-	17, // 29: drydock.v1.ListUpgradesResponse.upgrades:type_name -> drydock.v1.Upgrade
-	17, // 30: drydock.v1.GetUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
-	17, // 31: drydock.v1.WatchUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
-	17, // 32: drydock.v1.PauseUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
-	17, // 33: drydock.v1.ResumeUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
-	17, // 34: drydock.v1.AbortUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
-	7,  // 35: drydock.v1.UpgradeService.ApplyService:input_type -> drydock.v1.ApplyServiceRequest
-	9,  // 36: drydock.v1.UpgradeService.ListServices:input_type -> drydock.v1.ListServicesRequest
-	11, // 37: drydock.v1.UpgradeService.GetService:input_type -> drydock.v1.GetServiceRequest
-	13, // 38: drydock.v1.UpgradeService.RemoveService:input_type -> drydock.v1.RemoveServiceRequest
-	15, // 39: drydock.v1.UpgradeService.SetFlag:input_type -> drydock.v1.SetFlagRequest
-	21, // 40: drydock.v1.UpgradeService.StartUpgrade:input_type -> drydock.v1.StartUpgradeRequest
-	23, // 41: drydock.v1.UpgradeService.ListUpgrades:input_type -> drydock.v1.ListUpgradesRequest
-	25, // 42: drydock.v1.UpgradeService.GetUpgrade:input_type -> drydock.v1.GetUpgradeRequest
-	27, // 43: drydock.v1.UpgradeService.WatchUpgrade:input_type -> drydock.v1.WatchUpgradeRequest
-	29, // 44: drydock.v1.UpgradeService.PauseUpgrade:input_type -> drydock.v1.PauseUpgradeRequest
-	31, // 45: drydock.v1.UpgradeService.ResumeUpgrade:input_type -> drydock.v1.ResumeUpgradeRequest
-	33, // 46: drydock.v1.UpgradeService.AbortUpgrade:input_type -> drydock.v1.AbortUpgradeRequest
-	8,  // 47: drydock.v1.UpgradeService.ApplyService:output_type -> drydock.v1.ApplyServiceResponse
-	10, // 48: drydock.v1.UpgradeService.ListServices:output_type -> drydock.v1.ListServicesResponse
-	12, // 49: drydock.v1.UpgradeService.GetService:output_type -> drydock.v1.GetServiceResponse
-	14, // 50: drydock.v1.UpgradeService.RemoveService:output_type -> drydock.v1.RemoveServiceResponse
-	16, // 51: drydock.v1.UpgradeService.SetFlag:output_type -> drydock.v1.SetFlagResponse
-	22, // 52: drydock.v1.UpgradeService.StartUpgrade:output_type -> drydock.v1.StartUpgradeResponse
-	24, // 53: drydock.v1.UpgradeService.ListUpgrades:output_type -> drydock.v1.ListUpgradesResponse
-	26, // 54: drydock.v1.UpgradeService.GetUpgrade:output_type -> drydock.v1.GetUpgradeResponse
-	28, // 55: drydock.v1.UpgradeService.WatchUpgrade:output_type -> drydock.v1.WatchUpgradeResponse
-	30, // 56: drydock.v1.UpgradeService.PauseUpgrade:output_type -> drydock.v1.PauseUpgradeResponse
-	32, // 57: drydock.v1.UpgradeService.ResumeUpgrade:output_type -> drydock.v1.ResumeUpgradeResponse
-	34, // 58: drydock.v1.UpgradeService.AbortUpgrade:output_type -> drydock.v1.AbortUpgradeResponse
-	47, // [47:59] is the sub-list for method output_type
-	35, // [35:47] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	40, // 0: drydock.v1.Service.applied:type_name -> google.protobuf.Timestamp
+	36, // 1: drydock.v1.Service.running:type_name -> drydock.v1.Service.RunningEntry
+	4,  // 2: drydock.v1.Service.pods:type_name -> drydock.v1.ServicePod
+	5,  // 3: drydock.v1.Service.clients:type_name -> drydock.v1.ServiceClient
+	6,  // 4: drydock.v1.Service.translators:type_name -> drydock.v1.ServiceTranslator
+	3,  // 5: drydock.v1.Service.gateway:type_name -> drydock.v1.ServiceGateway
+	41, // 6: drydock.v1.ServiceGateway.phase:type_name -> drydock.v1.PodPhase
+	42, // 7: drydock.v1.ServiceGateway.backends:type_name -> drydock.v1.ShimBackendState
+	40, // 8: drydock.v1.ServicePod.since:type_name -> google.protobuf.Timestamp
+	41, // 9: drydock.v1.ServicePod.phase:type_name -> drydock.v1.PodPhase
+	37, // 10: drydock.v1.ServiceRecord.files:type_name -> drydock.v1.ServiceRecord.FilesEntry
+	40, // 11: drydock.v1.ServiceRecord.applied:type_name -> google.protobuf.Timestamp
+	38, // 12: drydock.v1.ServiceRecord.images:type_name -> drydock.v1.ServiceRecord.ImagesEntry
+	39, // 13: drydock.v1.ApplyServiceRequest.files:type_name -> drydock.v1.ApplyServiceRequest.FilesEntry
+	2,  // 14: drydock.v1.ApplyServiceResponse.service:type_name -> drydock.v1.Service
+	2,  // 15: drydock.v1.ListServicesResponse.services:type_name -> drydock.v1.Service
+	2,  // 16: drydock.v1.GetServiceResponse.service:type_name -> drydock.v1.Service
+	0,  // 17: drydock.v1.Upgrade.state:type_name -> drydock.v1.UpgradeState
+	43, // 18: drydock.v1.Upgrade.problems:type_name -> drydock.v1.Refusal
+	40, // 19: drydock.v1.Upgrade.started:type_name -> google.protobuf.Timestamp
+	40, // 20: drydock.v1.Upgrade.ended:type_name -> google.protobuf.Timestamp
+	19, // 21: drydock.v1.Upgrade.schedule:type_name -> drydock.v1.UpgradeSchedule
+	20, // 22: drydock.v1.Upgrade.pods:type_name -> drydock.v1.UpgradePod
+	44, // 23: drydock.v1.UpgradeSchedule.soak:type_name -> google.protobuf.Duration
+	1,  // 24: drydock.v1.UpgradePod.state:type_name -> drydock.v1.UpgradePodState
+	21, // 25: drydock.v1.UpgradePod.steps:type_name -> drydock.v1.UpgradeStep
+	43, // 26: drydock.v1.UpgradePod.problems:type_name -> drydock.v1.Refusal
+	40, // 27: drydock.v1.UpgradePod.begun:type_name -> google.protobuf.Timestamp
+	40, // 28: drydock.v1.UpgradePod.ended:type_name -> google.protobuf.Timestamp
+	40, // 29: drydock.v1.UpgradeStep.started:type_name -> google.protobuf.Timestamp
+	44, // 30: drydock.v1.UpgradeStep.took:type_name -> google.protobuf.Duration
+	18, // 31: drydock.v1.StartUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
+	18, // 32: drydock.v1.ListUpgradesResponse.upgrades:type_name -> drydock.v1.Upgrade
+	18, // 33: drydock.v1.GetUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
+	18, // 34: drydock.v1.WatchUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
+	18, // 35: drydock.v1.PauseUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
+	18, // 36: drydock.v1.ResumeUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
+	18, // 37: drydock.v1.AbortUpgradeResponse.upgrade:type_name -> drydock.v1.Upgrade
+	8,  // 38: drydock.v1.UpgradeService.ApplyService:input_type -> drydock.v1.ApplyServiceRequest
+	10, // 39: drydock.v1.UpgradeService.ListServices:input_type -> drydock.v1.ListServicesRequest
+	12, // 40: drydock.v1.UpgradeService.GetService:input_type -> drydock.v1.GetServiceRequest
+	14, // 41: drydock.v1.UpgradeService.RemoveService:input_type -> drydock.v1.RemoveServiceRequest
+	16, // 42: drydock.v1.UpgradeService.SetFlag:input_type -> drydock.v1.SetFlagRequest
+	22, // 43: drydock.v1.UpgradeService.StartUpgrade:input_type -> drydock.v1.StartUpgradeRequest
+	24, // 44: drydock.v1.UpgradeService.ListUpgrades:input_type -> drydock.v1.ListUpgradesRequest
+	26, // 45: drydock.v1.UpgradeService.GetUpgrade:input_type -> drydock.v1.GetUpgradeRequest
+	28, // 46: drydock.v1.UpgradeService.WatchUpgrade:input_type -> drydock.v1.WatchUpgradeRequest
+	30, // 47: drydock.v1.UpgradeService.PauseUpgrade:input_type -> drydock.v1.PauseUpgradeRequest
+	32, // 48: drydock.v1.UpgradeService.ResumeUpgrade:input_type -> drydock.v1.ResumeUpgradeRequest
+	34, // 49: drydock.v1.UpgradeService.AbortUpgrade:input_type -> drydock.v1.AbortUpgradeRequest
+	9,  // 50: drydock.v1.UpgradeService.ApplyService:output_type -> drydock.v1.ApplyServiceResponse
+	11, // 51: drydock.v1.UpgradeService.ListServices:output_type -> drydock.v1.ListServicesResponse
+	13, // 52: drydock.v1.UpgradeService.GetService:output_type -> drydock.v1.GetServiceResponse
+	15, // 53: drydock.v1.UpgradeService.RemoveService:output_type -> drydock.v1.RemoveServiceResponse
+	17, // 54: drydock.v1.UpgradeService.SetFlag:output_type -> drydock.v1.SetFlagResponse
+	23, // 55: drydock.v1.UpgradeService.StartUpgrade:output_type -> drydock.v1.StartUpgradeResponse
+	25, // 56: drydock.v1.UpgradeService.ListUpgrades:output_type -> drydock.v1.ListUpgradesResponse
+	27, // 57: drydock.v1.UpgradeService.GetUpgrade:output_type -> drydock.v1.GetUpgradeResponse
+	29, // 58: drydock.v1.UpgradeService.WatchUpgrade:output_type -> drydock.v1.WatchUpgradeResponse
+	31, // 59: drydock.v1.UpgradeService.PauseUpgrade:output_type -> drydock.v1.PauseUpgradeResponse
+	33, // 60: drydock.v1.UpgradeService.ResumeUpgrade:output_type -> drydock.v1.ResumeUpgradeResponse
+	35, // 61: drydock.v1.UpgradeService.AbortUpgrade:output_type -> drydock.v1.AbortUpgradeResponse
+	50, // [50:62] is the sub-list for method output_type
+	38, // [38:50] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_drydock_v1_service_proto_init() }
@@ -2517,13 +2618,14 @@ func file_drydock_v1_service_proto_init() {
 	}
 	file_drydock_v1_migration_proto_init()
 	file_drydock_v1_pod_proto_init()
+	file_drydock_v1_shim_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drydock_v1_service_proto_rawDesc), len(file_drydock_v1_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
