@@ -112,6 +112,8 @@ func membersOf(list []*etcdserverpb.Member) []Member {
 // AddMember lets a part at address join, without a vote at first, and returns all parts. To add one again that has not come
 // yet changes nothing.
 func (s *Store) AddMember(ctx context.Context, address string) ([]Member, error) {
+	s.adding.Lock()
+	defer s.adding.Unlock()
 	members, err := s.Members(ctx)
 	if err != nil {
 		return nil, err
@@ -122,6 +124,11 @@ func (s *Store) AddMember(ctx context.Context, address string) ([]Member, error)
 	added := func(m Member) bool { return m.URL == PeerURL(address) }
 	if slices.ContainsFunc(members, added) {
 		return members, nil
+	}
+	// etcd finds a second one without a vote only when the change is in its log already. A part that starts anew takes it up from there,
+	// and calls for ever at a part that there is not.
+	if slices.ContainsFunc(members, func(m Member) bool { return m.Learner }) {
+		return nil, ErrNotYet
 	}
 	response, err := s.client.MemberAddAsLearner(ctx, []string{PeerURL(address)})
 	switch {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -44,6 +45,8 @@ type Store struct {
 	log    *slog.Logger
 	// shared: other controllers can hold parts of this store.
 	shared bool
+	// adding: one part is added at a time.
+	adding sync.Mutex
 }
 
 // dialTimeout is how long an external cluster may take to answer at the start.
