@@ -88,10 +88,12 @@ func TestAnUpgradeDoesNotWaitForEverForAGatewayThatDoesNotServe(t *testing.T) {
 	}
 }
 
-func TestAGatewayThatIsStartedMeanwhileKeepsCallsFromItsFirstMoment(t *testing.T) {
-	stopping, goOn := make(chan struct{}), make(chan struct{})
+// newShopThatWaits closes stopping when an upgrade is to stop shop-0, and does that when goOn is closed.
+func newShopThatWaits(t *testing.T) (l *lab, h *fakeHost, stopping, goOn chan struct{}) {
+	t.Helper()
+	stopping, goOn = make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	l, h, _ := newShopWithGateway(t, func(_ *fakeHost, point string) {
+	l, h, _ = newShopWithGateway(t, func(_ *fakeHost, point string) {
 		if point == "upgrade begins stop of shop-0" {
 			once.Do(func() {
 				close(stopping)
@@ -99,6 +101,11 @@ func TestAGatewayThatIsStartedMeanwhileKeepsCallsFromItsFirstMoment(t *testing.T
 			})
 		}
 	})
+	return l, h, stopping, goOn
+}
+
+func TestAGatewayThatIsStartedMeanwhileKeepsCallsFromItsFirstMoment(t *testing.T) {
+	l, h, stopping, goOn := newShopThatWaits(t)
 	_, err := l.admin.StopPod(l.Context(), connect.NewRequest(&drydockv1.StopPodRequest{Name: "front"}))
 	l.must(err)
 	id := l.mustUpgradeTo("v2", "shop-0")
@@ -133,16 +140,7 @@ func TestNoPodIsStoppedWhileItsGatewayIsBeingStarted(t *testing.T) {
 }
 
 func TestAServiceShowsItsGateway(t *testing.T) {
-	stopping, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	l, h, _ := newShopWithGateway(t, func(_ *fakeHost, point string) {
-		if point == "upgrade begins stop of shop-0" {
-			once.Do(func() {
-				close(stopping)
-				<-goOn
-			})
-		}
-	})
+	l, h, stopping, goOn := newShopThatWaits(t)
 	h.set(func() { h.upgrades.calls = map[string]int64{"shop-1": 3} })
 	shown := func() string {
 		response, err := l.upgrades.GetService(l.Context(), connect.NewRequest(&drydockv1.GetServiceRequest{Name: "shop"}))
